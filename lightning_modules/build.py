@@ -1,0 +1,23 @@
+"""From a TrialConfig to a module, and back from a checkpoint."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lightning_modules.config import TrialConfig
+from lightning_modules.language_id import LanguageId
+
+
+def build_module(config: TrialConfig) -> LanguageId:
+    """A fresh module whose initial weights depend on the configuration and its seed alone."""
+    torch.manual_seed(int(np.random.SeedSequence((config.seed, 0)).generate_state(1)[0]))
+    return LanguageId(config)
+
+
+def load_module(checkpoint: Path) -> LanguageId:
+    """The trained module of a checkpoint, in evaluation mode, on the CPU."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    module = LanguageId(TrialConfig.model_validate_json(state["trial_config"]))
+    module.load_state_dict(state["state_dict"])
+    return module.eval()

@@ -1,0 +1,1 @@
+"""From audio files to padded batches of features."""

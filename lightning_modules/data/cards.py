@@ -1,0 +1,84 @@
+"""What describes a corpus and what preparing one yields: plain records that readers, tools and reports share."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from lightning_modules.data.manifest import Recording, Split
+
+Progress = Callable[[str, int, int], None]
+"""Called with the stage, how much of it is done, and the total."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceCard:
+    """One source of speech within a corpus.
+
+    Attributes:
+        name: as in `Recording.source`.
+        language: ISO 639-1 code.
+        splits: the splits that it serves.
+        licence: what its terms are called.
+        note: what a reader of results must know about it.
+    """
+
+    name: str
+    language: str
+    splits: tuple[Split, ...]
+    licence: str
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusCard:
+    """What a corpus is, for `corpus list`, for reports and for the model card.
+
+    Attributes:
+        name: what it is called on the command line.
+        title: one line.
+        about: what it holds, why it exists, what it cannot show.
+        sources: where its speech comes from.
+        download_bytes: what `prepare` fetches.
+    """
+
+    name: str
+    title: str
+    about: str
+    sources: tuple[SourceCard, ...]
+    download_bytes: int = 0
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """ISO 639-1 codes, sorted."""
+        return tuple(sorted({source.language for source in self.sources}))
+
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """Names of the licences, sorted."""
+        return tuple(sorted({source.licence for source in self.sources}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """A file that was left out of a corpus, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Harvest:
+    """What `Corpus.prepare` leaves in its folder.
+
+    Attributes:
+        recordings: paths relative to the folder, all of them written.
+        audio_hashes: hash of the samples a recording id.
+        skipped: files that were left out.
+        versions: version of each package or data set that was read.
+        warnings: what a user should know before trusting results.
+    """
+
+    recordings: tuple[Recording, ...]
+    audio_hashes: Mapping[str, str]
+    skipped: tuple[Skipped, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,155 @@
+"""All features of a corpus in one memory-mapped array, computed once and shared by every process on the machine.
+
+Attempts open it in milliseconds and read only what they touch, and the operating system keeps one copy in memory for
+all of them. Opening imports no torch; building does.
+
+    workspace/features/<corpus>-<data hash>-<features hash>/
+        frames.npy     (total_frames, num_bands) float16, recordings one after another
+        offsets.npy    (num_recordings + 1,) int64, where each begins and ends
+        index.json     ids in that order, and what the features are
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from lightning_modules.config import FeaturesConfig, content_hash
+from lightning_modules.data.cards import Progress
+from lightning_modules.data.prepared import PreparedCorpus, locked
+from lightning_modules.errors import CorpusError
+
+if TYPE_CHECKING:
+    from lightning_modules.data.features import LogMel
+
+_VERSION: Final = 1  # raise when the computation changes, so that old stores are not taken for new ones
+
+
+def feature_store_path(corpus: PreparedCorpus, features: FeaturesConfig, workspace: Path) -> Path:
+    """Where the features of that corpus are, or would be."""
+    features_hash = content_hash({"version": _VERSION, **features.model_dump(mode="json")})
+    return workspace / "features" / f"{corpus.name}-{corpus.data_hash}-{features_hash}"
+
+
+def build_feature_store(
+    corpus: PreparedCorpus, features: FeaturesConfig, *, workspace: Path, progress: Progress
+) -> Path:
+    """Computes the features of a whole corpus unless they are there; safe to call from several processes at once.
+
+    Returns:
+        the store's folder.
+
+    Raises:
+        CorpusError: an audio file is missing or damaged.
+    """
+    path = feature_store_path(corpus, features, workspace)
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.parent / f".{path.name}.lock"):
+        if not path.exists():
+            partial = path.parent / f".{path.name}.partial"
+            shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
+            partial.mkdir()
+            _write(corpus, features, partial, progress=progress)
+            partial.rename(path)
+    return path
+
+
+class FeatureStore:
+    """Features of a corpus, by recording.
+
+    Attributes:
+        path: the store's folder.
+        num_bands: F.
+        total_frames: frames of all recordings.
+    """
+
+    def __init__(
+        self, path: Path, *, frames: npt.NDArray[np.float16], offsets: npt.NDArray[np.int64], ids: list[str]
+    ) -> None:
+        self.path = path
+        self._frames = frames
+        self._offsets = offsets
+        self._rows = {name: row for row, name in enumerate(ids)}
+        self.total_frames, self.num_bands = frames.shape
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Opens a store that `build_feature_store` has made.
+
+        Raises:
+            CorpusError: there is none, or it is damaged.
+        """
+        try:
+            index = json.loads((path / "index.json").read_text(encoding="utf-8"))
+            frames = np.load(path / "frames.npy", mmap_mode="r")
+            offsets = np.load(path / "offsets.npy")
+        except (OSError, ValueError) as error:
+            raise CorpusError(
+                f"there is no usable feature store in {path} ({error}); remove that folder if it exists and run the "
+                "command again."
+            ) from error
+        return cls(path, frames=frames, offsets=offsets, ids=index["ids"])
+
+    def frames(self, recording_id: str) -> npt.NDArray[np.float16]:
+        """Features of one recording: (T, F), a read-only view on the file, in nepers, not normalised.
+
+        Raises:
+            CorpusError: the store has no such recording.
+        """
+        row = self._row(recording_id)
+        view: npt.NDArray[np.float16] = self._frames[self._offsets[row] : self._offsets[row + 1]]
+        return view
+
+    def num_frames(self, recording_id: str) -> int:
+        """T of one recording, without touching its features."""
+        row = self._row(recording_id)
+        return int(self._offsets[row + 1] - self._offsets[row])
+
+    def __contains__(self, recording_id: object) -> bool:
+        return recording_id in self._rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def _row(self, recording_id: str) -> int:
+        if recording_id not in self._rows:
+            raise CorpusError(f"recording {recording_id!r} is not in the feature store {self.path}.")
+        return self._rows[recording_id]
+
+
+def _write(corpus: PreparedCorpus, features: FeaturesConfig, folder: Path, *, progress: Progress) -> None:
+    import soundfile
+
+    from lightning_modules.data.features import LogMel
+
+    log_mel = LogMel(features)
+    paths = [corpus.audio_path(recording) for recording in corpus.recordings]
+    try:
+        lengths = [log_mel.num_frames(soundfile.info(path).frames) for path in paths]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        frames = np.lib.format.open_memmap(
+            folder / "frames.npy", mode="w+", dtype=np.float16, shape=(int(offsets[-1]), features.num_bands)
+        )
+        for done, block in enumerate(_blocks(paths, log_mel), start=1):
+            frames[offsets[done - 1] : offsets[done]] = block
+            progress("computing features", done, len(paths))
+    except (OSError, RuntimeError) as error:
+        raise CorpusError(f"{error}: remove {corpus.root} and prepare the corpus again.") from error
+    frames.flush()
+    np.save(folder / "offsets.npy", offsets)
+    index = {"ids": [recording.id for recording in corpus.recordings], "features": features.model_dump(mode="json")}
+    (folder / "index.json").write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")
+
+
+def _blocks(paths: list[Path], log_mel: "LogMel") -> Iterator[npt.NDArray[np.float32]]:
+    import soundfile
+
+    for path in paths:
+        samples, _ = soundfile.read(path, dtype="float32")
+        yield log_mel(samples)

@@ -1,0 +1,76 @@
+"""Log-mel filterbank energies of 8 kHz speech, and their normalisation.
+
+The store holds them as they are; `normalise` takes the mean and the variance out per utterance, after recordings were
+joined, so that a channel's fixed colour goes and the contrast between recordings within an utterance stays.
+"""
+
+import math
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from lightning_modules.config import FeaturesConfig
+
+Frames = npt.NDArray[np.float32]
+
+FLOOR: Final = 1e-5
+"""Energy added before the logarithm: about 11 nepers (47 dB) below speech at -26 dB re full scale, and above the noise
+of 16 bits, so that digital silence and the noise of an old codec come out much alike."""
+
+_SMALLEST_SD: Final = 1e-2  # nepers; a band that varies less is constant but for rounding
+
+
+class LogMel:
+    """Computes (T, num_bands) log-mel energies in nepers: one frame each `hop_ms`, the windows centred on them."""
+
+    def __init__(self, config: FeaturesConfig) -> None:
+        import torchaudio
+
+        window = round(config.window_ms * config.sample_rate_hz / 1000)
+        self.hop = round(config.hop_ms * config.sample_rate_hz / 1000)
+        self._mel = torchaudio.transforms.MelSpectrogram(
+            sample_rate=config.sample_rate_hz,
+            n_fft=max(256, 1 << math.ceil(math.log2(window))),
+            win_length=window,
+            hop_length=self.hop,
+            f_min=config.low_hz,
+            f_max=config.high_hz,
+            n_mels=config.num_bands,
+            power=2.0,
+            center=True,
+            pad_mode="constant",  # recordings may be shorter than a window, which "reflect" refuses
+        )
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames of a recording of so many samples."""
+        return 1 + num_samples // self.hop
+
+    def __call__(self, samples: npt.NDArray[np.float32]) -> Frames:
+        """From (num_samples,) to (1 + num_samples // hop, num_bands)."""
+        import torch
+
+        with torch.inference_mode():
+            energies = self._mel(torch.from_numpy(samples))
+            frames: Frames = torch.log(energies + FLOOR).T.contiguous().numpy()
+        return frames
+
+
+def normalise(frames: npt.NDArray[np.floating]) -> Frames:
+    """Takes each band's mean over time out and divides by its standard deviation.
+
+    Args:
+        frames: (T, F) of any float type.
+
+    Returns:
+        (T, F) float32; a band that never changes is all zero.
+    """
+    values = frames.astype(np.float32)
+    if len(values) == 0:
+        return values
+    values -= values.mean(axis=0, dtype=np.float64).astype(np.float32)
+    deviation = np.sqrt(np.square(values).mean(axis=0, dtype=np.float64)).astype(np.float32)
+    constant = deviation < _SMALLEST_SD
+    values[:, constant] = 0.0
+    values /= np.where(constant, np.float32(1.0), deviation)
+    return values

@@ -1,0 +1,100 @@
+"""The manifest: what a prepared corpus holds, one recording a row, and how recordings become utterances.
+
+A prepared corpus is a folder with `manifest.csv`, `corpus.json` (card, hash, what was skipped) and `audio/`, mono FLAC
+at 8 kHz.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Final, Literal, cast, get_args
+
+from lightning_modules.errors import CorpusError
+
+Split = Literal["train", "dev", "test"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """One audio file of one speaker in one language.
+
+    Attributes:
+        id: unique within the corpus; the order of ids is the order of the feature store.
+        path: audio file, relative to the corpus folder.
+        language: ISO 639-1 code.
+        source: where it comes from (a package, a data set); what splits keep apart.
+        speaker: unique over the whole corpus (`drascula/BJ`).
+        duration_s: seconds of speech.
+        split: train, dev or test.
+        condition: duration, noise or channel; "clean" where nothing was done.
+    """
+
+    id: str
+    path: str
+    language: str
+    source: str
+    speaker: str
+    duration_s: float
+    split: Split
+    condition: str = "clean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """One or more recordings of one speaker in one split, joined in order.
+
+    Attributes:
+        id: `<speaker>#<number>`.
+        recordings: ids of the joined recordings.
+        duration_s: seconds, their sum.
+    """
+
+    id: str
+    language: str
+    source: str
+    speaker: str
+    split: Split
+    recordings: tuple[str, ...]
+    duration_s: float
+
+
+_COLUMNS: Final = tuple(field.name for field in fields(Recording))
+
+
+def manifest_text(recordings: Iterable[Recording], *, audio_hashes: Mapping[str, str]) -> str:
+    """The manifest as CSV: one row a recording in the order of ids, with the hash of its samples in the last column."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*_COLUMNS, "audio_hash"])
+    for recording in sorted(recordings, key=lambda recording: recording.id):
+        writer.writerow([*(getattr(recording, column) for column in _COLUMNS), audio_hashes[recording.id]])
+    return buffer.getvalue()
+
+
+def read_manifest(text: str) -> tuple[Recording, ...]:
+    """Recordings of a manifest written by `manifest_text`.
+
+    Raises:
+        CorpusError: a column is missing or a value is not what it must be.
+    """
+    try:
+        return tuple(_recording(row) for row in csv.DictReader(io.StringIO(text)))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorpusError(f"the manifest cannot be read ({error}); prepare the corpus again.") from error
+
+
+def _recording(row: Mapping[str, str]) -> Recording:
+    split = row["split"]
+    if split not in get_args(Split):
+        raise ValueError(f"split must be one of {', '.join(get_args(Split))} but got {split!r}")
+    return Recording(
+        id=row["id"],
+        path=row["path"],
+        language=row["language"],
+        source=row["source"],
+        speaker=row["speaker"],
+        duration_s=float(row["duration_s"]),
+        split=cast("Split", split),
+        condition=row["condition"],
+    )

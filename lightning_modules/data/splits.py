@@ -1,0 +1,69 @@
+"""What may not be shared between splits: a model that met a source or a speaker in training is not tested on it.
+
+On real prompts, a random split of cheap features scored 0.86 and leaving a source out 0.12 (chance 0.20): such a model
+knows the announcer, not the language.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
+
+from lightning_modules.data.manifest import Recording, Split
+from lightning_modules.errors import CorpusError
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class SharedSpeaker(NamedTuple):
+    """A speaker whose recordings are divided between development and test."""
+
+    language: str
+    source: str
+    speaker: str
+
+
+def check_splits(recordings: Sequence[Recording]) -> tuple[SharedSpeaker, ...]:
+    """Refuses splits that leak, and lists what a report has to say about the others.
+
+    Development and test may share a source, and even a speaker where a language has one other source only; then they
+    must share no recording.
+
+    Returns:
+        speakers that development and test share, sorted.
+
+    Raises:
+        CorpusError: training shares a source or a speaker with development or test, or a recording stands twice.
+    """
+    _refuse_repeated("id", (recording.id for recording in recordings))
+    _refuse_repeated("audio file", (recording.path for recording in recordings))
+    _refuse_trained_on("source", recordings, key=lambda recording: recording.source)
+    _refuse_trained_on("speaker", recordings, key=lambda recording: recording.speaker)
+    splits = _splits_by(
+        recordings, key=lambda recording: SharedSpeaker(recording.language, recording.source, recording.speaker)
+    )
+    return tuple(sorted(speaker for speaker, found in splits.items() if {"dev", "test"} <= found))
+
+
+def _refuse_repeated(what: str, values: Iterable[str]) -> None:
+    seen = set[str]()
+    for value in values:
+        if value in seen:
+            raise CorpusError(f"two recordings have the {what} {value!r}; each must have its own.")
+        seen.add(value)
+
+
+def _refuse_trained_on(what: str, recordings: Sequence[Recording], *, key: Callable[[Recording], str]) -> None:
+    for value, splits in _splits_by(recordings, key=key).items():
+        if "train" in splits and len(splits) > 1:
+            others = " and ".join(sorted(splits - {"train"}))
+            raise CorpusError(
+                f"{what} {value!r} is in train and in {others}, so a score would reward knowing it; "
+                "put all of it into one split."
+            )
+
+
+def _splits_by(recordings: Sequence[Recording], *, key: Callable[[Recording], Key]) -> dict[Key, set[Split]]:
+    splits = defaultdict[Key, set[Split]](set)
+    for recording in recordings:
+        splits[key(recording)].add(recording.split)
+    return dict(splits)

@@ -1,0 +1,108 @@
+"""Stacked recurrent encoder: standard RNN (tanh, relu), GRU (Cho et al., 2014) and LSTM (Hochreiter & Schmidhuber, 1997).
+
+Shape legend: B utterances, T frames, S steps (of `frames_per_step` frames), F values a frame, H hidden units x directions.
+
+Recurrence runs on torch's fused kernels. Padding is kept out of the backward direction by packing; where all lengths are equal
+there is none, and the plain call is faster.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from lightning_modules.config import RecurrentEncoderConfig
+
+NUM_GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
+
+
+class RecurrentEncoder(nn.Module):
+    """(B, T, F) frames -> (B, S, H) states; S = ceil(T / frames_per_step)."""
+
+    def __init__(self, config: RecurrentEncoderConfig, *, input_size: int) -> None:
+        super().__init__()
+        self.frames_per_step = config.frames_per_step
+        self.bidirectional = config.bidirectional
+        self.output_size = config.hidden_size * (2 if config.bidirectional else 1)
+        self.recurrence = _recurrence(config, input_size=input_size * config.frames_per_step)
+        self.dropout = nn.Dropout(config.dropout)
+        _initialise(self.recurrence, cell=config.cell)
+
+    def forward(self, x_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """States and their number.
+
+        Args:
+            x_BTF: frames; what lies past a length is ignored.
+            lengths_B: frames of each utterance, at least 1.
+
+        Returns:
+            (B, S, H) states, zero past their end, and (B,) steps.
+        """
+        x_BSF, steps_B = stack_frames(x_BTF, lengths_B, frames_per_step=self.frames_per_step)
+        if int(steps_B.min()) == x_BSF.shape[1]:
+            h_BSH, _ = self.recurrence(x_BSF)
+        else:
+            packed = pack_padded_sequence(x_BSF, steps_B.cpu(), batch_first=True, enforce_sorted=False)
+            h_packed, _ = self.recurrence(packed)
+            h_BSH, _ = pad_packed_sequence(h_packed, batch_first=True, total_length=x_BSF.shape[1])
+        return self.dropout(h_BSH), steps_B
+
+
+def stack_frames(x_BTF: Tensor, lengths_B: Tensor, *, frames_per_step: int) -> tuple[Tensor, Tensor]:
+    """Joins neighbouring frames into one step: (B, T, F) -> (B, ceil(T / n), n F); an unfinished step is filled with zeros."""
+    num_utterances, num_frames, num_values = x_BTF.shape
+    x_BTF = x_BTF * length_mask(lengths_B, num_frames).unsqueeze(-1)
+    num_steps = -(-num_frames // frames_per_step)
+    x_BTF = nn.functional.pad(x_BTF, (0, 0, 0, num_steps * frames_per_step - num_frames))
+    steps_B = torch.div(lengths_B + frames_per_step - 1, frames_per_step, rounding_mode="floor")
+    return x_BTF.reshape(num_utterances, num_steps, frames_per_step * num_values), steps_B
+
+
+def length_mask(lengths_B: Tensor, num_frames: int) -> Tensor:
+    """(B, T) booleans: True where a frame belongs to its utterance."""
+    return torch.arange(num_frames, device=lengths_B.device).unsqueeze(0) < lengths_B.unsqueeze(1)
+
+
+def _recurrence(config: RecurrentEncoderConfig, *, input_size: int) -> nn.RNN | nn.GRU | nn.LSTM:
+    dropout = config.dropout if config.num_layers > 1 else 0.0  # torch warns of dropout between layers that are not there
+    if config.cell == "gru":
+        return nn.GRU(
+            input_size,
+            config.hidden_size,
+            config.num_layers,
+            batch_first=True,
+            dropout=dropout,
+            bidirectional=config.bidirectional,
+        )
+    if config.cell == "lstm":
+        return nn.LSTM(
+            input_size,
+            config.hidden_size,
+            config.num_layers,
+            batch_first=True,
+            dropout=dropout,
+            bidirectional=config.bidirectional,
+        )
+    return nn.RNN(
+        input_size,
+        config.hidden_size,
+        config.num_layers,
+        nonlinearity="tanh" if config.cell == "rnn_tanh" else "relu",
+        batch_first=True,
+        dropout=dropout,
+        bidirectional=config.bidirectional,
+    )
+
+
+def _initialise(recurrence: nn.Module, *, cell: str) -> None:
+    """Orthogonal recurrent weights a gate, forget bias 1, and the identity for relu (IRNN, Le et al., 2015)."""
+    for name, weight in recurrence.named_parameters():
+        if name.startswith("weight_hh"):
+            for gate in weight.data.chunk(NUM_GATES[cell]):
+                (nn.init.eye_ if cell == "rnn_relu" else nn.init.orthogonal_)(gate)
+        elif name.startswith("weight_ih"):
+            nn.init.xavier_uniform_(weight)
+        else:
+            nn.init.zeros_(weight)
+            if cell == "lstm" and name.startswith("bias_ih"):
+                hidden_size = weight.shape[0] // NUM_GATES[cell]
+                weight.data[hidden_size : 2 * hidden_size] = 1.0

@@ -1,0 +1,1 @@
+"""From what a study leaves behind to tables, figures and pages."""

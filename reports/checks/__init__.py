@@ -1,0 +1,17 @@
+"""The checks of a report: one file each, registered here."""
+
+from typing import Final
+
+from reports.checks import commits, convergence, diverged, edge, evaluations, failures, seeds, split
+from reports.checks._base import Check
+
+CHECKS: Final[tuple[Check, ...]] = (
+    edge.CHECK,
+    seeds.CHECK,
+    split.CHECK,
+    convergence.CHECK,
+    evaluations.CHECK,
+    diverged.CHECK,
+    failures.CHECK,
+    commits.CHECK,
+)

@@ -1,0 +1,30 @@
+"""Did all trials run the same code?"""
+
+from collections import Counter
+
+from reports.checks._base import Check, Status
+from reports.records import TAG_COMMIT, TAG_DIFF, StudyRecord
+from reports.sections._text import listing
+
+
+def look(study: StudyRecord) -> tuple[Status, str]:
+    """Compare commit and uncommitted change of the trials."""
+    tagged = [trial for trial in study.trials if TAG_COMMIT in trial.tags]
+    if not tagged:
+        return "skipped", "No trial recorded its commit."
+    versions = Counter(trial.tags[TAG_COMMIT][:10] + ("+" if TAG_DIFF in trial.tags else "") for trial in tagged)
+    if len(versions) > 1:
+        return (
+            "warning",
+            f"Trials ran on several versions of the code ({listing(versions)}): they may not be comparable.",
+        )
+    version = next(iter(versions))
+    if version.endswith("+"):
+        return (
+            "warning",
+            f"All trials ran on {version[:-1]} with uncommitted changes: commit them to make this repeatable.",
+        )
+    return "passed", f"All trials ran on {version}."
+
+
+CHECK = Check(code="commits", title="Several versions of the code", look=look)

@@ -1,0 +1,338 @@
+"""From MLflow, local or remote, to the typed records of reports/records.py.
+
+The only module of the reports that imports mlflow, and only inside functions: whoever merely wants the records pays nothing
+for it. What is missing in MLflow is missing in the records; what is foreign in an experiment is passed over.
+"""
+
+import json
+import logging
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+from lightning_modules.errors import StorageError
+from reports.records import (
+    ARTIFACT_LEDGER,
+    ARTIFACT_SCORES_DEV,
+    ARTIFACT_SCORES_TEST,
+    ARTIFACT_STUDY,
+    BEST_PREFIX,
+    SCORE_COLUMNS,
+    TAG_CHAMPION,
+    TAG_CONFIGURATION,
+    TAG_FAILURE,
+    TAG_KIND,
+    TAG_NUMBER,
+    TAG_SEED,
+    TAG_STATE,
+    TAG_STUDY,
+    TEST_PREFIX,
+    LedgerEntry,
+    MetricPoint,
+    ScoreTable,
+    SearchedParameter,
+    StudyManifest,
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+    param_value,
+)
+
+logger = logging.getLogger(__name__)
+
+_PAGE: Final = 1000  # search_runs of the client never returns more at once
+_INFINITY: Final = 1.7e308  # MLflow stores infinity as 1.8e308, the largest double
+_STEPLESS: Final = (BEST_PREFIX, TEST_PREFIX, "model/")
+_SQLITE: Final = "sqlite:///"
+_MANY: Final = 100_000_000  # the bulk query wants a limit
+_LOADERS: Final = 8  # requests to a server at the same time: the client has no call for the histories of many runs
+
+Run = Any  # mlflow.entities.Run: mlflow has no type stubs and is not imported here
+Client = Any  # mlflow.MlflowClient
+Histories = dict[str, dict[str, tuple[MetricPoint, ...]]]
+
+
+def load_study(name: str, *, tracking_uri: str) -> StudyRecord:
+    """Read one study back from MLflow.
+
+    Args:
+        name: the study's name.
+        tracking_uri: MLflow's tracking URI (`sqlite:///…`, `https://…`).
+
+    Raises:
+        StorageError: MLflow cannot be reached, or it has no such study, or the study has no description.
+    """
+    client = _client(tracking_uri)
+    parent = _parent(client, name)
+    runs = list(_trial_runs(client, parent, name))
+    histories = _histories(client, runs)
+    trials = _in_order(_trial(run, histories.get(run.info.run_id, {})) for run in runs)
+    champion = _champion(parent)
+    shown = champion if champion is not None else _best_number(trials)
+    with tempfile.TemporaryDirectory(prefix="lidstudy-") as folder:
+        fetch = _fetcher(client, Path(folder))
+        return StudyRecord(
+            manifest=_manifest(fetch(parent.info.run_id, ARTIFACT_STUDY), name),
+            run_id=parent.info.run_id,
+            experiment_id=parent.info.experiment_id,
+            trials=trials,
+            champion=champion,
+            test_metrics={k: _decoded(v) for k, v in parent.data.metrics.items() if k.startswith(TEST_PREFIX)},
+            scores_dev=next((_scores(fetch(t.run_id, ARTIFACT_SCORES_DEV)) for t in trials if t.number == shown), None),
+            scores_test=_scores(fetch(parent.info.run_id, ARTIFACT_SCORES_TEST)),
+            ledger=_ledger(fetch(parent.info.run_id, ARTIFACT_LEDGER)),
+            tags=_own_tags(parent),
+        )
+
+
+def list_studies(*, tracking_uri: str) -> tuple[str, ...]:
+    """The names of all studies that MLflow knows, sorted.
+
+    Raises:
+        StorageError: MLflow cannot be reached.
+    """
+    return tuple(sorted({run.data.tags[TAG_STUDY] for run in _study_runs(_client(tracking_uri))}))
+
+
+# --- runs ---------------------------------------------------------------------------------------------------------------
+
+
+def _client(tracking_uri: str) -> Client:
+    _require_database(tracking_uri)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=tracking_uri)
+
+
+def _require_database(tracking_uri: str) -> None:
+    """MLflow would create and migrate an absent database: a reader must not."""
+    path = tracking_uri.removeprefix(_SQLITE).split("?")[0]
+    if tracking_uri.startswith(_SQLITE) and path and not Path(path).is_file():
+        raise StorageError(
+            f"There is no MLflow database at {path}. Name the workspace of the study with --workspace, or run a study first."
+        )
+
+
+def _study_runs(client: Client) -> list[Run]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        experiments = [experiment.experiment_id for experiment in _paged(client.search_experiments)]
+        found = list(_search(client, experiments, f"tags.`{TAG_KIND}` = 'study'"))
+    except MlflowException as error:
+        raise StorageError(f"MLflow at {client.tracking_uri} cannot be read: {error}") from error
+    return [run for run in found if TAG_STUDY in run.data.tags]
+
+
+def _parent(client: Client, name: str) -> Run:
+    runs = _study_runs(client)
+    named = [run for run in runs if run.data.tags[TAG_STUDY] == name]
+    if not named:
+        known = ", ".join(sorted({run.data.tags[TAG_STUDY] for run in runs})) or "none"
+        raise StorageError(f"There is no study named {name!r} in {client.tracking_uri}. Studies there: {known}.")
+    if len(named) > 1:
+        logger.warning("%d runs claim to be the study %s; the newest is read.", len(named), name)
+    return max(named, key=lambda run: run.info.start_time)
+
+
+def _trial_runs(client: Client, parent: Run, name: str) -> Iterator[Run]:
+    """The study's trials; runs of other tools, of other studies and of an older parent are passed over."""
+    for run in _search(client, [parent.info.experiment_id], f"tags.`{TAG_KIND}` = 'trial'"):
+        tags = run.data.tags
+        of_parent = tags.get("mlflow.parentRunId", parent.info.run_id) == parent.info.run_id
+        if of_parent and tags.get(TAG_STUDY) == name and tags.get(TAG_NUMBER, "").isdecimal():
+            yield run
+
+
+def _search(client: Client, experiment_ids: list[str], filter_string: str) -> Iterator[Run]:
+    if not experiment_ids:
+        return
+    yield from _paged(
+        lambda page_token: client.search_runs(
+            experiment_ids,
+            filter_string,
+            max_results=_PAGE,
+            page_token=page_token,
+            order_by=["attributes.start_time ASC"],
+        )
+    )
+
+
+def _paged(page: Callable[..., Any]) -> Iterator[Any]:
+    token = None
+    while True:
+        found = page(page_token=token)
+        yield from found
+        token = found.token
+        if not token:
+            return
+
+
+# --- trials -------------------------------------------------------------------------------------------------------------
+
+
+def _trial(run: Run, history: dict[str, tuple[MetricPoint, ...]]) -> TrialRecord:
+    tags = run.data.tags
+    return TrialRecord(
+        run_id=run.info.run_id,
+        number=int(tags[TAG_NUMBER]),
+        state=_state(run),
+        seed=int(tags.get(TAG_SEED, "0")),
+        configuration_hash=tags.get(TAG_CONFIGURATION, ""),
+        params={key: param_value(text) for key, text in sorted(run.data.params.items())},
+        metrics={key: _decoded(value) for key, value in sorted(run.data.metrics.items())},
+        history=history,
+        start_ms=run.info.start_time,
+        end_ms=run.info.end_time,
+        failure=tags.get(TAG_FAILURE, ""),
+        tags=_own_tags(run),
+    )
+
+
+def _state(run: Run) -> TrialState:
+    """The state tag, or what MLflow's own status allows to say where a crash left none."""
+    by_status = {"RUNNING": TrialState.RUNNING, "FINISHED": TrialState.COMPLETE, "FAILED": TrialState.FAILED}
+    try:
+        return TrialState(run.data.tags[TAG_STATE])
+    except (KeyError, ValueError):
+        return by_status.get(run.info.status, TrialState.INTERRUPTED)
+
+
+def _in_order(trials: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
+    """By number; were a number ever there twice, the later run stands for it."""
+    by_number: dict[int, TrialRecord] = {}
+    for trial in trials:
+        known = by_number.get(trial.number)
+        if known is not None:
+            logger.warning(
+                "trial %d has two runs, %s and %s; the later is read.", trial.number, known.run_id, trial.run_id
+            )
+        if known is None or trial.start_ms >= known.start_ms:
+            by_number[trial.number] = trial
+    return tuple(by_number[number] for number in sorted(by_number))
+
+
+def _own_tags(run: Run) -> dict[str, str]:
+    return {key: value for key, value in sorted(run.data.tags.items()) if key.startswith("lidstudy.")}
+
+
+def _champion(parent: Run) -> int | None:
+    text = parent.data.tags.get(TAG_CHAMPION, "")
+    return int(text) if text.isdecimal() else None
+
+
+def _best_number(trials: tuple[TrialRecord, ...]) -> int | None:
+    scored = [(t.objective, t.number) for t in trials if t.state is TrialState.COMPLETE and t.objective is not None]
+    return min(scored)[1] if scored else None
+
+
+def _decoded(value: float) -> float:
+    if abs(value) < _INFINITY or value != value:  # noqa: PLR0124 - NaN is the only number that differs from itself
+        return value
+    return float("inf") if value > 0 else float("-inf")
+
+
+# --- histories ----------------------------------------------------------------------------------------------------------
+
+
+def _histories(client: Client, runs: list[Run]) -> Histories:
+    """Every point of every metric that has steps, by run id and metric."""
+    runs_of: dict[str, list[str]] = defaultdict(list)
+    for run in runs:
+        for key in run.data.metrics:
+            if not key.startswith(_STEPLESS):
+                runs_of[key].append(run.info.run_id)
+    histories: Histories = defaultdict(dict)
+    for key in sorted(runs_of):
+        for run_id, points in _points_by_run(client, key, runs_of[key]).items():
+            histories[run_id][key] = tuple(sorted(points, key=lambda point: (point.step, point.time_ms)))
+    return histories
+
+
+def _points_by_run(client: Client, key: str, run_ids: list[str]) -> dict[str, list[MetricPoint]]:
+    """One query for all runs where MLflow's store is a database; one request a run, several at once, where it is a server."""
+    from mlflow.tracking._tracking_service.client import TrackingServiceClient
+
+    found: dict[str, list[MetricPoint]] = defaultdict(list)
+    bulk = getattr(TrackingServiceClient(client.tracking_uri).store, "get_metric_history_bulk", None)
+    if bulk is not None:
+        for entry in bulk(run_ids, key, _MANY):
+            found[entry.run_id].append(_point(entry))
+        return found
+    with ThreadPoolExecutor(max_workers=_LOADERS) as pool:
+        for run_id, metrics in zip(
+            run_ids, pool.map(lambda i: client.get_metric_history(i, key), run_ids), strict=True
+        ):
+            found[run_id] = [_point(metric) for metric in metrics]
+    return found
+
+
+def _point(metric: Any) -> MetricPoint:
+    return MetricPoint(step=metric.step, value=_decoded(metric.value), time_ms=metric.timestamp)
+
+
+# --- artifacts ----------------------------------------------------------------------------------------------------------
+
+
+def _fetcher(client: Client, folder: Path) -> Callable[[str, str], Path | None]:
+    """A function that copies an artifact of a run into the folder, or returns None where there is none."""
+
+    def fetch(run_id: str, path: str) -> Path | None:
+        parent = path.rpartition("/")[0] or None
+        if path not in {file.path for file in client.list_artifacts(run_id, parent)}:
+            return None
+        target = folder / run_id
+        target.mkdir(exist_ok=True)
+        return Path(client.download_artifacts(run_id, path, str(target)))
+
+    return fetch
+
+
+def _manifest(path: Path | None, name: str) -> StudyManifest:
+    if path is None:
+        raise StorageError(
+            f"The study {name!r} has no {ARTIFACT_STUDY} in MLflow, so that what it asked is unknown. "
+            f"Run the study once more: it writes the file when it starts."
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["parameters"] = tuple(_parameter(entry) for entry in content["parameters"])
+        content["languages"] = tuple(content["languages"])
+        return StudyManifest(**content)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{ARTIFACT_STUDY} of the study {name!r} is not readable: {error}") from error
+
+
+def _parameter(entry: dict[str, Any]) -> SearchedParameter:
+    when = {path: tuple(values) for path, values in entry.get("when", {}).items()}
+    return SearchedParameter(**{**entry, "choices": tuple(entry.get("choices", ())), "when": when})
+
+
+def _scores(path: Path | None) -> ScoreTable | None:
+    if path is None:
+        return None
+    from pyarrow import ArrowInvalid
+    from pyarrow.parquet import read_table
+
+    try:
+        columns: dict[str, list[Any]] = read_table(path).to_pydict()
+        leading = {name: tuple(columns.pop(name)) for name in SCORE_COLUMNS}
+    except (ArrowInvalid, KeyError) as error:
+        raise StorageError(f"{path.name} in MLflow is not a file of scores: {error}") from error
+    return ScoreTable(**leading, targets=tuple(columns), llr=tuple(zip(*columns.values(), strict=True)))
+
+
+def _ledger(path: Path | None) -> tuple[LedgerEntry, ...]:
+    if path is None:
+        return ()
+    try:
+        return tuple(
+            LedgerEntry(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+        )
+    except (ValueError, TypeError) as error:
+        raise StorageError(f"{ARTIFACT_LEDGER} in MLflow is not readable: {error}") from error

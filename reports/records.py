@@ -1,0 +1,272 @@
+"""What a study leaves behind: every MLflow key, and the typed records that are read back.
+
+The tracker (study/tracking.py) writes with these names and the loader (reports/load.py) reads with them, so that neither can
+drift from the other. Nothing here imports mlflow or pandas.
+"""
+
+import json
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+# --- tags ---------------------------------------------------------------------------------------------------------------
+TAG_KIND: Final = "lidstudy.kind"  # "study" on the parent run, "trial" on its children, "attempt" below them
+TAG_STUDY: Final = "lidstudy.study"
+TAG_TRIAL: Final = "lidstudy.trial"  # "<study>/<number>", unique: a run is found by it before one is created
+TAG_NUMBER: Final = "lidstudy.number"
+TAG_STATE: Final = "lidstudy.state"  # a TrialState; on the parent run a StudyState
+TAG_SEED: Final = "lidstudy.seed"
+TAG_CONFIGURATION: Final = "lidstudy.configuration_hash"
+TAG_COMMIT: Final = "lidstudy.commit"
+TAG_DIFF: Final = "lidstudy.diff_hash"  # hash of the uncommitted change; absent when the tree is clean
+TAG_DATA: Final = "lidstudy.data_hash"
+TAG_DEVICE: Final = "lidstudy.device"
+TAG_HOST: Final = "lidstudy.host"
+TAG_FAILURE: Final = "lidstudy.failure"  # one line: why a trial failed, diverged or timed out
+TAG_ATTEMPTS: Final = "lidstudy.attempts"
+TAG_CHAMPION: Final = "lidstudy.champion"  # on the parent run: the number of the trial that development data chose
+
+# --- artifacts ----------------------------------------------------------------------------------------------------------
+ARTIFACT_CONFIG: Final = "config.json"  # trial: the TrialConfig
+ARTIFACT_EVENTS: Final = "events.jsonl"  # trial: the event log of its last attempt
+ARTIFACT_TRACEBACK: Final = "traceback.txt"  # trial: only of defects
+ARTIFACT_SCORES_DEV: Final = "scores/dev.parquet"  # trial: a row an utterance, see SCORE_COLUMNS
+ARTIFACT_CHECKPOINT: Final = "checkpoint/best.ckpt"  # trial
+ARTIFACT_CURVES: Final = "figures/learning_curves.png"  # trial
+ARTIFACT_CONFUSION: Final = "figures/confusion.png"  # trial
+ARTIFACT_STUDY: Final = "study.json"  # parent run: a StudyManifest as JSON
+ARTIFACT_SCORES_TEST: Final = "scores/test.parquet"  # parent run: the champion on test data
+ARTIFACT_LEDGER: Final = "ledger.jsonl"  # parent run: every evaluation on test data
+
+SCORE_COLUMNS: Final = ("utterance", "language", "source", "speaker", "duration_s")
+"""Leading columns of a scores file; the columns after them are the target languages, holding log-likelihood ratios (nats)."""
+
+# --- metrics: stepped by epoch ------------------------------------------------------------------------------------------
+OBJECTIVE: Final = "val/cllr_calibrated"  # bits; the default objective
+TRAIN_LOSS: Final = "train/loss"
+TRAIN_ACCURACY: Final = "train/accuracy"
+VAL_LOSS: Final = "val/loss"
+VAL_ACCURACY: Final = "val/accuracy"  # macro: mean over languages
+VAL_C_AVG: Final = "val/c_avg"  # LRE07, raw scores
+VAL_C_PRIMARY: Final = "val/c_primary"  # LRE17, raw scores
+VAL_C_PRIMARY_CALIBRATED: Final = "val/c_primary_calibrated"
+VAL_EER: Final = "val/eer"
+VAL_CLLR: Final = "val/cllr"  # bits, raw scores
+GRAD_NORM_BEFORE: Final = "grad/norm_before_clipping"  # mean over the epoch's steps
+GRAD_NORM_AFTER: Final = "grad/norm_after_clipping"
+GRAD_NORM_MAX: Final = "grad/norm_max"  # largest before clipping in the epoch
+GRAD_SHARE_CLIPPED: Final = "grad/share_clipped"  # 0..1
+TIME_TRAIN_S: Final = "time/train_s"
+TIME_VALIDATION_S: Final = "time/validation_s"
+
+# --- metrics without steps ----------------------------------------------------------------------------------------------
+BEST_OBJECTIVE: Final = "best/objective"  # trial: the value that Optuna was told
+BEST_EPOCH: Final = "best/epoch"
+BEST_PREFIX: Final = "best/"  # the val/ metrics at the best epoch, as best/accuracy, best/c_primary …
+NUM_PARAMETERS: Final = "model/num_parameters"
+TEST_PREFIX: Final = "test/"  # parent run: accuracy, c_avg, c_primary, c_primary_calibrated, eer, cllr, cllr_calibrated
+TEST_P_VALUE: Final = "test/p_above_chance"  # permutation of languages over sources
+
+
+class TrialState(StrEnum):
+    """How a trial stands; the value of TAG_STATE."""
+
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    """Stopped by Ctrl-C; the same command goes on with it."""
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+
+    @property
+    def mlflow_status(self) -> str:
+        """The MLflow run status that stands for this state."""
+        return {
+            "running": "RUNNING",
+            "complete": "FINISHED",
+            "diverged": "FINISHED",
+            "failed": "FAILED",
+            "timed_out": "FAILED",
+        }.get(self.value, "KILLED")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricPoint:
+    """One logged value."""
+
+    step: int
+    value: float
+    time_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchedParameter:
+    """A parameter that the study searched.
+
+    Attributes:
+        path: its path in TrialConfig, which is also its MLflow param.
+        kind: choices, int or float.
+        choices: the levels, for kind choices.
+        low: smallest value, for int and float.
+        high: largest value.
+        log: whether it is searched on a logarithmic scale.
+        when: the condition under which it exists: path -> allowed values.
+    """
+
+    path: str
+    kind: str
+    choices: tuple[Any, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    when: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyManifest:
+    """What was asked: the study's own description, stored as ARTIFACT_STUDY.
+
+    Attributes:
+        name: the study.
+        question: the question that it answers, one sentence.
+        objective: the metric that was minimised.
+        objective_bound: its upper bound, what a diverged trial counts as.
+        num_trials: the budget.
+        parameters: what was searched.
+        config: the StudyConfig as JSON.
+        space: the search space as JSON.
+        languages: target languages, in score order.
+        corpus: `name`, `data_hash`, `rows` (one per split, language and source: recordings, hours, speakers), and optionally
+            `shared` (sentences: which sources or speakers stand on both sides of a split) and `split_rule` (one sentence).
+        command: the command that started the study.
+        versions: lidstudy, python and the libraries that decide results.
+        seed: the study's seed.
+    """
+
+    name: str
+    question: str
+    objective: str
+    objective_bound: float
+    num_trials: int
+    parameters: tuple[SearchedParameter, ...]
+    config: dict[str, Any]
+    space: dict[str, Any]
+    languages: tuple[str, ...]
+    corpus: dict[str, Any]
+    command: str
+    versions: dict[str, str]
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One trial as MLflow knows it.
+
+    Attributes:
+        run_id: MLflow's id.
+        number: the trial's number in the study.
+        state: how it ended.
+        seed: its seed.
+        configuration_hash: equal for replicates.
+        params: the flat TrialConfig, path -> value.
+        metrics: last value of each metric.
+        history: every point of the metrics by epoch, sorted by step.
+        start_ms: start, milliseconds since the epoch.
+        end_ms: end, or None while it runs.
+        failure: one line, or "".
+        tags: the run's lidstudy tags (commit, device, attempts), optional.
+    """
+
+    run_id: str
+    number: int
+    state: TrialState
+    seed: int
+    configuration_hash: str
+    params: dict[str, Any]
+    metrics: dict[str, float]
+    history: dict[str, tuple[MetricPoint, ...]]
+    start_ms: int
+    end_ms: int | None
+    failure: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def objective(self) -> float | None:
+        """The value that Optuna was told, or None."""
+        return self.metrics.get(BEST_OBJECTIVE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTable:
+    """Per-utterance scores: columns of equal length."""
+
+    utterance: tuple[str, ...]
+    language: tuple[str, ...]
+    source: tuple[str, ...]
+    speaker: tuple[str, ...]
+    duration_s: tuple[float, ...]
+    targets: tuple[str, ...]
+    llr: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerEntry:
+    """One evaluation on test data."""
+
+    time: str  # ISO 8601, UTC
+    trial: int
+    run_id: str
+    data_hash: str
+    metrics: dict[str, float]
+    num_sources: int
+    num_speakers: int
+    num_utterances: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRecord:
+    """A whole study, read back from MLflow.
+
+    Attributes:
+        manifest: what was asked.
+        run_id: the parent run.
+        experiment_id: the MLflow experiment.
+        trials: in order of number.
+        champion: the number of the trial that development data chose, once it was evaluated on test data.
+        test_metrics: the parent run's test/ metrics.
+        scores_dev: the champion's (or the best trial's) development scores.
+        scores_test: the champion's test scores.
+        ledger: every evaluation on test data.
+        tags: the parent run's lidstudy tags (state, commit, data hash), optional.
+    """
+
+    manifest: StudyManifest
+    run_id: str
+    experiment_id: str
+    trials: tuple[TrialRecord, ...]
+    champion: int | None = None
+    test_metrics: dict[str, float] = field(default_factory=dict)
+    scores_dev: ScoreTable | None = None
+    scores_test: ScoreTable | None = None
+    ledger: tuple[LedgerEntry, ...] = ()
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+def trial_tag(study: str, number: int) -> str:
+    """The unique value of TAG_TRIAL."""
+    return f"{study}/{number}"
+
+
+def param_text(value: object) -> str:
+    """A parameter as MLflow shows it: strings bare, everything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def param_value(text: str) -> Any:
+    """The inverse of `param_text`, except for strings that read as JSON."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -1,0 +1,273 @@
+"""Scores of a system that lidstudy did not train: reads a file of per-utterance scores and summarises it.
+
+    utterance,language,en,es,fr
+    call-001,en,2.1,-1.3,-3.0
+
+One row an utterance: its language, and a score for each target language. `source`, `speaker` and `duration_s` may stand
+beside them, as in the files that a study leaves behind; every other column is a target language.
+"""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_modules.errors import ConfigError, StorageError
+from lightning_modules.scoring import (
+    MinCost,
+    Scores,
+    confusion,
+    eer_per_language,
+    llr_from_log_posteriors,
+    min_cost,
+    recall_per_language,
+    score,
+)
+from reports.records import SCORE_COLUMNS, ScoreTable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Kind = Literal["llr", "log_posterior"]
+
+_REQUIRED: Final = SCORE_COLUMNS[:2]
+_PARQUET: Final = (".parquet", ".pq")
+_NORMALISED: Final = 1e-3  # how far the posteriors of an utterance may be from summing to 1
+_ROUNDING: Final = 1e-6  # how far above 0 the logarithm of a posterior may come
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageScores:
+    """One target language.
+
+    Attributes:
+        language: its name.
+        num_utterances: utterances in it.
+        recall: share of them that were recognised, 0..1.
+        eer: equal error rate of its detector, 0..1.
+    """
+
+    language: str
+    num_utterances: int
+    recall: float
+    eer: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileScores:
+    """What a file of scores amounts to.
+
+    Attributes:
+        kind: what the file's scores were taken for.
+        num_utterances: rows.
+        num_sources: different sources; 0 where the file does not say.
+        num_speakers: different speakers; 0 where the file does not say.
+        overall: over all utterances, raw and calibrated.
+        min_cost: least C_avg(1) that thresholds chosen on this file would give.
+        languages: each target language, in the order of the columns.
+        confusion: counts, a row a true language, a column a recognised one.
+    """
+
+    kind: Kind
+    num_utterances: int
+    num_sources: int
+    num_speakers: int
+    overall: Scores
+    min_cost: MinCost
+    languages: tuple[LanguageScores, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+def read_scores(path: Path) -> ScoreTable:
+    """The scores in a CSV or Parquet file (.parquet, .pq); anything else is read as CSV.
+
+    Rows are counted from 1, the first row of scores, in messages too.
+
+    Raises:
+        StorageError: naming the file and what is wrong in it: the columns, a language, a score or a repeated utterance.
+    """
+    frame = _read_frame(path)
+    targets = _targets(path, [str(column) for column in frame.columns])
+    if not len(frame):
+        raise StorageError(f"{path}: holds no utterance; a row an utterance is needed.")
+    utterance = _texts(path, frame, "utterance")
+    language = _texts(path, frame, "language")
+    _check_utterances(path, utterance)
+    _check_languages(path, language, targets)
+    columns = [_numbers(path, frame, target) for target in targets]
+    return ScoreTable(
+        utterance=utterance,
+        language=language,
+        source=_optional_texts(frame, "source"),
+        speaker=_optional_texts(frame, "speaker"),
+        duration_s=_durations(path, frame),
+        targets=targets,
+        llr=tuple(zip(*(column.tolist() for column in columns), strict=True)),
+    )
+
+
+def score_table(table: ScoreTable, kind: str = "llr") -> FileScores:
+    """Scores of a table.
+
+    Args:
+        table: as `read_scores` returns it; `table.llr` holds what `kind` says.
+        kind: llr, or log_posterior: natural logarithms of posteriors under equal priors, or of anything proportional
+            to them.
+
+    Raises:
+        ConfigError: for an unknown kind, or scores that are plainly of the other one.
+    """
+    scores = np.array(table.llr, dtype=np.float64)
+    checked = _check_kind(kind, scores, table.targets)
+    llr = scores if checked == "llr" else llr_from_log_posteriors(scores)
+    truth = np.array([table.targets.index(language) for language in table.language], dtype=np.int64)
+    counts = np.bincount(truth, minlength=len(table.targets))
+    recalls, eers = recall_per_language(llr, truth), eer_per_language(llr, truth)
+    return FileScores(
+        kind=checked,
+        num_utterances=len(truth),
+        num_sources=len(set(table.source) - {""}),
+        num_speakers=len(set(table.speaker) - {""}),
+        overall=score(llr, truth),
+        min_cost=min_cost(llr, truth),
+        languages=tuple(
+            LanguageScores(language=language, num_utterances=int(count), recall=float(recall), eer=float(eer))
+            for language, count, recall, eer in zip(table.targets, counts, recalls, eers, strict=True)
+        ),
+        confusion=tuple(tuple(row) for row in confusion(llr, truth).tolist()),
+    )
+
+
+def _check_kind(kind: str, scores: NDArray[np.float64], targets: tuple[str, ...]) -> Kind:
+    """The kind, where the scores can be of it."""
+    if kind not in get_args(Kind):
+        raise ConfigError(f"unknown kind of scores {kind!r}; allowed: {', '.join(get_args(Kind))}.")
+    if kind == "llr":
+        if (scores <= _ROUNDING).all() and np.allclose(np.exp(scores).sum(axis=1), 1.0, atol=_NORMALISED):
+            raise ConfigError("the scores of every row are logarithms that sum to 1: use --kind log_posterior.")
+        return "llr"
+    if (scores > _ROUNDING).any():
+        row, column = np.argwhere(scores > _ROUNDING)[0]
+        found = f"row {row + 1}, column {targets[column]} holds {scores[row, column]:g}"
+        raise ConfigError(
+            f"a logarithm of a posterior cannot be positive but {found}: use --kind llr, or take logarithms."
+        )
+    return "log_posterior"
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def _read_frame(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    if not path.is_file():
+        raise StorageError(f"{path}: there is no such file.")
+    try:
+        if path.suffix.lower() in _PARQUET:
+            return pd.read_parquet(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows that are longer than the header
+            # As text: "nan" is a language (Min Nan), and "no" must not become false.
+            return pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True, index_col=False)
+    except pd.errors.EmptyDataError as error:
+        raise StorageError(f"{path}: is empty; a header with {' and '.join(_REQUIRED)} is needed.") from error
+    except (
+        ValueError,
+        OSError,
+        pd.errors.ParserWarning,
+    ) as error:  # what pandas and pyarrow say of what they cannot parse
+        reason = str(error).splitlines()[0]
+        raise StorageError(f"{path}: cannot be read as {_format(path)}: {reason}") from error
+
+
+def _format(path: Path) -> str:
+    return "Parquet" if path.suffix.lower() in _PARQUET else "CSV (a Parquet file's name ends in .parquet)"
+
+
+def _targets(path: Path, columns: list[str]) -> tuple[str, ...]:
+    missing = [column for column in _REQUIRED if column not in columns]
+    if missing:
+        raise StorageError(f"{path}: lacks the column {' and '.join(missing)}; it has {', '.join(columns)}.")
+    targets = tuple(column for column in columns if column not in SCORE_COLUMNS)
+    if len(targets) < 2:  # noqa: PLR2004
+        found = ", ".join(targets) or "none"
+        raise StorageError(
+            f"{path}: needs a column of scores for each of at least two target languages but has {found}."
+        )
+    return targets
+
+
+def _texts(path: Path, frame: "pd.DataFrame", column: str) -> tuple[str, ...]:
+    missing = frame[column].isna().to_numpy()
+    texts = tuple(str(value).strip() for value in frame[column])
+    for row, text in enumerate(texts):
+        if missing[row] or not text:
+            raise StorageError(f"{path}: row {row + 1}, column {column} is empty.")
+    return texts
+
+
+def _optional_texts(frame: "pd.DataFrame", column: str) -> tuple[str, ...]:
+    if column not in frame.columns:
+        return ("",) * len(frame)
+    missing = frame[column].isna().to_numpy()
+    return tuple("" if gone else str(value) for value, gone in zip(frame[column], missing, strict=True))
+
+
+def _durations(path: Path, frame: "pd.DataFrame") -> tuple[float, ...]:
+    """Seconds; nan where the file does not say."""
+    if "duration_s" not in frame.columns:
+        return (float("nan"),) * len(frame)
+    texts = frame["duration_s"].astype(str).str.strip()
+    known = ~(frame["duration_s"].isna() | (texts == "") | (texts.str.lower() == "nan")).to_numpy()
+    durations = np.full(len(frame), np.nan)
+    durations[known] = _numbers(path, frame, "duration_s", only=known)
+    return tuple(durations.tolist())
+
+
+def _numbers(
+    path: Path, frame: "pd.DataFrame", column: str, only: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """A column of finite numbers, or the chosen rows of it."""
+    import pandas as pd
+
+    rows = np.arange(len(frame)) if only is None else np.flatnonzero(only)
+    values = frame[column].iloc[rows]
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    wrong = np.flatnonzero(~np.isfinite(numbers))
+    if wrong.size:
+        given = values.iloc[int(wrong[0])]
+        raise StorageError(
+            f"{path}: row {rows[wrong[0]] + 1}, column {column} must be a finite number but is {given!r}."
+        )
+    return numbers
+
+
+def _check_utterances(path: Path, utterances: tuple[str, ...]) -> None:
+    first: dict[str, int] = {}
+    for row, utterance in enumerate(utterances, start=1):
+        if first.setdefault(utterance, row) != row:
+            raise StorageError(
+                f"{path}: utterance {utterance!r} stands in row {first[utterance]} and again in row {row}."
+            )
+
+
+def _check_languages(path: Path, languages: tuple[str, ...], targets: tuple[str, ...]) -> None:
+    for row, language in enumerate(languages, start=1):
+        if language not in targets:
+            known = ", ".join(targets)
+            raise StorageError(
+                f"{path}: row {row} has the language {language!r}, which has no column; there is {known}."
+            )
+    present = set(languages)
+    if len(present) == 1:
+        raise StorageError(
+            f"{path}: every utterance is in {languages[0]}; with one language there is nothing to tell apart."
+        )
+    absent = [target for target in targets if target not in present]
+    if absent:
+        names = ", ".join(absent)
+        raise StorageError(f"{path}: no utterance is in {names}: its misses cannot be counted; leave out its column.")

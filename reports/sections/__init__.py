@@ -1,0 +1,34 @@
+"""The sections of a report, in reading order: one file each, registered here."""
+
+from typing import Any, Final
+
+from reports.sections import (
+    answer,
+    checks,
+    clipping,
+    confusion,
+    cost,
+    curves,
+    data,
+    effects,
+    failures,
+    leaderboard,
+    reproduce,
+    unseen,
+)
+from reports.sections._blocks import Section
+
+SECTIONS: Final[tuple[Section[Any], ...]] = (
+    answer.SECTION,
+    unseen.SECTION,
+    checks.SECTION,
+    leaderboard.SECTION,
+    effects.SECTION,
+    curves.SECTION,
+    clipping.SECTION,
+    confusion.SECTION,
+    failures.SECTION,
+    cost.SECTION,
+    data.SECTION,
+    reproduce.SECTION,
+)

@@ -1,0 +1,64 @@
+"""Which trials count for what, in one place, so that sections and checks cannot disagree."""
+
+from collections.abc import Iterable, Sequence
+
+from reports.records import MetricPoint, SearchedParameter, StudyRecord, TrialRecord, TrialState
+
+
+def with_state(study: StudyRecord, *states: TrialState) -> tuple[TrialRecord, ...]:
+    """The study's trials in these states."""
+    return tuple(trial for trial in study.trials if trial.state in states)
+
+
+def scored(study: StudyRecord) -> tuple[TrialRecord, ...]:
+    """Complete trials with an objective: the only ones that means are taken over.
+
+    A pruned trial's last value comes from fewer epochs, and a diverged trial's value is the bound, not a measurement.
+    """
+    return tuple(trial for trial in with_state(study, TrialState.COMPLETE) if is_finite(trial.objective))
+
+
+def best(study: StudyRecord) -> TrialRecord | None:
+    """The complete trial with the least objective; the first of equals."""
+    return min(scored(study), key=lambda trial: (trial.objective, trial.number), default=None)
+
+
+def chosen(study: StudyRecord) -> TrialRecord | None:
+    """The champion, or the best trial while none has been evaluated on test data."""
+    return next((trial for trial in study.trials if trial.number == study.champion), None) or best(study)
+
+
+def is_finite(value: float | None) -> bool:
+    """Whether there is a number that can be averaged."""
+    return value is not None and abs(value) < float("inf")  # false for NaN too
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Mean of the finite values, or None where there are none."""
+    found = [value for value in values if value is not None and is_finite(value)]
+    return sum(found) / len(found) if found else None
+
+
+def seconds(trial: TrialRecord) -> float | None:
+    """Seconds from start to end; None while it runs."""
+    return None if trial.end_ms is None else (trial.end_ms - trial.start_ms) / 1000.0
+
+
+def values(points: Sequence[MetricPoint] | None) -> tuple[float, ...]:
+    """The finite values of a history."""
+    return tuple(point.value for point in points or () if is_finite(point.value))
+
+
+def objectives(trials: Iterable[TrialRecord]) -> tuple[float, ...]:
+    """The objectives that there are."""
+    return tuple(trial.objective for trial in trials if trial.objective is not None and is_finite(trial.objective))
+
+
+def having(parameter: SearchedParameter, trials: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
+    """The trials in which a conditional parameter exists."""
+    return tuple(
+        trial
+        for trial in trials
+        if trial.params.get(parameter.path) is not None
+        and all(trial.params.get(path) in allowed for path, allowed in parameter.when.items())
+    )

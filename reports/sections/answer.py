@@ -1,0 +1,169 @@
+"""The question and what the study answers, in three lines that are drawn from the numbers alone."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+from reports.records import TEST_P_VALUE, StudyRecord
+from reports.sections import _selection as select
+from reports.sections._blocks import Block, Items, Section
+from reports.sections._text import count, listing, number, p_value, parameter, short_names, states_text, times
+
+SIGNIFICANT: Final = 0.05
+ACCURACY: Final = "test/accuracy"
+C_PRIMARY: Final = "test/c_primary"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestScore:
+    """What the chosen trial reached on test data.
+
+    Attributes:
+        p_value: of the accuracy under languages permuted over sources, or None if it was not computed.
+        shared: what training and test have in common, as the manifest says it.
+    """
+
+    __test__ = False  # no test of pytest's
+
+    accuracy: float | None
+    c_primary: float | None
+    p_value: float | None
+    num_utterances: int
+    num_sources: int
+    num_speakers: int
+    shared: tuple[str, ...]
+
+    @property
+    def above_chance(self) -> bool:
+        """Whether it may be called above chance."""
+        return self.p_value is not None and self.p_value < SIGNIFICANT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The three lines in numbers; `chosen` is the number of the trial that development data chose."""
+
+    question: str
+    corpus: str
+    languages: tuple[str, ...]
+    searched: tuple[str, ...]
+    states: Counter[str]
+    budget: int
+    objective_name: str
+    chosen: int | None
+    chosen_objective: float | None
+    chosen_params: dict[str, object]
+    num_compared: int
+    test: TestScore | None
+    num_evaluations: int
+    study: str
+
+    @property
+    def chance_accuracy(self) -> float:
+        """Accuracy of guessing."""
+        return 1.0 / len(self.languages)
+
+    @property
+    def nothing_known(self) -> float | None:
+        """The objective of scores that say nothing, where it is known: log2 L bits for Cllr."""
+        return math.log2(len(self.languages)) if "cllr" in self.objective_name else None
+
+
+def summarise(study: StudyRecord) -> Answer:
+    """The answer's numbers."""
+    trial = select.chosen(study)
+    paths = [p.path for p in study.manifest.parameters]
+    return Answer(
+        question=study.manifest.question,
+        corpus=str(study.manifest.corpus.get("name", "an unnamed corpus")),
+        languages=study.manifest.languages,
+        searched=tuple(paths),
+        states=Counter(t.state.value for t in study.trials),
+        budget=study.manifest.num_trials,
+        objective_name=study.manifest.objective,
+        chosen=trial.number if trial else None,
+        chosen_objective=trial.objective if trial else None,
+        chosen_params={path: trial.params[path] for path in paths if path in trial.params} if trial else {},
+        num_compared=len(select.scored(study)),
+        test=_test(study),
+        num_evaluations=len(study.ledger),
+        study=study.manifest.name,
+    )
+
+
+def _test(study: StudyRecord) -> TestScore | None:
+    if not study.test_metrics:
+        return None
+    table, entry = study.scores_test, study.ledger[-1] if study.ledger else None
+    if table:
+        counts = len(table.utterance), len(set(table.source)), len(set(table.speaker))
+    else:
+        counts = (entry.num_utterances, entry.num_sources, entry.num_speakers) if entry else (0, 0, 0)
+    return TestScore(
+        accuracy=study.test_metrics.get(ACCURACY),
+        c_primary=study.test_metrics.get(C_PRIMARY),
+        p_value=study.test_metrics.get(TEST_P_VALUE),
+        num_utterances=counts[0],
+        num_sources=counts[1],
+        num_speakers=counts[2],
+        shared=tuple(str(item) for item in study.manifest.corpus.get("shared", ())),
+    )
+
+
+def lines(answer: Answer) -> tuple[str, str, str]:
+    """Asked, chosen, found."""
+    return _asked(answer), _chosen(answer), _found(answer)
+
+
+def _asked(answer: Answer) -> str:
+    names = short_names(answer.searched)
+    trials = f"{sum(answer.states.values()):,} of {count(answer.budget, 'trial')}"
+    over = f" over {listing(names[path] for path in answer.searched)}" if answer.searched else ""
+    return (
+        f"{answer.question} Asked of {count(len(answer.languages), 'language')} ({', '.join(answer.languages)}) in the corpus "
+        f"{answer.corpus}: {trials}{over} ({states_text(answer.states) or 'none yet'})."
+    )
+
+
+def _chosen(answer: Answer) -> str:
+    if answer.chosen is None:
+        return "No trial is complete with a finite objective, so development data chose none."
+    names = short_names(answer.searched)
+    params = ", ".join(f"{names[path]} {parameter(value)}" for path, value in answer.chosen_params.items())
+    nothing = f" (scores that say nothing: {number(answer.nothing_known)})" if answer.nothing_known is not None else ""
+    return (
+        f"Development data chose trial {answer.chosen}{f' ({params})' if params else ''}, with {answer.objective_name} = "
+        f"{number(answer.chosen_objective)}{nothing}, the least of {count(answer.num_compared, 'complete trial')}: as the best of "
+        f"many, this number is optimistic."
+    )
+
+
+def _found(answer: Answer) -> str:
+    test = answer.test
+    if test is None:
+        return f"No trial was evaluated on test data yet: `lidstudy evaluate {answer.study}` does it once, and writes it down."
+    where = "whose sources were not seen in training" if not test.shared else "not independent of training"
+    reached = f"accuracy {number(test.accuracy)} (chance {number(answer.chance_accuracy)})"
+    if test.c_primary is not None:
+        reached += f" and C_primary {number(test.c_primary)} (chance 1.000)"
+    return (
+        f"On {count(test.num_utterances, 'test utterance')} from {count(test.num_sources, 'source')} and "
+        f"{count(test.num_speakers, 'speaker')}, {where}, it reached {reached}; {_verdict(test)}. "
+        f"Test data was evaluated {times(answer.num_evaluations)}."
+    )
+
+
+def _verdict(test: TestScore) -> str:
+    if test.p_value is None:
+        return "whether that is above chance was not tested, so it is not shown"
+    tested = f"{p_value(test.p_value)}, languages permuted over sources"
+    return f"this is above chance ({tested})" if test.above_chance else f"above chance is not shown ({tested})"
+
+
+def present(answer: Answer) -> tuple[Block, ...]:
+    """Three sentences."""
+    return (Items(lines(answer)),)
+
+
+SECTION = Section(key="answer", title="Question and answer", summarise=summarise, present=present)

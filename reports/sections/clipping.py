@@ -1,0 +1,149 @@
+"""Gradient clipping against the result: how often each rule acted, on what norms, and what came of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reports.figures import Dot, Panel, scatter_figure
+from reports.records import (
+    GRAD_NORM_AFTER,
+    GRAD_NORM_BEFORE,
+    GRAD_NORM_MAX,
+    GRAD_SHARE_CLIPPED,
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+)
+from reports.sections import _selection as select
+from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
+from reports.sections._text import number, numeric, share, significant, spread
+from reports.statistics import mean_sd
+
+KIND = "clipping.kind"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One clipping rule; gradient measures are means over epochs, then over trials.
+
+    Attributes:
+        n: complete trials, which `objective` is over.
+        diverged: trials that ended in a number that is not finite.
+        trials: all trials under this rule, whatever became of them; the gradient measures are over these.
+    """
+
+    kind: str
+    trials: int
+    n: int
+    objective: float | None
+    sd: float | None
+    share_clipped: float | None
+    norm_before: float | None
+    norm_after: float | None
+    norm_max: float | None
+    diverged: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clipping:
+    """All rules in the study, and two scatters against the objective."""
+
+    objective_name: str
+    rules: tuple[Rule, ...]
+    share: Panel
+    norm: Panel
+
+
+def summarise(study: StudyRecord) -> Clipping:
+    """One row a rule that occurs."""
+    kinds = sorted({str(trial.params[KIND]) for trial in study.trials if KIND in trial.params})
+    rules = tuple(_rule(kind, [t for t in study.trials if t.params.get(KIND) == kind]) for kind in kinds)
+    share_dots = tuple(_dots(study, GRAD_SHARE_CLIPPED))
+    norm_dots = tuple(dot for dot in _dots(study, GRAD_NORM_MAX) if dot.x > 0)
+    return Clipping(
+        objective_name=study.manifest.objective,
+        rules=rules,
+        share=Panel(title="share of steps clipped", dots=share_dots),
+        norm=Panel(title="largest gradient norm before clipping", dots=norm_dots, log=True),
+    )
+
+
+def _rule(kind: str, trials: Sequence[TrialRecord]) -> Rule:
+    objectives = select.objectives(trial for trial in trials if trial.state is TrialState.COMPLETE)
+    middle = mean_sd(objectives) if objectives else None
+    return Rule(
+        kind=kind,
+        trials=len(trials),
+        n=len(objectives),
+        objective=middle.mean if middle else None,
+        sd=middle.sd if middle else None,
+        share_clipped=select.mean(_mean(trial, GRAD_SHARE_CLIPPED) for trial in trials),
+        norm_before=select.mean(_mean(trial, GRAD_NORM_BEFORE) for trial in trials),
+        norm_after=select.mean(_mean(trial, GRAD_NORM_AFTER) for trial in trials),
+        norm_max=max((v for t in trials for v in select.values(t.history.get(GRAD_NORM_MAX))), default=None),
+        diverged=sum(trial.state is TrialState.DIVERGED for trial in trials),
+    )
+
+
+def _mean(trial: TrialRecord, metric: str) -> float | None:
+    return select.mean(select.values(trial.history.get(metric)))
+
+
+def _dots(study: StudyRecord, metric: str) -> list[Dot]:
+    dots = []
+    for trial in study.trials:
+        measured = select.values(trial.history.get(metric))
+        diverged = trial.state is TrialState.DIVERGED
+        objective = study.manifest.objective_bound if diverged else trial.objective
+        counts = diverged or trial.state is TrialState.COMPLETE
+        if measured and counts and objective is not None and select.is_finite(objective):
+            x = max(measured) if metric == GRAD_NORM_MAX else sum(measured) / len(measured)
+            dots.append(Dot(x=x, y=objective, group=str(trial.params.get(KIND, "?")), diverged=diverged))
+    return dots
+
+
+def present(clipping: Clipping) -> tuple[Block, ...]:
+    """A table and the scatters that have points."""
+    if not any(rule.norm_before is not None or rule.n or rule.diverged for rule in clipping.rules):
+        return ()
+    columns = (
+        Column("rule", numeric=False),
+        Column("trials"),
+        Column("n", hint="complete trials in the mean objective"),
+        Column(clipping.objective_name),
+        Column("steps clipped"),
+        Column("norm before", hint="mean over steps, epochs and trials"),
+        Column("norm after"),
+        Column("largest norm", hint="before clipping, over all trials"),
+        Column("diverged"),
+    )
+    rows = tuple(_cells(rule) for rule in clipping.rules)
+    note = (
+        "Gradient norms are global L2 norms. They are shown beside the objective, not as its cause: the learning rate, the cell "
+        "and the rest vary over these trials too."
+    )
+    panels = [panel for panel in (clipping.share, clipping.norm) if panel.dots]
+    drawing = Drawing(
+        key="clipping",
+        alt=f"{clipping.objective_name} against the share of steps clipped and the largest gradient norm.",
+        caption="A dot a complete trial, coloured by clipping rule; a cross at the upper border is a diverged one.",
+        draw=lambda: scatter_figure(panels, objective=clipping.objective_name, columns=2),
+    )
+    table = Table(caption="Clipping rules", columns=columns, rows=rows)
+    return (Text(note, tone="quiet"), table, *((drawing,) if panels else ()))
+
+
+def _cells(rule: Rule) -> tuple[Cell, ...]:
+    return (
+        Cell(rule.kind),
+        numeric(rule.trials, str(rule.trials)),
+        numeric(rule.n, str(rule.n)),
+        numeric(rule.objective, spread(rule.objective, rule.sd)),
+        numeric(rule.share_clipped, share(rule.share_clipped)),
+        numeric(rule.norm_before, number(rule.norm_before)),
+        numeric(rule.norm_after, number(rule.norm_after)),
+        numeric(rule.norm_max, significant(rule.norm_max)),
+        numeric(rule.diverged, str(rule.diverged)),
+    )
+
+
+SECTION = Section(key="clipping", title="Gradient clipping against the result", summarise=summarise, present=present)

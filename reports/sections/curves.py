@@ -1,0 +1,82 @@
+"""Learning curves of all trials, and of the chosen one in more detail."""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from reports import figures
+from reports.figures import Curve, curves_figure
+from reports.records import MetricPoint, StudyRecord
+from reports.sections import _selection as select
+from reports.sections._blocks import Block, Drawing, Section
+from reports.sections._text import count
+
+DRAWN: Final = 150  # more lines than this no eye can follow, and the page grows by a kilobyte a line
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curves:
+    """The objective of every trial by epoch, and the chosen trial's own histories."""
+
+    objective_name: str
+    curves: tuple[Curve, ...]
+    nothing_known: float | None
+    chosen: int | None
+    history: dict[str, tuple[MetricPoint, ...]]
+
+    @property
+    def drawn(self) -> tuple[Curve, ...]:
+        """The chosen trial and the first of the others."""
+        best = [curve for curve in self.curves if curve.best]
+        return (*best, *[curve for curve in self.curves if not curve.best][: DRAWN - len(best)])
+
+
+def summarise(study: StudyRecord) -> Curves:
+    """Finite points only: where a curve ends in NaN, it ends."""
+    chosen = select.chosen(study)
+    name = study.manifest.objective
+    curves = (
+        Curve(
+            number=trial.number,
+            state=trial.state,
+            points=tuple((p.step, p.value) for p in trial.history.get(name, ()) if select.is_finite(p.value)),
+            best=chosen is not None and trial.number == chosen.number,
+        )
+        for trial in study.trials
+    )
+    return Curves(
+        objective_name=name,
+        curves=tuple(curve for curve in curves if curve.points),
+        nothing_known=math.log2(len(study.manifest.languages)) if "cllr" in name else None,
+        chosen=chosen.number if chosen else None,
+        history=chosen.history if chosen else {},
+    )
+
+
+def present(curves: Curves) -> tuple[Block, ...]:
+    """Two figures, or what of them there is."""
+    blocks: list[Block] = []
+    if curves.curves:
+        left_out = len(curves.curves) - len(curves.drawn)
+        blocks.append(
+            Drawing(
+                key="curves",
+                alt=f"{curves.objective_name} by epoch of {count(len(curves.drawn), 'trial')}.",
+                caption="The objective on development data by epoch, a line a trial."
+                + (f" {count(left_out, 'later trial')} not drawn." if left_out else ""),
+                draw=lambda: curves_figure(curves.drawn, objective=curves.objective_name, guess=curves.nothing_known),
+            )
+        )
+    if curves.history:
+        blocks.append(
+            Drawing(
+                key="chosen",
+                alt=f"Loss, objective and gradient norm of trial {curves.chosen} by epoch.",
+                caption=f"Trial {curves.chosen} in more detail.",
+                draw=lambda: figures.learning_curves(curves.history, objective=curves.objective_name),
+            )
+        )
+    return tuple(blocks)
+
+
+SECTION = Section(key="curves", title="Learning curves", summarise=summarise, present=present)

@@ -1,0 +1,178 @@
+"""Configurations in order of the objective; means over replicates, and a spread only where there are several."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from reports.records import BEST_PREFIX, NUM_PARAMETERS, StudyRecord, TrialRecord, TrialState
+from reports.sections import _selection as select
+from reports.sections._blocks import Block, Cell, Column, Section, Table, Text
+from reports.sections._text import (
+    NOTHING,
+    count,
+    duration,
+    number,
+    numeric,
+    parameter,
+    share,
+    short_names,
+    significant,
+    spread,
+    states_text,
+)
+from reports.statistics import Interval, mean_sd, t_interval
+
+SHOWN: Final = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One configuration.
+
+    Attributes:
+        n: replicates with an objective; the means are over these.
+        sd: None for n = 1.
+        interval: 95 % t-interval of the mean over replicates; None for n = 1.
+        separated: its interval lies below the interval of every other configuration that has an objective.
+    """
+
+    configuration_hash: str
+    numbers: tuple[int, ...]
+    params: dict[str, object]
+    states: Counter[str]
+    n: int
+    objective: float | None
+    sd: float | None
+    interval: Interval | None
+    c_primary: float | None
+    accuracy: float | None
+    eer: float | None
+    num_parameters: float | None
+    seconds: float | None
+    separated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaderboard:
+    """All configurations, best first; `searched` are the paths in the columns."""
+
+    objective_name: str
+    searched: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def summarise(study: StudyRecord) -> Leaderboard:
+    """Configurations by mean objective; those without one come last."""
+    searched = tuple(parameter.path for parameter in study.manifest.parameters)
+    groups: dict[str, list[TrialRecord]] = defaultdict(list)
+    for trial in study.trials:
+        groups[trial.configuration_hash or f"trial {trial.number}"].append(trial)
+    rows = [_row(key, trials, searched) for key, trials in groups.items()]
+    rows.sort(key=lambda row: (row.objective is None, row.objective or 0.0, row.numbers))
+    return Leaderboard(objective_name=study.manifest.objective, searched=searched, rows=_separate(rows))
+
+
+def _row(key: str, trials: Sequence[TrialRecord], searched: Sequence[str]) -> Row:
+    complete = [t for t in trials if t.state is TrialState.COMPLETE and select.is_finite(t.objective)]
+    objectives = select.objectives(complete)
+    middle = mean_sd(objectives) if objectives else None
+    return Row(
+        configuration_hash=key,
+        numbers=tuple(trial.number for trial in trials),
+        params={path: trials[0].params.get(path) for path in searched},
+        states=Counter(trial.state.value for trial in trials),
+        n=len(objectives),
+        objective=middle.mean if middle else None,
+        sd=middle.sd if middle else None,
+        interval=t_interval(objectives) if objectives else None,
+        c_primary=_mean(complete, BEST_PREFIX + "c_primary"),
+        accuracy=_mean(complete, BEST_PREFIX + "accuracy"),
+        eer=_mean(complete, BEST_PREFIX + "eer"),
+        num_parameters=_mean(trials, NUM_PARAMETERS),
+        seconds=select.mean(select.seconds(trial) for trial in complete),
+    )
+
+
+def _mean(trials: Sequence[TrialRecord], metric: str) -> float | None:
+    return select.mean(trial.metrics.get(metric) for trial in trials)
+
+
+def _separate(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Mark the first row if its interval separates it: only then may it stand out."""
+    from dataclasses import replace
+
+    if not rows or rows[0].interval is None:
+        return tuple(rows)
+    others = [row for row in rows[1:] if row.objective is not None]
+    high = rows[0].interval.high
+    separated = bool(others) and all(row.interval is not None and high < row.interval.low for row in others)
+    return (replace(rows[0], separated=separated), *rows[1:])
+
+
+def present(board: Leaderboard) -> tuple[Block, ...]:
+    """One table; the longest tail is left to the CSV."""
+    if not board.rows:
+        return ()
+    names = short_names(board.searched)
+    columns = (
+        Column("#", hint="rank by mean objective"),
+        Column(board.objective_name, hint="mean ± standard deviation over replicates; lower is better"),
+        Column("95 %", numeric=False, hint="t-interval of the mean over replicates"),
+        Column("n", hint="replicates in the mean"),
+        *(Column(names[path], numeric=False, hint=path) for path in board.searched),
+        Column("C_primary"),
+        Column("accuracy"),
+        Column("EER"),
+        Column("parameters"),
+        Column("time", hint="mean seconds a trial"),
+        Column("state", numeric=False),
+        Column("trials", numeric=False),
+    )
+    shown = board.rows[:SHOWN]
+    rows = tuple(_cells(rank, row) for rank, row in enumerate(shown, start=1))
+    table = Table(caption="Configurations on development data, best first", columns=columns, rows=rows)
+    return (Text(_note(board), tone="quiet"), table)
+
+
+def _note(board: Leaderboard) -> str:
+    text = "Means are over complete trials. "
+    if any(row.n > 1 for row in board.rows):
+        text += "± is the standard deviation over seeds, and the interval is a t-interval over seeds on these development sources. "
+    else:
+        text += "Every configuration has one seed, so no spread is known and no order among them is shown to be real. "
+    first_is_clear = board.rows[0].separated
+    text += (
+        "The first is bold: its interval lies below all others. "
+        if first_is_clear
+        else "No interval separates the first. "
+    )
+    if len(board.rows) > SHOWN:
+        text += f"The best {SHOWN} of {count(len(board.rows), 'configuration')} are shown; all are in trials.csv."
+    return text.strip()
+
+
+def _cells(rank: int, row: Row) -> tuple[Cell, ...]:
+    interval = f"{number(row.interval.low)} to {number(row.interval.high)}" if row.interval else NOTHING
+    return (
+        numeric(rank, str(rank)),
+        numeric(row.objective, spread(row.objective, row.sd), strong=row.separated),
+        Cell(interval, sort=row.interval.low if row.interval else None),
+        numeric(row.n, str(row.n)),
+        *(_parameter_cell(value) for value in row.params.values()),
+        numeric(row.c_primary, number(row.c_primary)),
+        numeric(row.accuracy, number(row.accuracy)),
+        numeric(row.eer, share(row.eer)),
+        numeric(row.num_parameters, significant(row.num_parameters)),
+        numeric(row.seconds, duration(row.seconds)),
+        Cell(states_text(row.states), tone="" if row.n else "quiet"),
+        Cell(", ".join(str(n) for n in row.numbers), sort=float(row.numbers[0])),
+    )
+
+
+def _parameter_cell(value: object) -> Cell:
+    sort = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else parameter(value)
+    return Cell(parameter(value), sort=None if value is None else sort)
+
+
+SECTION = Section(key="leaderboard", title="Leaderboard", summarise=summarise, present=present)

@@ -1,0 +1,102 @@
+"""What someone needs in order to get these numbers again."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from reports.records import TAG_COMMIT, TAG_DATA, TAG_DEVICE, TAG_DIFF, LedgerEntry, StudyRecord
+from reports.sections import _selection as select
+from reports.sections._blocks import Block, Cell, Code, Column, Section, Table
+from reports.sections._text import NOTHING, listing, numeric
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduce:
+    """The facts, and the chosen trial's configuration as the nested JSON that an attempt reads."""
+
+    command: str
+    facts: tuple[tuple[str, str], ...]
+    chosen: int | None
+    config: dict[str, Any]
+    ledger: tuple[LedgerEntry, ...]
+
+
+def summarise(study: StudyRecord) -> Reproduce:
+    """Facts that are recorded; what is not is said to be missing."""
+    trial = select.chosen(study)
+    devices = sorted({t.tags[TAG_DEVICE] for t in study.trials if TAG_DEVICE in t.tags})
+    data_hash = study.manifest.corpus.get("data_hash") or study.tags.get(TAG_DATA)
+    facts = {
+        "commit": study.tags.get(TAG_COMMIT),
+        "uncommitted change, hash": study.tags.get(TAG_DIFF, "none"),
+        "data hash": data_hash,
+        "seed of the study": str(study.manifest.seed),
+        "seed of the chosen trial": str(trial.seed) if trial else None,
+        "device": listing(devices) if devices else None,
+        "MLflow experiment": study.experiment_id,
+        "MLflow run of the study": study.run_id,
+        "MLflow run of the chosen trial": trial.run_id if trial else None,
+        "configuration hash of the chosen trial": trial.configuration_hash if trial else None,
+        **study.manifest.versions,
+    }
+    return Reproduce(
+        command=study.manifest.command,
+        facts=tuple((name, value or "not recorded") for name, value in facts.items()),
+        chosen=trial.number if trial else None,
+        config=nested(trial.params) if trial else {},
+        ledger=study.ledger,
+    )
+
+
+def nested(params: dict[str, Any]) -> dict[str, Any]:
+    """`{"encoder.cell": "gru"}` as `{"encoder": {"cell": "gru"}}`."""
+    tree: dict[str, Any] = {}
+    for path, value in params.items():
+        *parents, leaf = path.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    return tree
+
+
+def present(reproduce: Reproduce) -> tuple[Block, ...]:
+    """Command, facts, configuration, ledger."""
+    blocks: list[Block] = []
+    if reproduce.command:
+        blocks.append(Code(caption="The command", text=reproduce.command, language="sh"))
+    rows = tuple((Cell(name), Cell(value)) for name, value in reproduce.facts)
+    columns = (Column("what", numeric=False), Column("value", numeric=False))
+    blocks.append(Table(caption="Versions and identities", columns=columns, rows=rows))
+    if reproduce.config:
+        text = json.dumps(reproduce.config, indent=2, ensure_ascii=False)
+        blocks.append(Code(caption=f"Configuration of trial {reproduce.chosen}", text=text, language="json"))
+    if reproduce.ledger:
+        blocks.append(_ledger_table(reproduce.ledger))
+    return tuple(blocks)
+
+
+def _ledger_table(ledger: tuple[LedgerEntry, ...]) -> Table:
+    columns = (
+        Column("time", numeric=False),
+        Column("trial"),
+        Column("run", numeric=False),
+        Column("data hash", numeric=False),
+        Column("utterances"),
+        Column("sources"),
+        Column("speakers"),
+    )
+    rows = tuple(
+        (
+            Cell(entry.time),
+            numeric(entry.trial, str(entry.trial)),
+            Cell(entry.run_id),
+            Cell(entry.data_hash or NOTHING),
+            *(numeric(n, str(n)) for n in (entry.num_utterances, entry.num_sources, entry.num_speakers)),
+        )
+        for entry in ledger
+    )
+    return Table(caption="Ledger: every evaluation on test data", columns=columns, rows=rows)
+
+
+SECTION = Section(key="reproduce", title="How to reproduce", summarise=summarise, present=present)

@@ -1,0 +1,153 @@
+"""What is wrong with a space as a whole: conditions, fields that do not exist under every kind, and its corners."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from lightning_modules.errors import ConfigError
+from search_spaces.assignment import default_config, in_order_of_conditions, is_active, overlay, validated
+from search_spaces.parsing import Parameter, Value
+from search_spaces.schema import KIND, leaves
+
+Parameters = Sequence[Parameter]
+Complaint = tuple[str, str]
+"""A parameter's path, and what is wrong with it."""
+
+
+def check_parameters(parameters: Parameters) -> list[Complaint]:
+    """What is wrong with parameters that are each well formed; nothing for a valid space."""
+    complaints = [*_check_conditions(parameters)]
+    if complaints:
+        return complaints
+    try:
+        ordered = in_order_of_conditions(parameters)
+    except ConfigError as error:
+        return [("", str(error))]
+    return [*_check_kinds(parameters)] or [*_check_corners(ordered)]
+
+
+# --- conditions -------------------------------------------------------------------------------------------------------
+
+
+def _check_conditions(parameters: Parameters) -> Iterator[Complaint]:
+    """Every `when` must name choices of parameters that this space searches."""
+    searched = {parameter.path: parameter for parameter in parameters}
+    for parameter in parameters:
+        for path, values in parameter.when.items():
+            if path not in searched:
+                yield (
+                    parameter.path,
+                    f'has a when on "{path}", which this space does not search; it searches {", ".join(searched)}.',
+                )
+            elif searched[path].kind != "choices":
+                yield (
+                    parameter.path,
+                    f'has a when on "{path}", which is a range; only parameters with choices can be a condition.',
+                )
+            else:
+                yield from _check_values(parameter, path, values, searched[path].choices)
+
+
+def _check_values(
+    parameter: Parameter, path: str, values: tuple[Value, ...], choices: tuple[Value, ...]
+) -> Iterator[Complaint]:
+    unknown = [value for value in values if value not in choices]
+    if unknown:
+        allowed = ", ".join(map(repr, choices))
+        yield parameter.path, f'has a when on "{path}" = {unknown[0]!r}, which is not among its choices: {allowed}.'
+
+
+def _check_kinds(parameters: Parameters) -> Iterator[Complaint]:
+    """A field that only some kinds of a section have may be searched under those alone."""
+    for parameter in parameters:
+        for kind_path, having in leaves()[parameter.path].kinds.items():
+            without = [kind for kind in _possible(parameters, parameter, kind_path) if kind not in having]
+            if without:
+                condition = ", ".join(f'"{kind}"' for kind in having)
+                under = ", ".join(map(str, without))
+                advice = f'write when = {{ "{kind_path}" = [{condition}] }}'
+                yield parameter.path, f"does not exist under {kind_path} = {under}: {advice}."
+
+
+def _possible(parameters: Parameters, parameter: Parameter, path: str) -> list[Value]:
+    """The values of a searched parameter under which another one can exist; nothing where it is not searched."""
+    searched = {parameter.path: parameter for parameter in parameters}
+    if path not in searched:
+        return []
+    possible = [value for value in searched[path].choices if value in parameter.when.get(path, searched[path].choices)]
+    for other in parameter.when:
+        if other != path:
+            beyond = _possible(parameters, searched[other], path)
+            possible = [value for value in possible if value in beyond]
+    return possible
+
+
+# --- corners ----------------------------------------------------------------------------------------------------------
+
+
+def _check_corners(ordered: Parameters) -> Iterator[Complaint]:
+    """Every extreme must validate, with all others low, with all others high, and with each extreme of its section.
+
+    The full product would grow exponentially; models check fields against each other within a section.
+    """
+    base = _base(ordered)
+    reached: set[str] = set()
+    wrong: set[str] = set()
+    for path, params in _corners(ordered):
+        reached.add(path)
+        try:
+            validated(overlay(base, params))
+        except ConfigError as error:
+            if path not in wrong:
+                wrong.add(path)
+                yield path, f"cannot be {params[path]!r} in this space: {error}"
+    for parameter in ordered:
+        if parameter.path not in reached:
+            yield parameter.path, "can never exist: its conditions exclude each other."
+
+
+def _corners(ordered: Parameters) -> Iterator[tuple[str, dict[str, Value]]]:
+    fixed = [(parameter, value) for parameter in ordered for value in parameter.extremes]
+    for parameter, value in fixed:
+        for end in (0, -1):
+            corner = _complete(ordered, {parameter.path: value}, end)
+            if corner is not None:
+                yield parameter.path, corner
+    for (one, value), (other, other_value) in combinations(fixed, 2):
+        if one is not other and one.path.split(".")[0] == other.path.split(".")[0]:
+            corner = _complete(ordered, {one.path: value, other.path: other_value}, 0)
+            if corner is not None:
+                yield one.path, corner
+
+
+def _complete(ordered: Parameters, fixed: Mapping[str, Value], end: int) -> dict[str, Value] | None:
+    """All parameters, some fixed, the others at their first or last extreme; None where those exclude each other."""
+    wanted: dict[str, Value] = dict(fixed)
+    for parameter in reversed(ordered):  # what a condition names comes before what it conditions
+        if parameter.path in wanted:
+            for path, values in parameter.when.items():
+                if wanted.setdefault(path, values[end]) not in values:
+                    return None
+    chosen: dict[str, Value] = {}
+    for parameter in ordered:
+        if is_active(parameter, chosen):
+            chosen[parameter.path] = wanted.get(parameter.path, parameter.extremes[end])
+    return chosen if fixed.keys() <= chosen.keys() else None
+
+
+def _base(ordered: Parameters) -> dict[str, Any]:
+    """The default configuration, with kinds that the space does not search but its parameters need."""
+    kinds: dict[str, Value] = {}
+    searched = {parameter.path for parameter in ordered}
+    for parameter in ordered:
+        for path, having in leaves()[parameter.path].kinds.items():
+            if path not in searched and _default_kind(path) not in having:
+                kinds.setdefault(path, having[0])
+    return overlay(default_config(), kinds)
+
+
+def _default_kind(path: str) -> object:
+    section: Any = default_config()
+    for part in path.removesuffix(f".{KIND}").split("."):
+        section = section.get(part) or {}
+    return section.get(KIND)

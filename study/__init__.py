@@ -1,0 +1,1 @@
+"""Which trials run, where and when, and what is kept of them."""

@@ -1,0 +1,274 @@
+"""One attempt: builds the module of a frozen configuration, trains it with Lightning, and appends what happens to its event log.
+
+It never opens a database. After each epoch it writes an event, then the checkpoint; a new attempt goes on from the last checkpoint
+and repeats at most the epoch whose event had just been written.
+"""
+
+import dataclasses
+import logging
+import os
+import socket
+import time
+import traceback
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping
+
+from lightning_modules import scoring
+from lightning_modules.build import build_module, load_module
+from lightning_modules.config import TrialConfig
+from lightning_modules.data.batches import Batch, TrainingBatches, evaluation_batches, training_loader
+from lightning_modules.data.feature_store import FeatureStore, feature_store_path
+from lightning_modules.data.manifest import Split, Utterance
+from lightning_modules.data.prepared import PreparedCorpus, open_corpus
+from lightning_modules.data.utterances import join_utterances
+from lightning_modules.language_id import Diverged, LanguageId
+from reports.records import ScoreTable
+from reports.statistics import permutation_p_value
+from study.events import Ended, EpochEnded, EventLog, Started
+from study.spec import EVENTS_FILE, EXIT_STORAGE_FULL, AttemptSpec
+from study.workspace import STORAGE_ERRORS, read_json, write_json
+
+logger = logging.getLogger(__name__)
+
+
+def run_attempt(spec: AttemptSpec, *, warm: bool) -> int:
+    """Works on a trial until it ends; returns the process's exit status.
+
+    This is the attempt's edge: whatever goes wrong becomes its last event, and only a full disk is left to the exit status.
+    """
+    log = EventLog(spec.folder / EVENTS_FILE)
+    try:
+        torch.set_num_threads(spec.num_threads)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*(does not have many workers|TorchScript|LeafSpec).*")
+            ended = _train(spec, log, warm=warm) if spec.purpose == "train" else _evaluate(spec, log)
+    except Diverged as divergence:
+        ended = Ended(time_ms=log.now_ms(), outcome="diverged", failure=str(divergence))
+    except Exception as error:  # noqa: BLE001 - the attempt's edge
+        if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+            logger.error("the workspace cannot be written: %s", error)  # noqa: TRY400 - the traceback says nothing more
+            return EXIT_STORAGE_FULL
+        ended = Ended(
+            time_ms=log.now_ms(),
+            outcome="failed",
+            failure=f"{type(error).__name__}: {error}".splitlines()[0][:500],
+            traceback=traceback.format_exc(),
+        )
+    try:
+        log.append(ended)
+    except OSError:
+        return EXIT_STORAGE_FULL
+    return 0
+
+
+def _train(spec: AttemptSpec, log: EventLog, *, warm: bool) -> Ended:
+    config = spec.config
+    corpus = open_corpus(config.data.corpus, spec.workspace)
+    store = FeatureStore.open(feature_store_path(corpus, config.data.features, spec.workspace))
+    module = build_module(config)
+    progress = TrialProgress(spec, log, utterances=join_utterances(corpus.recordings, split="dev", data=config.data))
+    callbacks: list[pl.Callback] = [progress]
+    if config.training.patience is not None:
+        callbacks.insert(0, EarlyStopping(f"val/{spec.objective}", patience=config.training.patience, mode="min"))
+    resume_from = spec.trial_folder / "last.ckpt"
+    log.append(_started(spec, log, module, resumed_epoch=_resumed_epoch(resume_from), warm=warm))
+    trainer = build_trainer(config, callbacks, folder=spec.folder)
+    trainer.fit(
+        module,
+        training_loader(
+            TrainingBatches(corpus.recordings, store=store, config=config), steps_per_epoch=config.training.steps_per_epoch
+        ),
+        development_loader(progress.utterances, store=store, config=config),
+        ckpt_path=resume_from if resume_from.exists() else None,
+        weights_only=True,
+    )
+    return progress.ended()
+
+
+def build_trainer(config: TrialConfig, callbacks: list[pl.Callback], *, folder: Path) -> pl.Trainer:
+    """A trainer that prints, logs and saves nothing of its own."""
+    return pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=config.training.max_epochs,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+    )
+
+
+def development_loader(
+    utterances: Sequence[Utterance], *, store: FeatureStore, config: TrialConfig
+) -> torch.utils.data.DataLoader[Batch]:
+    """Padded batches of all utterances, made once."""
+    batches = evaluation_batches(utterances, store=store, languages=config.data.languages)
+    dataset: Any = batches  # a list is a map-style data set, whatever the stubs say
+    return torch.utils.data.DataLoader(dataset, batch_size=None)
+
+
+class TrialProgress(pl.Callback):
+    """After each epoch: an event, then the checkpoint, and the scores where the objective is the best so far."""
+
+    def __init__(self, spec: AttemptSpec, log: EventLog, *, utterances: Sequence[Utterance]) -> None:
+        self._spec = spec
+        self._log = log
+        self.utterances = utterances
+        self._best: dict[str, Any] = {"objective": None, "epoch": None, "metrics": {}}
+        self._epoch_started = self._validation_started = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Starts the epoch's clock."""
+        self._epoch_started = time.perf_counter()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Starts the development pass's clock."""
+        self._validation_started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Runs after the development pass of the epoch."""
+        assert isinstance(pl_module, LanguageId)
+        now = time.perf_counter()
+        metrics = pl_module.training_metrics()
+        metrics |= {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+        metrics["time/train_s"] = self._validation_started - self._epoch_started
+        metrics["time/validation_s"] = now - self._validation_started
+        objective = objective_value(metrics, self._spec.objective)
+        epoch = trainer.current_epoch
+        self._log.append(
+            EpochEnded(time_ms=self._log.now_ms(), epoch=epoch, objective=objective, metrics=metrics)
+        )
+        if self._best["objective"] is None or objective < self._best["objective"]:
+            self._best = {"objective": objective, "epoch": epoch, "metrics": metrics}
+            assert pl_module.development_scores is not None
+            scores = score_table(pl_module.development_scores, self.utterances, self._spec.config.data.languages)
+            write_json(self._spec.trial_folder / "scores.json", dataclasses.asdict(scores))
+            _save(trainer, self._spec.trial_folder / "best.ckpt", weights_only=True)
+        _save(trainer, self._spec.trial_folder / "last.ckpt", weights_only=False)
+
+    def ended(self) -> Ended:
+        """The attempt's last word after a whole training."""
+        metrics = {f"best/{key[4:]}": value for key, value in self._best["metrics"].items() if key.startswith("val/")}
+        return Ended(
+            time_ms=self._log.now_ms(),
+            outcome="complete",
+            objective=self._best["objective"],
+            best_epoch=self._best["epoch"],
+            metrics=metrics,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed attempt must know of the epochs before it."""
+        return self._best
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over what an earlier attempt knew."""
+        self._best = state_dict
+
+
+def objective_value(metrics: dict[str, float], objective: str) -> float:
+    """The minimised value: a `val/` metric, or one minus accuracy for `error_rate`."""
+    return 1.0 - metrics["val/accuracy"] if objective == "error_rate" else metrics[f"val/{objective}"]
+
+
+def score_table(log_likelihoods: np.ndarray, utterances: Sequence[Utterance], languages: Sequence[str]) -> ScoreTable:
+    """(N, L) log-likelihoods of N utterances as log-likelihood ratios, a row an utterance."""
+    llr = scoring.llr_from_log_likelihoods(log_likelihoods)
+    return ScoreTable(
+        utterance=tuple(utterance.id for utterance in utterances),
+        language=tuple(utterance.language for utterance in utterances),
+        source=tuple(utterance.source for utterance in utterances),
+        speaker=tuple(utterance.speaker for utterance in utterances),
+        duration_s=tuple(round(utterance.duration_s, 3) for utterance in utterances),
+        targets=tuple(languages),
+        llr=tuple(tuple(float(value) for value in row) for row in llr),
+    )
+
+
+def _evaluate(spec: AttemptSpec, log: EventLog) -> Ended:
+    """Scores a trial's best checkpoint on test data, calibrated on its development scores alone."""
+    assert spec.checkpoint is not None
+    assert spec.development_scores is not None
+    config = spec.config
+    corpus = open_corpus(config.data.corpus, spec.workspace)
+    utterances = join_utterances(corpus.recordings, split="test", data=config.data)
+    scores = score_split(load_module(spec.checkpoint), corpus, utterances, config=config, workspace=spec.workspace)
+    table = score_table(scores, utterances, config.data.languages)
+    write_json(spec.trial_folder / "scores.json", dataclasses.asdict(table))
+    metrics = metrics_on_test(table, read_json(spec.development_scores))
+    return Ended(time_ms=log.now_ms(), outcome="complete", metrics=metrics)
+
+
+def score_split(
+    module: LanguageId,
+    corpus: PreparedCorpus,
+    utterances: Sequence[Utterance],
+    *,
+    config: TrialConfig,
+    workspace: Path,
+) -> np.ndarray:
+    """Log-likelihoods (N, L) of utterances, in their order."""
+    store = FeatureStore.open(feature_store_path(corpus, config.data.features, workspace))
+    scores = np.zeros((len(utterances), len(config.data.languages)))
+    with torch.inference_mode():
+        for batch in evaluation_batches(utterances, store=store, languages=config.data.languages):
+            scores[batch.indices.numpy()] = module(batch.features, batch.lengths).log_likelihoods.numpy()
+    return scores
+
+
+def metrics_on_test(table: ScoreTable, development: dict[str, Any]) -> dict[str, float]:
+    """The `test/` metrics: raw, calibrated on development data, and the permutation p-value over sources."""
+    languages = list(table.targets)
+    llr = np.array(table.llr)
+    truth = np.array([languages.index(language) for language in table.language])
+    calibration = scoring.fit_calibration(
+        np.array(development["llr"]), np.array([languages.index(language) for language in development["language"]])
+    )
+    calibrated = scoring.llr_from_log_likelihoods(calibration.apply(llr))
+    permutation = permutation_p_value(truth, llr.argmax(axis=1), table.source)
+    return {
+        "test/accuracy": scoring.macro_accuracy(llr, truth),
+        "test/c_avg": scoring.c_avg_lre07(llr, truth),
+        "test/c_primary": scoring.c_primary(llr, truth),
+        "test/c_primary_calibrated": scoring.c_primary(calibrated, truth),
+        "test/eer": scoring.eer(llr, truth),
+        "test/cllr": scoring.cllr(llr, truth),
+        "test/cllr_calibrated": scoring.cllr(calibrated, truth),
+        "test/p_above_chance": permutation.p_value,
+    }
+
+
+def _save(trainer: pl.Trainer, path: Path, *, weights_only: bool) -> None:
+    temporary = path.with_suffix(".tmp")
+    trainer.save_checkpoint(temporary, weights_only=weights_only)
+    temporary.replace(path)
+
+
+def _resumed_epoch(checkpoint: Path) -> int:
+    if not checkpoint.exists():
+        return 0
+    return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"])
+
+
+def _started(spec: AttemptSpec, log: EventLog, module: LanguageId, *, resumed_epoch: int, warm: bool) -> Started:
+    return Started(
+        time_ms=log.now_ms(),
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        device="cpu",
+        num_threads=spec.num_threads,
+        num_parameters=sum(parameter.numel() for parameter in module.parameters()),
+        resumed_epoch=resumed_epoch,
+        warm=warm,
+    )
+

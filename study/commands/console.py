@@ -1,0 +1,50 @@
+"""The terminal: one console for words, and progress that is a bar in a terminal and a few lines elsewhere."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from lightning_modules.data.cards import Progress as ReportsProgress
+
+
+def make_console() -> Console:
+    """Writes to standard output; no wrapping of plain lines when it is no terminal."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def print_json(content: object) -> None:
+    """JSON for other programs."""
+    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def progress_bars(console: Console) -> Iterator[ReportsProgress]:
+    """A callback that shows a bar a stage in a terminal, and a line a finished stage elsewhere."""
+    if not console.is_terminal:
+        yield _plain(console)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield show
+
+
+def _plain(console: Console) -> ReportsProgress:
+    finished: set[str] = set()
+
+    def show(stage: str, done: int, total: int) -> None:
+        if done >= total and stage not in finished:
+            finished.add(stage)
+            console.print(f"{stage}: done")
+
+    return show

@@ -1,0 +1,60 @@
+"""`lidstudy corpus prepare|describe`."""
+
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from lightning_modules.config import FeaturesConfig
+from lightning_modules.data.feature_store import build_feature_store, feature_store_path
+from lightning_modules.data.prepared import PreparedCorpus, describe_corpus, open_corpus, prepare_corpus
+from lightning_modules.data.splits import check_splits
+from study.commands.console import make_console, progress_bars
+from study.workspace import open_workspace
+
+MAX_REASONS = 8
+
+
+def prepare(name: str, folder: Path) -> None:
+    """Prepares a corpus and its default features, then shows what it holds."""
+    console = make_console()
+    workspace = open_workspace(folder, writable=True)
+    with progress_bars(console) as progress:
+        corpus = prepare_corpus(name, workspace.root, progress=progress)
+        if not feature_store_path(corpus, FeaturesConfig(), workspace.root).exists():
+            build_feature_store(corpus, FeaturesConfig(), workspace=workspace.root, progress=progress)
+    print_corpus(console, corpus)
+
+
+def describe(name: str, folder: Path) -> None:
+    """Shows what a prepared corpus holds."""
+    print_corpus(make_console(), open_corpus(name, open_workspace(folder).root))
+
+
+def print_corpus(console: Console, corpus: PreparedCorpus) -> None:
+    """A row per (split, language, source), then what was skipped and what dev and test share."""
+    console.print(f"[bold]{corpus.card.title}[/bold]  (data hash {corpus.data_hash})")
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("split", "language", "source"):
+        table.add_column(column)
+    for column in ("recordings", "minutes", "speakers"):
+        table.add_column(column, justify="right")
+    for row in describe_corpus(corpus):
+        table.add_row(
+            row.split, row.language, row.source, str(row.num_recordings), f"{row.minutes:.1f}", str(row.num_speakers)
+        )
+    console.print(table)
+    _print_skipped(console, corpus)
+    for shared in check_splits(corpus.recordings):
+        console.print(f"note: development and test share the speaker {shared.speaker} ({shared.language}), but no recording")
+    for warning in corpus.warnings:
+        console.print(f"note: {warning}")
+
+
+def _print_skipped(console: Console, corpus: PreparedCorpus) -> None:
+    if not corpus.skipped:
+        return
+    console.print(f"{len(corpus.skipped)} files were skipped (listed in {corpus.root / 'corpus.json'}):")
+    for reason, count in Counter(skipped.reason for skipped in corpus.skipped).most_common(MAX_REASONS):
+        console.print(f"  {count:>5}  {reason}")

@@ -1,0 +1,132 @@
+"""`lidstudy list|show|status`: read what is on disk, beside a living coordinator if there is one."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from lightning_modules.errors import ConfigError
+from reports.records import TRAIN_LOSS, VAL_ACCURACY, VAL_C_AVG, VAL_C_PRIMARY, TrialState
+from study.commands.console import make_console, print_json
+from study.events import EpochEnded, read_events
+from study.plan import read_manifest
+from study.spec import EVENTS_FILE
+from study.storage import TrialSummary, read_trials
+from study.tracking import flat
+from study.view import best_trial
+from study.workspace import StudyFolder, coordinator_pid, open_workspace, read_json
+
+COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.DIVERGED, TrialState.RUNNING)
+COLUMNS = {"loss": TRAIN_LOSS, "accuracy": VAL_ACCURACY, "C_avg": VAL_C_AVG, "C_primary": VAL_C_PRIMARY}
+
+
+def study_status(folder: StudyFolder) -> dict[str, Any]:
+    """The content of `status --json`."""
+    name = folder.root.name
+    trials = read_trials(folder.journal, name)
+    counts = Counter(trial.state for trial in trials)
+    best = best_trial(trials)
+    pid = coordinator_pid(folder)
+    return {
+        "study": name,
+        "trials": {state.value: counts[state] for state in COUNTED},
+        "budget": read_manifest(folder)["num_trials"],
+        "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
+        "coordinator": {"alive": pid is not None, "pid": pid},
+    }
+
+
+def show_status(study: str, folder: Path, *, as_json: bool) -> None:
+    """Prints how a study stands."""
+    found = study_status(open_workspace(folder).existing_study(study))
+    if as_json:
+        print_json(found)
+        return
+    console = make_console()
+    alive = f"coordinator {found['coordinator']['pid']}" if found["coordinator"]["alive"] else "no coordinator"
+    counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items())
+    console.print(f"{study}: {counts}; {alive}")
+    if found["best"]:
+        console.print(f"best: trial {found['best']['number']}, {found['best']['value']:.4f}", markup=False)
+        for path, value in found["best"]["params"].items():
+            console.print(f"  {path:<28} {value}", markup=False)
+    if not found["coordinator"]["alive"] and found["trials"]["running"]:
+        console.print("its last coordinator is gone: run the same sweep command again to go on")
+
+
+def list_all(folder: Path, *, as_json: bool) -> None:
+    """Prints the studies of a workspace."""
+    workspace = open_workspace(folder)
+    found = [study_status(workspace.study(name)) for name in workspace.study_names()]
+    if as_json:
+        print_json(found)
+        return
+    console = make_console()
+    if not found:
+        console.print(f"no studies in {workspace.root} yet; start one with `lidstudy sweep demo`", soft_wrap=True)
+        return
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("study", "trials", "best", "coordinator"):
+        table.add_column(column)
+    for each in found:
+        best = f"trial {each['best']['number']}: {each['best']['value']:.4f}" if each["best"] else "none yet"
+        done = sum(each["trials"].values()) - each["trials"]["running"]
+        table.add_row(each["study"], f"{done}/{each['budget']}", best, "alive" if each["coordinator"]["alive"] else "gone")
+    console.print(table)
+
+
+def show_trial(study: str, number: int, folder: Path, *, as_json: bool) -> None:
+    """Prints one trial: state, parameters, epochs, and where its files lie."""
+    study_folder = open_workspace(folder).existing_study(study)
+    trials = {trial.number: trial for trial in read_trials(study_folder.journal, study)}
+    if number not in trials:
+        known = f"0 to {max(trials)}" if trials else "none yet"
+        raise ConfigError(f"study '{study}' has no trial {number}; trials: {known}.")
+    trial, place = trials[number], study_folder.trial(number)
+    epochs = _epochs(place.attempts())
+    config = read_json(place.config) if place.config.exists() else {}
+    if as_json:
+        print_json(_trial_json(trial, config, epochs))
+        return
+    console = make_console()
+    value = f", {trial.value:.4f}" if trial.value is not None else ""
+    console.print(f"trial {number}: {trial.state.value}{value}, {len(place.attempts())} attempt(s)")
+    for path, setting in flat(config).items():
+        mark = "*" if path in trial.params else " "
+        console.print(f"{mark} {path:<32} {json.dumps(setting)}", markup=False)
+    console.print("(* searched)")
+    if epochs:
+        console.print(_epoch_table(epochs))
+    console.print(f"files: {place.root}", soft_wrap=True)
+
+
+def _trial_json(trial: TrialSummary, config: dict[str, Any], epochs: list[EpochEnded]) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "state": trial.state.value,
+        "value": trial.value,
+        "params": trial.params,
+        "config": config,
+        "epochs": [event.model_dump(exclude={"type"}) for event in epochs],
+    }
+
+
+def _epochs(attempts: list[Path]) -> list[EpochEnded]:
+    """Epochs in order; one that a resumed attempt repeated is taken once."""
+    by_epoch: dict[int, EpochEnded] = {}
+    for attempt in attempts:
+        for event in read_events(attempt / EVENTS_FILE):
+            if isinstance(event, EpochEnded):
+                by_epoch.setdefault(event.epoch, event)
+    return [by_epoch[epoch] for epoch in sorted(by_epoch)]
+
+
+def _epoch_table(epochs: list[EpochEnded]) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("epoch", "objective", *COLUMNS):
+        table.add_column(column, justify="right")
+    for event in epochs:
+        table.add_row(str(event.epoch), f"{event.objective:.4f}", *(f"{event.metrics[key]:.4f}" for key in COLUMNS.values()))
+    return table

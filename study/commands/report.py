@@ -1,0 +1,18 @@
+"""`lidstudy report`."""
+
+from pathlib import Path
+
+from reports.load import load_study
+from reports.render import write_report
+from study.commands.console import make_console
+from study.workspace import open_workspace
+
+
+def write(study: str, folder: Path, *, out: Path | None) -> None:
+    """Writes a study's report from what MLflow has, and prints where it lies."""
+    workspace = open_workspace(folder)
+    files = write_report(load_study(study, tracking_uri=workspace.tracking_uri), out or workspace.report(study))
+    console = make_console()
+    console.print(f"report:   {files.html}", soft_wrap=True)
+    console.print(f"markdown: {files.markdown}", soft_wrap=True)
+    console.print(f"csv:      {files.csv}", soft_wrap=True)

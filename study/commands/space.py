@@ -1,0 +1,25 @@
+"""`lidstudy space check|schema`."""
+
+from lightning_modules.errors import ConfigError
+from search_spaces.space import load_space, space_schema
+from study.commands.console import make_console, print_json
+
+
+def check(name_or_path: str) -> None:
+    """Prints what a space searches; a space that is not valid is an error that says why.
+
+    Raises:
+        ConfigError: naming file, key and what is allowed.
+    """
+    space = load_space(name_or_path)
+    if not space.parameters:
+        raise ConfigError(f"{name_or_path}: searches nothing.")
+    console = make_console()
+    console.print(f"{space.name}: {len(space.parameters)} parameters, hash {space.hash}, valid")
+    for parameter in space.parameters:
+        console.print(f"  {parameter.path:<28} {parameter.to_json()}", markup=False)
+
+
+def schema() -> None:
+    """Prints the JSON Schema."""
+    print_json(space_schema())

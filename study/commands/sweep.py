@@ -1,0 +1,147 @@
+"""`lidstudy sweep`: runs a study, or shows what it would cost."""
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from rich.console import Console
+
+from lightning_modules.config import FeaturesConfig
+from lightning_modules.data.feature_store import build_feature_store
+from reports.records import TrialState
+from study.commands.console import make_console, progress_bars
+from study.config import StudyConfig, load_study_config
+from study.coordinator import Coordinator
+from study.cost import estimate_cost
+from study.launchers.local import LocalLauncher
+from study.plan import StudyPlan, make_plan, needs_features, settle
+from study.provenance import code_tags
+from study.storage import open_trial_store
+from study.tracking import open_tracker
+from study.view import LiveView, PlainView, View, duration
+from study.workspace import Workspace, coordinator_lease, open_workspace
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+EXIT_STATUS = {TrialState.COMPLETE: 0, TrialState.FAILED: 1, TrialState.INTERRUPTED: 130}
+
+
+def run(study: str, *, slots: int | None, trials: int | None, folder: Path) -> int:
+    """Runs or resumes a study; returns the exit status."""
+    console = make_console()
+    config = _config(study, trials)
+    workspace = open_workspace(folder, writable=True)
+    study_folder = workspace.study(config.name)
+    plan = make_plan(config, workspace=workspace, slots=slots)
+    with ExitStack() as stack:
+        stack.enter_context(coordinator_lease(study_folder))
+        settle(plan, study_folder)
+        _ensure_features(plan, console)
+        launcher = LocalLauncher(workspace, num_slots=plan.num_slots)
+        stack.callback(launcher.close)
+        view = stack.enter_context(_view(console))
+        view.message(_headline(plan))
+        coordinator = Coordinator(
+            plan,
+            folder=study_folder,
+            store=open_trial_store(study_folder.journal, config),
+            tracker=open_tracker(workspace, plan.manifest(), tags=code_tags(), data_hash=plan.data_hash),
+            launcher=launcher,
+            view=view,
+        )
+        stack.enter_context(_stop_on_signals(coordinator, view))
+        state = coordinator.run()
+    _print_end(console, state, config.name, workspace)
+    return EXIT_STATUS[state]
+
+
+def dry(study: str, *, slots: int | None, trials: int | None, folder: Path) -> None:
+    """Shows the plan, and its cost from a few measured steps."""
+    console = make_console()
+    config = _config(study, trials)
+    plan = make_plan(config, workspace=open_workspace(folder), slots=slots)
+    console.print(_headline(plan))
+    for parameter in plan.space.parameters:
+        console.print(f"  {parameter.path:<28} {parameter.to_json()}")
+    if needs_features(plan) is not None:
+        console.print(f"its cost can be measured once `lidstudy corpus prepare {config.trial.data.corpus}` has made the features")
+        return
+    cost = _in_process(estimate_cost, plan)
+    console.print(
+        f"a trial takes about {duration(cost.trial_s)} (measured on {cost.num_samples} sampled configurations: "
+        f"{cost.step_s * 1000:.0f} ms a step, {cost.development_s:.1f} s a development pass)"
+    )
+    console.print(f"the study takes at most about {duration(cost.study_s)}; pruned trials make it shorter")
+    console.print(f"it needs about {cost.disk_mb:.0f} MB of disk; {cost.free_mb:,.0f} MB are free")
+
+
+def _config(study: str, trials: int | None) -> StudyConfig:
+    config = load_study_config(study)
+    return config if trials is None else config.model_copy(update={"trials": trials})
+
+
+def _headline(plan: StudyPlan) -> str:
+    data = plan.config.trial.data
+    return (
+        f"study {plan.config.name}: {plan.config.trials} trials of space {plan.space.name}, {plan.num_slots} at a time "
+        f"with {plan.num_threads} thread{'s' if plan.num_threads > 1 else ''} each, "
+        f"on {data.corpus} ({', '.join(data.languages)})"
+    )
+
+
+def _ensure_features(plan: StudyPlan, console: Console) -> None:
+    features = needs_features(plan)
+    if features is not None:
+        console.print("computing features…")
+        _in_process(build_features, plan, features)
+
+
+def build_features(plan: StudyPlan, features: FeaturesConfig) -> None:
+    """Computes a corpus's features."""
+    with progress_bars(make_console()) as progress:
+        build_feature_store(plan.corpus, features, workspace=plan.workspace.root, progress=progress)
+
+
+def _in_process(function: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> R:
+    """Calls a function in a process of its own: it imports torch, which the coordinator should not carry."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments, **keywords).result()
+
+
+@contextmanager
+def _view(console: Console) -> Iterator[View]:
+    if console.is_terminal:
+        with LiveView(console) as view:
+            yield view
+    else:
+        yield PlainView(lambda text: console.print(text, markup=False))
+
+
+@contextmanager
+def _stop_on_signals(coordinator: Coordinator, view: View) -> Iterator[None]:
+    def stop(_signal: int, _frame: object) -> None:
+        view.message("stopping: attempts end now, their last epochs are kept; the same command goes on from there")
+        coordinator.request_stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _print_end(console: Console, state: TrialState, name: str, workspace: Workspace) -> None:
+    match state:
+        case TrialState.COMPLETE:
+            console.print(f"study {name} is complete. Report: `lidstudy report {name}`. MLflow UI: `lidstudy ui`.")
+        case TrialState.INTERRUPTED:
+            console.print(f"study {name} was stopped; run the same command to go on.")
+        case _:
+            console.print(f"study {name} stopped after three failures in a row; see `lidstudy status {name}`, "
+                          f"tracebacks lie in MLflow and under {workspace.study(name).root}.")

@@ -1,0 +1,51 @@
+"""`lidstudy ui`: MLflow's own UI on the workspace."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from lightning_modules.errors import StorageError
+from study.commands.console import make_console
+from study.tracking import find_experiment
+from study.workspace import Workspace, open_workspace
+
+HOST = "127.0.0.1"
+
+
+def serve(folder: Path, *, port: int) -> int:
+    """Prints the addresses of the training views, then serves until Ctrl-C; returns the exit status."""
+    workspace = open_workspace(folder)
+    if not (workspace.mlflow / "mlflow.db").exists():
+        raise StorageError(f"workspace {workspace.root} has no MLflow records yet; run `lidstudy sweep` first.")
+    _refuse_taken(port)
+    console = make_console()
+    for name, address in addresses(workspace, port=port).items():
+        console.print(f"{name}: {address}", soft_wrap=True)
+    console.print("Ctrl-C ends it.")
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", workspace.tracking_uri]
+    command += ["--artifacts-destination", (workspace.mlflow / "artifacts").as_uri(), "--host", HOST, "--port", str(port)]
+    command += ["--workers", "1"]
+    server = subprocess.Popen(command)
+    try:
+        return server.wait()
+    except KeyboardInterrupt:
+        server.terminate()
+        server.wait()
+        return 0
+
+
+def addresses(workspace: Workspace, *, port: int) -> dict[str, str]:
+    """Study -> address of its training view."""
+    found = {name: find_experiment(workspace, name) for name in workspace.study_names()}
+    return {
+        name: f"http://{HOST}:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+        for name, experiment in found.items()
+        if experiment is not None
+    }
+
+
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as probe:
+        if probe.connect_ex((HOST, port)) == 0:
+            raise StorageError(f"port {port} is taken; choose another with --port.")

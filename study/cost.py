@@ -1,0 +1,82 @@
+"""What a study will cost, from a few measured steps of sampled configurations. Imports torch: runs in a process of its own."""
+
+import shutil
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+
+from lightning_modules.build import build_module
+from lightning_modules.config import TrialConfig
+from lightning_modules.data.batches import TrainingBatches, evaluation_batches
+from lightning_modules.data.feature_store import FeatureStore, feature_store_path
+from lightning_modules.data.utterances import join_utterances
+from study.plan import StudyPlan
+from study.storage import sample_params
+
+NUM_SAMPLES = 4
+NUM_STEPS = 4
+BYTES_A_PARAMETER = 4
+COPIES = 2 + 3  # best checkpoint, here and in MLflow; the last one has Adam's two moments beside the weights
+ARTIFACTS_MB = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Seconds are medians over the sampled configurations."""
+
+    num_samples: int
+    step_s: float
+    development_s: float
+    trial_s: float
+    study_s: float
+    disk_mb: float
+    free_mb: float
+
+
+def estimate_cost(plan: StudyPlan) -> Cost:
+    """Measures a few steps and a development pass of sampled configurations at the study's number of threads."""
+    torch.set_num_threads(plan.num_threads)
+    base = plan.config.trial.model_dump(mode="json")
+    configs = [plan.space.apply(base, params) for params in sample_params(plan.space, NUM_SAMPLES, seed=plan.config.seed)]
+    measured = [_measure(plan, config) for config in configs]
+    step_s = statistics.median(step for step, _, _ in measured)
+    development_s = statistics.median(development for _, development, _ in measured)
+    training = plan.config.trial.training
+    trial_s = training.max_epochs * (training.steps_per_epoch * step_s + development_s)
+    num_rounds = -(-plan.config.trials // plan.num_slots)
+    size_mb = statistics.mean(size for _, _, size in measured) * BYTES_A_PARAMETER * COPIES / 1e6
+    return Cost(
+        num_samples=len(measured),
+        step_s=step_s,
+        development_s=development_s,
+        trial_s=trial_s,
+        study_s=num_rounds * trial_s,
+        disk_mb=plan.config.trials * (size_mb + ARTIFACTS_MB),
+        free_mb=shutil.disk_usage(plan.workspace.root).free / 1e6,
+    )
+
+
+def _measure(plan: StudyPlan, config: TrialConfig) -> tuple[float, float, int]:
+    """Seconds a step, seconds a development pass, and the number of parameters."""
+    store = FeatureStore.open(feature_store_path(plan.corpus, config.data.features, plan.workspace.root))
+    batches = TrainingBatches(plan.corpus.recordings, store=store, config=config)
+    module = build_module(config)
+    optimizer = module.configure_optimizers()
+    durations: list[float] = []
+    for step in range(NUM_STEPS):
+        started = time.perf_counter()
+        batch = batches[0, step]
+        scores = module(batch.features, batch.lengths).log_likelihoods
+        torch.nn.functional.nll_loss(scores, batch.languages).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        durations.append(time.perf_counter() - started)
+    utterances = join_utterances(plan.corpus.recordings, split="dev", data=config.data)
+    started = time.perf_counter()
+    with torch.inference_mode():
+        for batch in evaluation_batches(utterances, store=store, languages=config.data.languages):
+            module(batch.features, batch.lengths)
+    size = sum(parameter.numel() for parameter in module.parameters())
+    return statistics.median(durations), time.perf_counter() - started, size

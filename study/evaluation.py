@@ -1,0 +1,137 @@
+"""The one look at test data: the configuration that development data chose, scored once and entered in the ledger."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from lightning_modules.errors import StorageError, TrialError
+from reports.records import ARTIFACT_SCORES_TEST, LedgerEntry
+from study.active import ActiveTrial
+from study.events import read_events
+from study.launchers._base import Launcher, Life
+from study.plan import StudyPlan
+from study.recording import scores_parquet
+from study.recovery import read_config
+from study.spec import EVENTS_FILE, AttemptSpec
+from study.tracking import Tracker
+from study.workspace import StudyFolder, read_json, write_atomic
+
+
+def evaluate_champion(
+    number: int,
+    *,
+    plan: StudyPlan,
+    folder: StudyFolder,
+    tracker: Tracker,
+    launcher: Launcher,
+    message: Callable[[str], None],
+    wait: Callable[[], bool],
+) -> None:
+    """Scores a trial's best checkpoint on test data, unless the ledger has it, and tells MLflow.
+
+    Args:
+        number: the trial that development data chose.
+        plan: the study.
+        folder: its files.
+        tracker: its MLflow records.
+        launcher: runs the evaluation on a slot.
+        message: tells the user.
+        wait: sleeps a moment; False once the user wants to stop.
+
+    Raises:
+        TrialError: the evaluation failed.
+    """
+    entries = read_ledger(folder)
+    entry = next((entry for entry in entries if entry.trial == number and entry.data_hash == plan.data_hash), None)
+    if entry is None:
+        message(f"trial {number} is best on development data: scoring it on test data")
+        trial = _evaluate(number, plan=plan, folder=folder, launcher=launcher, wait=wait)
+        if trial is None:
+            return
+        entry = _entry(trial, run_id=tracker.run_id(number), data_hash=plan.data_hash)
+        lines = [json.dumps(asdict(each)) for each in [*entries, entry]]
+        write_atomic(folder.ledger, "\n".join(lines) + "\n")
+    tracker.log_evaluation(
+        number,
+        entry.metrics,
+        time_ms=int(datetime.fromisoformat(entry.time).timestamp() * 1000),
+        artifacts={ARTIFACT_SCORES_TEST: scores_parquet(folder.evaluation(number).scores)},
+        ledger=folder.ledger,
+    )
+
+
+def read_ledger(folder: StudyFolder) -> list[LedgerEntry]:
+    """Every evaluation on test data so far."""
+    if not folder.ledger.exists():
+        return []
+    try:
+        return [LedgerEntry(**json.loads(line)) for line in folder.ledger.read_text().splitlines()]
+    except (TypeError, ValueError) as error:
+        raise StorageError(f"the ledger {folder.ledger} cannot be read: {error}") from None
+
+
+def _evaluate(
+    number: int, *, plan: StudyPlan, folder: StudyFolder, launcher: Launcher, wait: Callable[[], bool]
+) -> ActiveTrial | None:
+    """Runs the evaluation as an attempt of its own; None if the user wants to stop."""
+    spec = _submit(_spec(number, plan=plan, folder=folder), launcher=launcher, wait=wait)
+    if spec is None:
+        return None
+    is_wanted = True
+    while launcher.poll(spec).life is Life.RUNNING:
+        if not is_wanted:
+            launcher.kill(spec)
+        is_wanted = wait() and is_wanted
+    trial = ActiveTrial(number=number, config=spec.config, folder=folder.evaluation(number))
+    trial.take(read_events(spec.folder / EVENTS_FILE))
+    if trial.ended is not None and trial.ended.outcome == "complete":
+        return trial
+    if not is_wanted:
+        return None
+    why = trial.ended.failure if trial.ended else launcher.output_tail(spec)
+    raise TrialError(f"trial {number} could not be scored on test data: {why}")
+
+
+def _submit(spec: AttemptSpec, *, launcher: Launcher, wait: Callable[[], bool]) -> AttemptSpec | None:
+    while True:
+        for slot in launcher.free_slots():
+            placed = spec.model_copy(update={"slot": slot})
+            if launcher.submit(placed):
+                return placed
+        if not wait():
+            return None
+
+
+def _spec(number: int, *, plan: StudyPlan, folder: StudyFolder) -> AttemptSpec:
+    evaluation = folder.evaluation(number)
+    attempt = len(evaluation.attempts())
+    return AttemptSpec(
+        purpose="evaluate",
+        number=number,
+        attempt=attempt,
+        folder=evaluation.root / f"attempt-{attempt}",
+        trial_folder=evaluation.root,
+        checkpoint=folder.trial(number).best_checkpoint,
+        development_scores=folder.trial(number).scores,
+        workspace=plan.workspace.root,
+        objective=plan.config.objective,
+        num_threads=plan.num_threads,
+        slot="",
+        config=read_config(folder, number),
+    )
+
+
+def _entry(trial: ActiveTrial, *, run_id: str, data_hash: str) -> LedgerEntry:
+    assert trial.ended is not None
+    scores = read_json(trial.folder.scores)
+    return LedgerEntry(
+        time=datetime.fromtimestamp(trial.ended.time_ms / 1000, tz=UTC).isoformat(),
+        trial=trial.number,
+        run_id=run_id,
+        data_hash=data_hash,
+        metrics=trial.ended.metrics,
+        num_sources=len(set(scores["source"])),
+        num_speakers=len(set(scores["speaker"])),
+        num_utterances=len(scores["utterance"]),
+    )

@@ -1,0 +1,1 @@
+"""Launchers: where attempts run. One protocol, one file each."""

@@ -1,0 +1,56 @@
+"""The protocol of launchers.
+
+The coordinator owns what a trial means; a launcher only knows processes, slots and files. An attempt is named by its spec.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from study.spec import AttemptSpec
+
+
+class Life(Enum):
+    """What is known of an attempt's process."""
+
+    RUNNING = "running"
+    EXITED = "exited"
+    LOST = "lost"
+    """Gone without an exit record: killed, or its machine went away."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Life, and the exit status (negative: the signal) once it has exited."""
+
+    life: Life
+    exit_status: int | None = None
+
+
+class Launcher(Protocol):
+    """Where attempts run."""
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """All slots, free or not."""
+
+    def free_slots(self) -> tuple[str, ...]:
+        """Slots that no attempt holds, of this study or another."""
+
+    def submit(self, spec: AttemptSpec) -> bool:
+        """Starts an attempt on `spec.slot`; False if another took the slot in the meantime."""
+
+    def poll(self, spec: AttemptSpec) -> Status:
+        """Whether an attempt runs; also for attempts that an earlier coordinator started."""
+
+    def kill(self, spec: AttemptSpec) -> None:
+        """Ends an attempt, at once and for good; harmless when it has ended. Called again until `poll` says so."""
+
+    def read(self, spec: AttemptSpec, offset: int) -> bytes:
+        """The event log's bytes from an offset on."""
+
+    def output_tail(self, spec: AttemptSpec) -> str:
+        """The last lines that the attempt printed."""
+
+    def close(self) -> None:
+        """Lets go of what the launcher itself holds; attempts go on."""

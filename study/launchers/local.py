@@ -1,0 +1,191 @@
+"""Attempts as processes of this machine, forked from a warm server.
+
+A forkserver that has imported torch and Lightning forks a *supervisor* for each attempt: it leads its own session, holds the slot's
+lock, forks the trainer, reaps it and writes `exit.json`. The slot's lock is taken by the coordinator and handed over as an open file,
+so there is no moment at which an attempt runs without it; it is free again when the last process of the attempt is gone. A supervisor
+outlives the coordinator, and the next coordinator finds it by its files.
+"""
+
+import contextlib
+import ctypes
+import importlib.util
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from multiprocessing import reduction
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from lightning_modules.errors import TrialError
+from study.launchers._base import Life, Status
+from study.spec import EVENTS_FILE, EXIT_FILE, OUTPUT_FILE, SPEC_FILE, SUPERVISOR_FILE, AttemptSpec
+from study.workspace import Workspace, try_lock, write_json
+
+PR_SET_PDEATHSIG = 1
+WARM_MODULE = "study.launchers.warm"
+OUTPUT_TAIL_BYTES = 4000
+
+
+class LocalLauncher:
+    """`num_slots` attempts at a time on this machine's CPU."""
+
+    def __init__(self, workspace: Workspace, *, num_slots: int) -> None:
+        self._folder = workspace.slots
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._slots = tuple(f"cpu-{index}" for index in range(num_slots))
+        self._processes: list[BaseProcess] = []
+        self._context = multiprocessing.get_context("forkserver")
+        if importlib.util.find_spec(WARM_MODULE) is None:  # the forkserver would pass over a misspelt module in silence
+            raise TrialError(f"the forkserver's preload module {WARM_MODULE} does not exist.")
+        self._context.set_forkserver_preload(["__main__", WARM_MODULE])
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """All slots."""
+        return self._slots
+
+    def free_slots(self) -> tuple[str, ...]:
+        """Slots whose lock nobody holds."""
+        return tuple(slot for slot in self._slots if self._is_free(slot))
+
+    def submit(self, spec: AttemptSpec) -> bool:
+        """Forks a supervisor; False if the slot was taken in the meantime."""
+        lock = os.open(self._folder / f"{spec.slot}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            if not try_lock(lock):
+                return False
+            spec.folder.mkdir(parents=True, exist_ok=True)
+            write_json(spec.folder / SPEC_FILE, spec.model_dump(mode="json"))
+            process = self._context.Process(target=_supervise, args=(str(spec.folder), _HandedOver(lock)))
+            process.start()
+            self._processes.append(process)
+        finally:
+            os.close(lock)
+        return True
+
+    def poll(self, spec: AttemptSpec) -> Status:
+        """Reads the exit record; without one, the slot's lock tells life from death."""
+        status = _exit_status(spec)
+        if status is None and self._is_free(spec.slot):
+            status = _exit_status(spec)  # it may have ended between the two looks
+            if status is None:
+                return Status(Life.LOST)
+        return Status(Life.RUNNING) if status is None else Status(Life.EXITED, status)
+
+    def kill(self, spec: AttemptSpec) -> None:
+        """Asks the supervisor to kill its trainer; nothing to do before it has signed in or after it has gone."""
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            supervisor = json.loads((spec.folder / SUPERVISOR_FILE).read_text())
+            descriptor = os.pidfd_open(supervisor["pid"])
+            try:
+                if start_time(supervisor["pid"]) == supervisor["start_time"]:
+                    signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+            finally:
+                os.close(descriptor)
+
+    def read(self, spec: AttemptSpec, offset: int) -> bytes:
+        """The event log from an offset on."""
+        try:
+            with (spec.folder / EVENTS_FILE).open("rb") as file:
+                file.seek(offset)
+                return file.read()
+        except FileNotFoundError:
+            return b""
+
+    def output_tail(self, spec: AttemptSpec) -> str:
+        """The end of what the attempt printed."""
+        try:
+            return (spec.folder / OUTPUT_FILE).read_bytes()[-OUTPUT_TAIL_BYTES:].decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def close(self) -> None:
+        """Drops the process objects of attempts that ended; at exit, Python would wait for the others."""
+        for process in self._processes:
+            multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def _is_free(self, slot: str) -> bool:
+        path = self._folder / f"{slot}.lock"
+        with path.open("a") as file:
+            return try_lock(file.fileno())
+
+
+class _HandedOver:
+    """An open file that is pickled into a new process as a duplicate of itself."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __getstate__(self) -> Any:  # noqa: ANN401 - multiprocessing's own type
+        return reduction.DupFd(self._descriptor)
+
+    def __setstate__(self, duplicate: Any) -> None:  # noqa: ANN401
+        self._descriptor = duplicate.detach()
+
+
+def start_time(pid: int) -> int:
+    """When a process started, in clock ticks since boot: with the pid, it names a process for good."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+
+
+def _exit_status(spec: AttemptSpec) -> int | None:
+    try:
+        return int(json.loads((spec.folder / EXIT_FILE).read_text())["status"])
+    except FileNotFoundError:
+        return None
+
+
+def _supervise(folder: str, lock: _HandedOver) -> None:  # noqa: ARG001 - holding the lock is what it is for
+    """Leads the attempt's session: forks the trainer, reaps it, and records how it ended."""
+    os.setsid()
+    trainer = 0
+    killed = False
+
+    def on_sigterm(_signal: int, _frame: object) -> None:
+        nonlocal killed
+        killed = True
+        if trainer:
+            os.kill(trainer, signal.SIGKILL)
+
+    signal.signal(signal.SIGTERM, on_sigterm)
+    place = Path(folder)
+    _redirect_output(place / OUTPUT_FILE)
+    write_json(place / SUPERVISOR_FILE, {"pid": os.getpid(), "start_time": start_time(os.getpid())})
+    supervisor = os.getpid()
+    trainer = os.fork()
+    if trainer == 0:
+        _train(place, supervisor)
+    if killed:
+        os.kill(trainer, signal.SIGKILL)
+    _, status = os.waitpid(trainer, 0)
+    write_json(place / EXIT_FILE, {"status": os.waitstatus_to_exitcode(status)})
+    os._exit(0)
+
+
+def _train(folder: Path, supervisor: int) -> None:
+    """The trainer's whole life; never returns."""
+    status = 1
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != supervisor:
+            os._exit(1)
+        warm = WARM_MODULE in sys.modules
+        from study.attempt import run_attempt
+
+        spec = AttemptSpec.model_validate_json((folder / SPEC_FILE).read_text())
+        status = run_attempt(spec, warm=warm)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _redirect_output(path: Path) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)

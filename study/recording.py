@@ -1,0 +1,62 @@
+"""What a trial leaves in MLflow as files: its configuration, event log, curves, scores and checkpoint."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightning_modules import scoring
+from reports.figures import confusion_figure, learning_curves, to_png
+from reports.records import (
+    ARTIFACT_CHECKPOINT,
+    ARTIFACT_CONFIG,
+    ARTIFACT_CONFUSION,
+    ARTIFACT_CURVES,
+    ARTIFACT_EVENTS,
+    ARTIFACT_SCORES_DEV,
+    ARTIFACT_TRACEBACK,
+    SCORE_COLUMNS,
+    TrialState,
+)
+from study.active import ActiveTrial, Outcome
+from study.spec import EVENTS_FILE
+from study.workspace import read_json
+
+
+def trial_artifacts(trial: ActiveTrial, outcome: Outcome) -> dict[str, Path | bytes | str]:
+    """Path in the run -> file or content; only a complete trial keeps its checkpoint."""
+    logs = [folder / EVENTS_FILE for folder in trial.folder.attempts()]
+    artifacts: dict[str, Path | bytes | str] = {
+        ARTIFACT_CONFIG: trial.folder.config,
+        ARTIFACT_EVENTS: b"".join(log.read_bytes() for log in logs if log.exists()),
+    }
+    if outcome.details:
+        artifacts[ARTIFACT_TRACEBACK] = outcome.details
+    if trial.history:
+        artifacts[ARTIFACT_CURVES] = to_png(learning_curves(trial.history))
+    if trial.folder.scores.exists():
+        artifacts[ARTIFACT_SCORES_DEV] = scores_parquet(trial.folder.scores)
+        artifacts[ARTIFACT_CONFUSION] = to_png(_confusion(read_json(trial.folder.scores)))
+    if outcome.state is TrialState.COMPLETE and trial.folder.best_checkpoint.exists():
+        artifacts[ARTIFACT_CHECKPOINT] = trial.folder.best_checkpoint
+    return artifacts
+
+
+def scores_parquet(path: Path) -> bytes:
+    """A ScoreTable in JSON as Parquet, a row an utterance, with columns as SCORE_COLUMNS says."""
+    import pandas as pd
+
+    table = read_json(path)
+    columns: dict[str, Any] = {column: table[column] for column in SCORE_COLUMNS}
+    llr = np.array(table["llr"])
+    columns |= {target: llr[:, index] for index, target in enumerate(table["targets"])}
+    buffer = io.BytesIO()
+    pd.DataFrame(columns).to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def _confusion(table: dict[str, Any]) -> Any:  # noqa: ANN401 - matplotlib is not imported here
+    targets = list(table["targets"])
+    truth = np.array([targets.index(language) for language in table["language"]])
+    return confusion_figure(scoring.confusion(np.array(table["llr"]), truth), targets)

@@ -1,0 +1,78 @@
+"""What a coordinator finds when it comes to a study: trials to adopt, to judge, and to record.
+
+Everything is read back from the workspace. Event logs are read from their start: MLflow and Optuna pass over what they have already, so
+there is no offset to keep, and none that could be wrong (docs/decisions/002-no-offset-checkpoint.md).
+"""
+
+from dataclasses import dataclass, field
+
+from lightning_modules.config import TrialConfig
+from reports.records import TrialState
+from study.active import ActiveTrial, Outcome
+from study.spec import EVENTS_FILE, SPEC_FILE, STOP_FILE, AttemptSpec
+from study.storage import TrialStore, TrialSummary
+from study.tracking import Tracker
+from study.workspace import StudyFolder, read_json
+
+
+@dataclass
+class Recovered:
+    """What was found.
+
+    Attributes:
+        configs: of every trial that started, for counting.
+        unsettled: trials that Optuna calls running, with all their events taken.
+        unrecorded: trials that Optuna has and whose MLflow run was not ended.
+    """
+
+    configs: list[TrialConfig] = field(default_factory=list)
+    unsettled: list[ActiveTrial] = field(default_factory=list)
+    unrecorded: list[tuple[ActiveTrial, Outcome]] = field(default_factory=list)
+
+
+def recover(folder: StudyFolder, *, store: TrialStore, tracker: Tracker) -> Recovered:
+    """Reads a study's state back; a trial whose configuration was never written is told to have failed."""
+    recovered = Recovered()
+    running_in_mlflow = tracker.unfinished()
+    for summary in store.trials():
+        if not folder.trial(summary.number).config.exists():
+            store.never_started(summary.number)
+            continue
+        config = read_config(folder, summary.number)
+        recovered.configs.append(config)
+        if summary.state is TrialState.RUNNING:
+            recovered.unsettled.append(_rebuild(summary, config, folder, store=store, tracker=tracker))
+        elif summary.number in running_in_mlflow:
+            trial = _rebuild(summary, config, folder, store=None, tracker=tracker)
+            failure = trial.ended.failure if trial.ended else ""
+            recovered.unrecorded.append((trial, Outcome(state=summary.state, value=summary.value, failure=failure)))
+    return recovered
+
+
+def read_config(folder: StudyFolder, number: int) -> TrialConfig:
+    """The frozen configuration of a trial."""
+    return TrialConfig.model_validate(read_json(folder.trial(number).config))
+
+
+def _rebuild(
+    summary: TrialSummary, config: TrialConfig, folder: StudyFolder, *, store: TrialStore | None, tracker: Tracker
+) -> ActiveTrial:
+    """Takes all events of all attempts; with a store, also reports them to Optuna."""
+    trial = ActiveTrial(number=summary.number, config=config, folder=folder.trial(summary.number))
+    tracker.open_trial(trial.number, config)
+    if store is not None:
+        store.attach(trial.number)
+    for attempt in trial.folder.attempts():
+        if not (attempt / SPEC_FILE).exists():
+            continue  # the coordinator died before it could start it
+        if trial.spec is not None and trial.ended is None and trial.stop is None:
+            trial.num_lost += 1
+        trial.begin(AttemptSpec.model_validate(read_json(attempt / SPEC_FILE)))
+        log = attempt / EVENTS_FILE
+        for event in trial.take(trial.reader.feed(log.read_bytes() if log.exists() else b"")):
+            tracker.log_epoch(trial.number, event.metrics, epoch=event.epoch, time_ms=event.time_ms)
+            if store is not None:
+                store.report(trial.number, epoch=event.epoch, objective=event.objective)
+        if (attempt / STOP_FILE).exists():
+            trial.stop = str(read_json(attempt / STOP_FILE)["reason"])
+    return trial

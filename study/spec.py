@@ -1,0 +1,53 @@
+"""AttemptSpec: all that one process needs to work on a trial, handed over as JSON."""
+
+from pathlib import Path
+from typing import Literal
+
+from lightning_modules.config import Frozen, TrialConfig
+
+
+class AttemptSpec(Frozen):
+    """One attempt.
+
+    Attributes:
+        purpose: train a trial, or evaluate its best checkpoint on test data.
+        number: the trial's number.
+        attempt: 0 for the first attempt of the trial.
+        folder: the attempt's own folder.
+        trial_folder: where checkpoints and scores are kept.
+        checkpoint: what `evaluate` scores; None for `train`.
+        development_scores: what `evaluate` fits its calibration on; None for `train`.
+        workspace: where corpora and features lie.
+        objective: name of the `val/` metric that is minimised, without the prefix.
+        num_threads: CPU threads that the attempt may use.
+        slot: name of its slot.
+        config: the frozen configuration.
+    """
+
+    purpose: Literal["train", "evaluate"] = "train"
+    number: int
+    attempt: int
+    folder: Path
+    trial_folder: Path
+    checkpoint: Path | None = None
+    development_scores: Path | None = None
+    workspace: Path
+    objective: str
+    num_threads: int
+    slot: str
+    config: TrialConfig
+
+    @property
+    def key(self) -> str:
+        """Unique among the attempts of a study."""
+        return f"{self.purpose}-{self.number}-{self.attempt}"
+
+
+SPEC_FILE = "spec.json"
+EVENTS_FILE = "events.jsonl"
+EXIT_FILE = "exit.json"
+SUPERVISOR_FILE = "supervisor.json"
+STOP_FILE = "stop.json"
+OUTPUT_FILE = "output.log"
+EXIT_STORAGE_FULL = 74
+"""Exit status of an attempt that could not write: not the trial's fault, so the study stops and can be resumed."""

@@ -1,0 +1,213 @@
+"""The workspace: one folder that holds all state, and how its files are written and locked."""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_modules.errors import ConfigError, StorageError
+
+STORAGE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+"""What an OSError says when the workspace cannot be written."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths inside one workspace folder."""
+
+    root: Path
+
+    @property
+    def studies(self) -> Path:
+        """One folder a study."""
+        return self.root / "studies"
+
+    @property
+    def slots(self) -> Path:
+        """One lock file a slot; a slot is free only when its lock is."""
+        return self.root / "slots"
+
+    @property
+    def mlflow(self) -> Path:
+        """MLflow's database and artifacts."""
+        return self.root / "mlflow"
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's store."""
+        return f"sqlite:///{self.mlflow / 'mlflow.db'}"
+
+    def study(self, name: str) -> "StudyFolder":
+        """Paths of one study."""
+        return StudyFolder(self.studies / name)
+
+    def report(self, name: str) -> Path:
+        """Folder of a study's report."""
+        return self.root / "reports" / name
+
+    def study_names(self) -> list[str]:
+        """Studies that exist here."""
+        if not self.studies.is_dir():
+            return []
+        return sorted(folder.name for folder in self.studies.iterdir() if (folder / "study.json").is_file())
+
+    def existing_study(self, name: str) -> "StudyFolder":
+        """Paths of a study that must exist."""
+        if name not in self.study_names():
+            known = ", ".join(self.study_names()) or "none yet"
+            raise ConfigError(
+                f"unknown study '{name}' in workspace {self.root}; studies there: {known}. Start one with `lidstudy sweep`."
+            )
+        return self.study(name)
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """Paths inside one study's folder."""
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        """The study's configuration and search space, as it was started."""
+        return self.root / "study.json"
+
+    @property
+    def journal(self) -> Path:
+        """Optuna's journal."""
+        return self.root / "optuna.journal"
+
+    @property
+    def lease(self) -> Path:
+        """Locked by the coordinator while it lives."""
+        return self.root / "coordinator.lock"
+
+    @property
+    def ledger(self) -> Path:
+        """Every evaluation on test data."""
+        return self.root / "ledger.jsonl"
+
+    def trial(self, number: int) -> "TrialFolder":
+        """Paths of one trial."""
+        return TrialFolder(self.root / "trials" / f"{number:05d}")
+
+    def evaluation(self, number: int) -> "TrialFolder":
+        """Paths of one trial's evaluation on test data."""
+        return TrialFolder(self.root / "evaluations" / f"{number:05d}")
+
+
+@dataclass(frozen=True)
+class TrialFolder:
+    """Paths inside one trial's folder; checkpoints are shared by its attempts, which never run at the same time."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The frozen TrialConfig; a trial without one never started."""
+        return self.root / "config.json"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """Weights at the best epoch."""
+        return self.root / "best.ckpt"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """All that is needed to go on after the last whole epoch."""
+        return self.root / "last.ckpt"
+
+    @property
+    def scores(self) -> Path:
+        """Scores at the best epoch, a ScoreTable as JSON."""
+        return self.root / "scores.json"
+
+    def attempts(self) -> list[Path]:
+        """Folders of its attempts, oldest first."""
+        return sorted(self.root.glob("attempt-*"), key=lambda folder: int(folder.name.removeprefix("attempt-")))
+
+
+def open_workspace(folder: Path, *, writable: bool = False) -> Workspace:
+    """The workspace in a folder; `writable` makes it and checks that it can be written."""
+    workspace = Workspace(folder.absolute())
+    if writable:
+        try:
+            workspace.root.mkdir(parents=True, exist_ok=True)
+            probe = workspace.root / f".write-test-{os.getpid()}"
+            probe.write_bytes(b"lidstudy")
+            probe.unlink()
+        except OSError as error:
+            raise StorageError(
+                f"workspace {workspace.root} cannot be written: {error.strerror}; choose another with --workspace."
+            ) from None
+    return workspace
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Writes a file so that readers see all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    temporary.replace(path)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Writes JSON so that readers see all of it or nothing."""
+    write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON is what it is
+    """Reads JSON; StorageError names a broken file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise StorageError(f"{path} cannot be read: {error}") from None
+
+
+@contextmanager
+def coordinator_lease(folder: StudyFolder, *, patience_s: float = 1.0) -> Iterator[None]:
+    """Holds the study for one coordinator; the operating system lets go when the process dies.
+
+    Raises:
+        StorageError: another coordinator holds it; the message names its host and process.
+    """
+    folder.root.mkdir(parents=True, exist_ok=True)
+    with folder.lease.open("a+", encoding="utf-8") as file:
+        deadline = time.monotonic() + patience_s
+        while not try_lock(file.fileno()):
+            if time.monotonic() > deadline:  # `status` holds the lock for a moment when it looks
+                file.seek(0)
+                raise StorageError(f"study '{folder.root.name}' already has a coordinator ({file.read().strip()}).")
+            time.sleep(0.02)
+        file.truncate(0)
+        file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": time.time()}))
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def coordinator_pid(folder: StudyFolder) -> int | None:
+    """Process id of the living coordinator, or None."""
+    if not folder.lease.exists():
+        return None
+    with folder.lease.open(encoding="utf-8") as file:
+        if try_lock(file.fileno(), shared=True):
+            return None
+        text = file.read()
+    return int(json.loads(text)["pid"]) if text else None
+
+
+def try_lock(descriptor: int, *, shared: bool = False) -> bool:
+    """Takes an advisory lock on an open file if it is free; the lock goes when the last copy of the descriptor closes."""
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
