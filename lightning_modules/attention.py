@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class AdditiveAttention(nn.Module):
-    """u_t = tanh(W h_t + b), a_t = softmax(u_t · u_l): the attention of Padi et al. (ICASSP 2019) and Yang et al. (2016)."""
+    """u_t = tanh(W h_t + b), a_t = softmax(u_t · u_l), as in Padi et al. (ICASSP 2019) and Yang et al. (2016)."""
 
     def __init__(self, input_size: int) -> None:
         super().__init__()

@@ -1,6 +1,7 @@
 """Gradient clipping rules, and what each step's clipping did.
 
-Pascanu et al., "On the difficulty of training recurrent neural networks", 2013. Norms are L2 over all parameters together.
+Pascanu et al., "On the difficulty of training recurrent neural networks", 2013. Norms are L2 over all parameters
+together.
 """
 
 from collections.abc import Iterable
@@ -37,7 +38,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], config: ClippingConfig) -
         case NormClippingConfig(max_norm=max_norm):
             if norm_before <= max_norm:
                 return ClippingStep(float(norm_before), float(norm_before), clipped=False)
-            torch._foreach_mul_(gradients, max_norm / float(norm_before))  # noqa: SLF001 - what torch's own clip_grad_norm_ calls
+            torch._foreach_mul_(gradients, max_norm / float(norm_before))
             return ClippingStep(float(norm_before), max_norm, clipped=True)
         case ValueClippingConfig(max_value=max_value):
             clipped = any(bool((gradient.abs() > max_value).any()) for gradient in gradients)

@@ -1,7 +1,7 @@
 """TrialConfig: everything that one training depends on, frozen and validated, without importing torch.
 
-A search space names its parameters by paths in this model (`encoder.hidden_size`), an attempt reads it from a JSON file, and its
-hash tells replicates from new configurations. Closed choices are discriminated unions on `kind`.
+A search space names its parameters by paths in this model (`encoder.hidden_size`), an attempt reads it from a JSON
+file, and its hash tells replicates from new configurations. Closed choices are discriminated unions on `kind`.
 """
 
 import hashlib
@@ -172,7 +172,7 @@ class TrainingConfig(Frozen):
     """How long and in what portions a trial trains.
 
     Attributes:
-        max_epochs: epochs at most; an epoch is `steps_per_epoch` optimiser steps, then a pass over the development data.
+        max_epochs: epochs at most; an epoch is `steps_per_epoch` optimiser steps and a pass over development data.
         steps_per_epoch: optimiser steps an epoch.
         batch_size: training segments a step, balanced over languages and, within a language, over sources.
         patience: epochs without a better objective before the trial stops early; None never stops early.

@@ -1,7 +1,8 @@
 """Errors that a user can mend.
 
-They stand at the lowest layer because every layer raises them (docs/decisions/001-errors-at-the-lowest-layer.md). A message
-says what was given, what is allowed and what to do; the command line prints it without a traceback and exits with 2.
+They stand at the lowest layer because every layer raises them (docs/decisions/001-errors-at-the-lowest-layer.md). A
+message says what was given, what is allowed and what to do; the command line prints it without a traceback and exits
+with 2.
 """
 
 

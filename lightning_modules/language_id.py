@@ -1,4 +1,4 @@
-"""The LightningModule of utterance language identification: encoder -> pooling -> scores, with its optimiser and clipping.
+"""The LightningModule of utterance language identification: encoder, pooling, scores, optimiser and clipping.
 
 Shape legend: B utterances, T frames, D bands, S steps, L languages.
 """
@@ -24,7 +24,7 @@ class Diverged(Exception):  # noqa: N818 - an outcome of a trial, not an error
 
 
 class LanguageScores(NamedTuple):
-    """Log-likelihoods up to a constant (B, L), the embedding (B, E), and attention weights (B, S) where there are any."""
+    """Log-likelihoods up to a constant (B, L), embedding (B, E), and attention weights (B, S) where there are any."""
 
     log_likelihoods: Tensor
     embedding: Tensor
@@ -80,7 +80,7 @@ class LanguageId(pl.LightningModule):
     def configure_gradient_clipping(
         self,
         optimizer: torch.optim.Optimizer,  # noqa: ARG002 - Lightning's signature
-        gradient_clip_val: int | float | None = None,  # noqa: ARG002
+        gradient_clip_val: float | None = None,  # noqa: ARG002
         gradient_clip_algorithm: str | None = None,  # noqa: ARG002
     ) -> None:
         """Applies the configured rule and remembers what it did; raises Diverged when a gradient is not finite."""
@@ -111,7 +111,7 @@ class LanguageId(pl.LightningModule):
         self._development.append((batch.indices.cpu(), scores_BL.float().cpu(), batch.languages.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """Scores the development data and logs `val/` metrics; scores stay in `development_scores` (N, L), in utterance order."""
+        """Logs `val/` metrics; the scores stay in `development_scores` (N, L), in utterance order."""
         indices, scores, languages = (torch.cat(parts) for parts in zip(*self._development, strict=True))
         if not torch.isfinite(scores).all():
             raise Diverged(f"development scores are not finite at epoch {self.current_epoch}")
@@ -143,8 +143,8 @@ def build_optimizer(config: OptimizerConfig, parameters: Sequence[nn.Parameter])
 
 
 def development_metrics(log_likelihoods: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """All `val/` metrics of (N, L) scores; costs as in design of the LRE plans, Cllr in bits, the loss in nats."""
-    scores = scoring.score(log_likelihoods, truth)
+    """All `val/` metrics of (N, L) log-likelihoods: costs as in the LRE plans, Cllr in bits, the loss in nats."""
+    scores = scoring.score(scoring.llr_from_log_likelihoods(log_likelihoods), truth)
     return {
         "val/loss": float(-log_likelihoods[np.arange(len(truth)), truth].mean()),
         "val/accuracy": scores.macro_accuracy,

@@ -16,7 +16,7 @@ VARIANCE_FLOOR = 1e-5
 
 
 class Pooled(NamedTuple):
-    """An embedding (B, E) and, where attention made it, its weights (B, S), which sum to 1 over each utterance's steps."""
+    """An embedding (B, E) and, where attention made it, its weights (B, S), which sum to 1 over the steps."""
 
     embedding: Tensor
     weights: Tensor | None

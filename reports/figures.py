@@ -1,10 +1,11 @@
-"""Figures of studies and trials: matplotlib without pyplot, so that nothing global is created and nothing has to be closed.
+"""Figures of studies and trials: matplotlib without pyplot, so that nothing is global and nothing has to be closed.
 
-The tracker stores them as PNG beside a trial, the report sets them as SVG into its page. In the SVG the ink and the colours are
-CSS variables with the printed colour as fallback, so that one figure serves a light and a dark page. The palette is Okabe and
-Ito's (2008), which stays apart for colour-blind readers; states differ in line style as well.
+The tracker stores them as PNG beside a trial, the report sets them as SVG into its page. In the SVG the ink and the
+colours are CSS variables with the printed colour as fallback, so that one figure serves a light and a dark page. The
+palette is Okabe and Ito's (2008), which stays apart for colour-blind readers; states differ in line style as well.
 """
 
+import html
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -50,6 +51,7 @@ _VARIABLES: Final = {
 }
 _SMALL: Final = 8.5
 _TOP: Final = 0.96  # where a scatter has its crosses, as a share of its height
+_NARROW: Final = 5.0  # a logarithmic axis over a smaller ratio has even ticks
 _WIDE: Final = 20.0  # a logarithmic axis over a larger ratio names only its decades
 _CELL: Final = "#0072b3"  # blue, but no variable: white text must stay readable on it on a dark page too
 _SCREEN_REM_PER_POINT: Final = 0.09  # one scale for all figures of a page, so that their text is of one size
@@ -68,7 +70,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Dot:
-    """One trial in a scatter; a diverged one is a cross at the upper border, since its y is a bound, not a measurement."""
+    """One trial in a scatter; a diverged one is a cross at the upper border: its y is a bound, not a measurement."""
 
     x: float
     y: float
@@ -100,7 +102,7 @@ class Panel:
 
 def learning_curves(history: Mapping[str, Sequence[MetricPoint]], *, objective: str = OBJECTIVE) -> "Figure":
     """Loss, objective and gradient norm of one trial by epoch; what was not logged is left out."""
-    figure, axes = _row(2, width=7.2, height=2.7)
+    figure, axes = _row(2, width=8.0, height=2.7)
     shown = {
         "training loss": (TRAIN_LOSS, BLUE),
         "development": (VAL_LOSS, ORANGE),
@@ -108,8 +110,8 @@ def learning_curves(history: Mapping[str, Sequence[MetricPoint]], *, objective: 
     }
     _draw_histories(axes[0], history, shown)
     norms = {
-        "gradient norm, largest": (GRAD_NORM_MAX, QUIET),
-        "before clipping": (GRAD_NORM_BEFORE, BLUE),
+        "largest norm": (GRAD_NORM_MAX, QUIET),
+        "mean before clipping": (GRAD_NORM_BEFORE, BLUE),
         "after": (GRAD_NORM_AFTER, ORANGE),
     }
     if _draw_histories(axes[1], history, norms):
@@ -205,7 +207,7 @@ def to_png(figure: "Figure") -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return buffer.getvalue()
 
 
@@ -224,7 +226,7 @@ def to_svg(figure: "Figure", *, key: str = "figure", alt: str = "") -> str:
     # Both settings are read while drawing and have no argument; the context puts them back.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "lidstudy"}):
         figure.patch.set_visible(False)  # the page shows through
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
         figure.patch.set_visible(True)
     return _for_page(buffer.getvalue(), key, alt)
 
@@ -242,9 +244,8 @@ def _for_page(svg: str, key: str, alt: str) -> str:
     svg = re.sub(r"font-family: 'DejaVu Sans'[^;\"]*", "", svg)
     for colour, name in _VARIABLES.items():
         svg = re.sub(colour, f"var(--{name}, {colour})", svg, flags=re.IGNORECASE)
-    label = alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     style = f"max-width: {width * _SCREEN_REM_PER_POINT:.2f}rem"
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" style="{style}" ', 1).strip()
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" style="{style}" ', 1).strip()
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------
@@ -305,11 +306,13 @@ def _whole_epochs(axis: "Axes") -> None:
 
 def _plain_decades(axis: "Axis") -> None:
     """Powers of ten as plain numbers: 10⁻³ set as mathematics takes most of a figure's time to draw."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
     low, high = axis.get_data_interval()  # the view is not known before the figure is drawn
-    subs = (1.0, 2.0, 5.0) if high / low < _WIDE else (1.0,)
-    axis.set_major_locator(LogLocator(subs=subs, numticks=6))
+    if high / low < _NARROW:
+        axis.set_major_locator(MaxNLocator(nbins=5))
+    else:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < _WIDE else (1.0,), numticks=6))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
@@ -317,6 +320,8 @@ def _plain_decades(axis: "Axis") -> None:
 
 def _legend(axis: "Axes") -> None:
     """Above the axes, where it covers no curve."""
+    if not axis.get_legend_handles_labels()[0]:
+        return
     axis.legend(
         fontsize=_SMALL - 0.5,
         frameon=False,

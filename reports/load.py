@@ -1,7 +1,7 @@
 """From MLflow, local or remote, to the typed records of reports/records.py.
 
-The only module of the reports that imports mlflow, and only inside functions: whoever merely wants the records pays nothing
-for it. What is missing in MLflow is missing in the records; what is foreign in an experiment is passed over.
+The only module of the reports that imports mlflow, and only inside functions: whoever merely wants the records pays
+nothing for it. What is missing in MLflow is missing in the records; what is foreign in an experiment is passed over.
 """
 
 import json
@@ -98,7 +98,7 @@ def list_studies(*, tracking_uri: str) -> tuple[str, ...]:
     return tuple(sorted({run.data.tags[TAG_STUDY] for run in _study_runs(_client(tracking_uri))}))
 
 
-# --- runs ---------------------------------------------------------------------------------------------------------------
+# --- runs -------------------------------------------------------------------------------------------------------------
 
 
 def _client(tracking_uri: str) -> Client:
@@ -114,7 +114,7 @@ def _require_database(tracking_uri: str) -> None:
     path = tracking_uri.removeprefix(_SQLITE).split("?")[0]
     if tracking_uri.startswith(_SQLITE) and path and not Path(path).is_file():
         raise StorageError(
-            f"There is no MLflow database at {path}. Name the workspace of the study with --workspace, or run a study first."
+            f"There is no MLflow database at {path}. Name the study's workspace with --workspace, or run a study first."
         )
 
 
@@ -173,7 +173,7 @@ def _paged(page: Callable[..., Any]) -> Iterator[Any]:
             return
 
 
-# --- trials -------------------------------------------------------------------------------------------------------------
+# --- trials -----------------------------------------------------------------------------------------------------------
 
 
 def _trial(run: Run, history: dict[str, tuple[MetricPoint, ...]]) -> TrialRecord:
@@ -237,7 +237,7 @@ def _decoded(value: float) -> float:
     return float("inf") if value > 0 else float("-inf")
 
 
-# --- histories ----------------------------------------------------------------------------------------------------------
+# --- histories --------------------------------------------------------------------------------------------------------
 
 
 def _histories(client: Client, runs: list[Run]) -> Histories:
@@ -255,11 +255,11 @@ def _histories(client: Client, runs: list[Run]) -> Histories:
 
 
 def _points_by_run(client: Client, key: str, run_ids: list[str]) -> dict[str, list[MetricPoint]]:
-    """One query for all runs where MLflow's store is a database; one request a run, several at once, where it is a server."""
+    """One query for all runs where MLflow's store is a database; on a server, a request a run, several at once."""
     from mlflow.tracking._tracking_service.client import TrackingServiceClient
 
     found: dict[str, list[MetricPoint]] = defaultdict(list)
-    bulk = getattr(TrackingServiceClient(client.tracking_uri).store, "get_metric_history_bulk", None)
+    bulk = getattr(TrackingServiceClient(client.tracking_uri).store, "get_metric_history_bulk", None)  # type: ignore[no-untyped-call]
     if bulk is not None:
         for entry in bulk(run_ids, key, _MANY):
             found[entry.run_id].append(_point(entry))
@@ -276,7 +276,7 @@ def _point(metric: Any) -> MetricPoint:
     return MetricPoint(step=metric.step, value=_decoded(metric.value), time_ms=metric.timestamp)
 
 
-# --- artifacts ----------------------------------------------------------------------------------------------------------
+# --- artifacts --------------------------------------------------------------------------------------------------------
 
 
 def _fetcher(client: Client, folder: Path) -> Callable[[str, str], Path | None]:

@@ -138,8 +138,9 @@ class StudyManifest:
         config: the StudyConfig as JSON.
         space: the search space as JSON.
         languages: target languages, in score order.
-        corpus: `name`, `data_hash`, `rows` (one per split, language and source: recordings, hours, speakers), and optionally
-            `shared` (sentences: which sources or speakers stand on both sides of a split) and `split_rule` (one sentence).
+        corpus: `name`, `data_hash`, `rows` (one per split, language and source: recordings, hours, speakers), and
+            optionally `shared` (sentences: which sources or speakers stand on both sides of a split) and `split_rule`
+            (one sentence).
         command: the command that started the study.
         versions: lidstudy, python and the libraries that decide results.
         seed: the study's seed.

@@ -75,7 +75,7 @@ def write_report(study: StudyRecord, folder: Path) -> ReportFiles:
     return files
 
 
-# --- the top of the page ------------------------------------------------------------------------------------------------
+# --- the top of the page ----------------------------------------------------------------------------------------------
 
 
 def cards(study: StudyRecord) -> tuple[Card, ...]:
@@ -113,7 +113,7 @@ def _test_cards(found: answer.Answer) -> tuple[Card, ...]:
     )
 
 
-# --- templates ----------------------------------------------------------------------------------------------------------
+# --- templates --------------------------------------------------------------------------------------------------------
 
 
 def _render(template: str, content: Mapping[str, Any]) -> str:
@@ -137,7 +137,7 @@ def _environment() -> "Environment":
     return environment
 
 
-def _svg(drawing: Drawing) -> Any:  # noqa: ANN401 - markupsafe.Markup, which jinja2 brings
+def _svg(drawing: Drawing) -> Any:
     from markupsafe import Markup
 
     svg = to_svg(drawing.draw(), key=drawing.key, alt=drawing.alt)
@@ -152,7 +152,7 @@ def _sort_key(value: float | str) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-# --- CSV ----------------------------------------------------------------------------------------------------------------
+# --- CSV --------------------------------------------------------------------------------------------------------------
 
 
 def trials_csv(study: StudyRecord) -> str:

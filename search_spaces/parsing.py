@@ -1,10 +1,12 @@
 """From the TOML of a search space to parameters: the grammar, and what can be said of each line by itself.
 
-[space]
-"encoder.cell"      = { choices = ["gru", "lstm"] }
-"encoder.dropout"   = { float = [0.0, 0.5], step = 0.1 }
-"encoder.num_layers" = { int = [1, 3] }
-"clipping.max_norm" = { float = [0.05, 20.0], log = true, when = { "clipping.kind" = ["norm"] } }
+    [space]
+    "encoder.cell"       = { choices = ["gru", "lstm"] }
+    "encoder.num_layers" = { int = [1, 3] }
+    "encoder.dropout"    = { float = [0.0, 0.5], step = 0.1 }
+    "clipping.max_norm"  = { float = [0.05, 20.0], log = true, when = { "clipping.kind" = ["norm"] } }
+
+Keys are paths in TrialConfig, in quotes. A parameter with `when` exists only where all its conditions hold.
 """
 
 import math

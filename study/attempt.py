@@ -1,7 +1,7 @@
-"""One attempt: builds the module of a frozen configuration, trains it with Lightning, and appends what happens to its event log.
+"""One attempt: trains the module of a frozen configuration with Lightning and appends to its event log.
 
-It never opens a database. After each epoch it writes an event, then the checkpoint; a new attempt goes on from the last checkpoint
-and repeats at most the epoch whose event had just been written.
+It never opens a database. After each epoch it writes an event, then the checkpoint; a new attempt goes on from the
+last checkpoint and repeats at most the epoch whose event had just been written.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from lightning_modules.build import build_module, load_module
 from lightning_modules.config import TrialConfig
 from lightning_modules.data.batches import Batch, TrainingBatches, evaluation_batches, training_loader
 from lightning_modules.data.feature_store import FeatureStore, feature_store_path
-from lightning_modules.data.manifest import Split, Utterance
+from lightning_modules.data.manifest import Utterance
 from lightning_modules.data.prepared import PreparedCorpus, open_corpus
 from lightning_modules.data.utterances import join_utterances
 from lightning_modules.language_id import Diverged, LanguageId
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 def run_attempt(spec: AttemptSpec, *, warm: bool) -> int:
     """Works on a trial until it ends; returns the process's exit status.
 
-    This is the attempt's edge: whatever goes wrong becomes its last event, and only a full disk is left to the exit status.
+    Whatever goes wrong becomes its last event; only a full disk is left to the exit status.
     """
     log = EventLog(spec.folder / EVENTS_FILE)
     try:
@@ -83,7 +83,8 @@ def _train(spec: AttemptSpec, log: EventLog, *, warm: bool) -> Ended:
     trainer.fit(
         module,
         training_loader(
-            TrainingBatches(corpus.recordings, store=store, config=config), steps_per_epoch=config.training.steps_per_epoch
+            TrainingBatches(corpus.recordings, store=store, config=config),
+            steps_per_epoch=config.training.steps_per_epoch,
         ),
         development_loader(progress.utterances, store=store, config=config),
         ckpt_path=resume_from if resume_from.exists() else None,
@@ -145,9 +146,7 @@ class TrialProgress(pl.Callback):
         metrics["time/validation_s"] = now - self._validation_started
         objective = objective_value(metrics, self._spec.objective)
         epoch = trainer.current_epoch
-        self._log.append(
-            EpochEnded(time_ms=self._log.now_ms(), epoch=epoch, objective=objective, metrics=metrics)
-        )
+        self._log.append(EpochEnded(time_ms=self._log.now_ms(), epoch=epoch, objective=objective, metrics=metrics))
         if self._best["objective"] is None or objective < self._best["objective"]:
             self._best = {"objective": objective, "epoch": epoch, "metrics": metrics}
             assert pl_module.development_scores is not None
@@ -229,13 +228,12 @@ def score_split(
 def metrics_on_test(table: ScoreTable, development: dict[str, Any]) -> dict[str, float]:
     """The `test/` metrics: raw, calibrated on development data, and the permutation p-value over sources."""
     languages = list(table.targets)
-    llr = np.array(table.llr)
-    truth = np.array([languages.index(language) for language in table.language])
+    llr, truth = np.array(table.llr), _indices(table.language, languages)
     calibration = scoring.fit_calibration(
-        np.array(development["llr"]), np.array([languages.index(language) for language in development["language"]])
+        scoring.log_posteriors_from_llr(development["llr"]), _indices(development["language"], languages)
     )
-    calibrated = scoring.llr_from_log_likelihoods(calibration.apply(llr))
-    permutation = permutation_p_value(truth, llr.argmax(axis=1), table.source)
+    calibrated = scoring.llr_from_log_likelihoods(calibration.apply(scoring.log_posteriors_from_llr(llr)))
+    permutation = permutation_p_value(truth.tolist(), llr.argmax(axis=1).tolist(), table.source)
     return {
         "test/accuracy": scoring.macro_accuracy(llr, truth),
         "test/c_avg": scoring.c_avg_lre07(llr, truth),
@@ -243,9 +241,13 @@ def metrics_on_test(table: ScoreTable, development: dict[str, Any]) -> dict[str,
         "test/c_primary_calibrated": scoring.c_primary(calibrated, truth),
         "test/eer": scoring.eer(llr, truth),
         "test/cllr": scoring.cllr(llr, truth),
-        "test/cllr_calibrated": scoring.cllr(calibrated, truth),
+        "test/cllr_calibrated": min(scoring.cllr(calibrated, truth), scoring.cllr_bound(len(languages))),
         "test/p_above_chance": permutation.p_value,
     }
+
+
+def _indices(names: Sequence[str], languages: Sequence[str]) -> np.ndarray:
+    return np.array([languages.index(name) for name in names])
 
 
 def _save(trainer: pl.Trainer, path: Path, *, weights_only: bool) -> None:
@@ -271,4 +273,3 @@ def _started(spec: AttemptSpec, log: EventLog, module: LanguageId, *, resumed_ep
         resumed_epoch=resumed_epoch,
         warm=warm,
     )
-

@@ -59,7 +59,9 @@ def sweep(
     *,
     slots: Annotated[int | None, typer.Option(min=1, help="Trials at a time; one a core by default.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Instead of the study's own budget.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, its cost and its disk use; start nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan, its cost and its disk use; start nothing.")
+    ] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Run a study; the same command resumes it."""
@@ -80,7 +82,9 @@ def list_studies(*, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: Jso
 
 
 @app.command()
-def show(study: str, trial: int, *, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
+def show(
+    study: str, trial: int, *, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False
+) -> None:
     """Show one trial: how it ended, its parameters, its epochs."""
     from study.commands.inspect import show_trial
 
@@ -99,7 +103,9 @@ def status(study: str, *, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_jso
 def report(
     study: str,
     *,
-    out: Annotated[Path | None, typer.Option(help="Folder for the report; by default reports/STUDY in the workspace.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report; by default reports/STUDY in the workspace.")
+    ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Write the report of a study: one HTML file, Markdown and CSV."""
@@ -122,7 +128,9 @@ def ui(
 
 @app.command()
 def score(
-    file: Annotated[Path, typer.Argument(help="CSV or Parquet with columns utterance, language and one a target language.")],
+    file: Annotated[
+        Path, typer.Argument(help="CSV or Parquet with columns utterance, language and one a target language.")
+    ],
     *,
     kind: Annotated[Literal["llr", "log_posterior"], typer.Option(help="What the scores are, in nats.")] = "llr",
     as_json: JsonOption = False,
@@ -158,8 +166,10 @@ def doctor(*, workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
 
 
 def main() -> None:
-    """Runs the command line: 0 done, 1 a study that ended badly, 2 a mistake that the user can mend, 130 stopped by Ctrl-C."""
-    logging.basicConfig(level=os.environ.get("LIDSTUDY_LOG", "WARNING").upper(), format="%(levelname)s %(name)s: %(message)s")
+    """Exit status: 0 done, 1 a study that ended badly, 2 something that the user can mend, 130 stopped by Ctrl-C."""
+    logging.basicConfig(
+        level=os.environ.get("LIDSTUDY_LOG", "WARNING").upper(), format="%(levelname)s %(name)s: %(message)s"
+    )
     try:
         app()
     except LidstudyError as error:

@@ -136,7 +136,7 @@ def preset_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in _presets().iterdir() if entry.name.endswith(".toml"))
 
 
-def _presets() -> Any:  # noqa: ANN401 - importlib's Traversable has no stable home before Python 3.14
+def _presets() -> Any:
     return files("study") / "presets"
 
 

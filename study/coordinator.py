@@ -1,10 +1,11 @@
 """The coordinator: the one process that owns a study's state.
 
-It asks Optuna for configurations, starts attempts on free slots, tails their event logs, prunes, and tells Optuna and MLflow how each
-trial ended. Everything it knows can be read back from the workspace: when it dies, attempts go on, and the next coordinator adopts or
-reaps them.
+It asks Optuna for configurations, starts attempts on free slots, tails their event logs, prunes, and tells Optuna and
+MLflow how each trial ended. Everything it knows can be read back from the workspace: when it dies, attempts go on,
+and the next coordinator adopts or reaps them.
 
-A trial is committed in this order: its configuration file (before it, the trial never started) · its event log · Optuna · MLflow.
+A trial is committed in this order: its configuration file (before it, the trial never started) · its event log ·
+Optuna · MLflow.
 """
 
 import time
@@ -72,7 +73,7 @@ class Coordinator:
         self._stopping = True
 
     def run(self) -> TrialState:
-        """Runs until the budget is spent (COMPLETE), a stop was asked for (INTERRUPTED), or three defects came in a row (FAILED).
+        """Runs until the budget is spent (COMPLETE), a stop is asked for (INTERRUPTED), or three trials in a row fail.
 
         Raises:
             StorageError: the workspace cannot be written; attempts are stopped first, and nothing is lost.
@@ -93,7 +94,7 @@ class Coordinator:
         self._show(force=True)
         return state
 
-    # --- one round ------------------------------------------------------------------------------------------------------
+    # --- one round ---------------------------------------------------------------------------------------------------
 
     def _is_busy(self) -> bool:
         if self._active or self._unrecorded:
@@ -159,7 +160,7 @@ class Coordinator:
             trial.stop = reason
             self._launcher.kill(trial.spec)
 
-    # --- starting -------------------------------------------------------------------------------------------------------
+    # --- starting ----------------------------------------------------------------------------------------------------
 
     def _fill_slots(self) -> None:
         for slot in self._launcher.free_slots():
@@ -206,7 +207,7 @@ class Coordinator:
         else:
             self._waiting.appendleft(trial)
 
-    # --- ending ---------------------------------------------------------------------------------------------------------
+    # --- ending ------------------------------------------------------------------------------------------------------
 
     def _judge(self, trial: ActiveTrial, status: Status) -> None:
         """Decides what the end of an attempt means for its trial."""
@@ -234,7 +235,9 @@ class Coordinator:
         self._settle_run(trial, outcome)
 
     def _settle_run(self, trial: ActiveTrial, outcome: Outcome) -> None:
-        self._unrecorded.append((trial, outcome))  # after the slot has its next trial: MLflow can wait, a slot should not
+        self._unrecorded.append(
+            (trial, outcome)
+        )  # after the slot has its next trial: MLflow can wait, a slot should not
         if outcome.failure:
             self._view.message(f"trial {trial.number} {outcome.state.value}: {outcome.failure}")
 
@@ -259,7 +262,7 @@ class Coordinator:
             return TrialState.INTERRUPTED
         return TrialState.FAILED if self._defects_in_a_row >= MAX_DEFECTS_IN_A_ROW else TrialState.COMPLETE
 
-    # --- before and after ------------------------------------------------------------------------------------------------
+    # --- before and after --------------------------------------------------------------------------------------------
 
     def _take_up(self, recovered: Recovered) -> None:
         """Adopts what still runs, judges what ended in the meantime, and records what MLflow does not know."""
@@ -269,7 +272,9 @@ class Coordinator:
         for trial in recovered.unsettled:
             self._adopt(trial)
         if recovered.configs:
-            self._view.message(f"resumed: {len(recovered.configs)} trials are known, {len(self._active)} of them still run")
+            self._view.message(
+                f"resumed: {len(recovered.configs)} trials are known, {len(self._active)} of them still run"
+            )
 
     def _adopt(self, trial: ActiveTrial) -> None:
         if trial.spec is None:
@@ -303,7 +308,7 @@ class Coordinator:
         self._sleep(TICK_S)
         return not self._stopping
 
-    # --- the view -------------------------------------------------------------------------------------------------------
+    # --- the view ----------------------------------------------------------------------------------------------------
 
     def _show(self, *, force: bool = False) -> None:
         if not force and self._clock() - self._viewed_at < VIEW_S:
@@ -326,3 +331,7 @@ class Coordinator:
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
+
+
+def _is_lost(status: Status) -> bool:
+    return status.life is Life.LOST or (status.exit_status is not None and status.exit_status < 0)

@@ -1,4 +1,4 @@
-"""What a study will cost, from a few measured steps of sampled configurations. Imports torch: runs in a process of its own."""
+"""What a study will cost, measured. Imports torch, so it runs in a process of its own."""
 
 import shutil
 import statistics
@@ -39,7 +39,9 @@ def estimate_cost(plan: StudyPlan) -> Cost:
     """Measures a few steps and a development pass of sampled configurations at the study's number of threads."""
     torch.set_num_threads(plan.num_threads)
     base = plan.config.trial.model_dump(mode="json")
-    configs = [plan.space.apply(base, params) for params in sample_params(plan.space, NUM_SAMPLES, seed=plan.config.seed)]
+    configs = [
+        plan.space.apply(base, params) for params in sample_params(plan.space, NUM_SAMPLES, seed=plan.config.seed)
+    ]
     measured = [_measure(plan, config) for config in configs]
     step_s = statistics.median(step for step, _, _ in measured)
     development_s = statistics.median(development for _, development, _ in measured)
@@ -69,7 +71,7 @@ def _measure(plan: StudyPlan, config: TrialConfig) -> tuple[float, float, int]:
         started = time.perf_counter()
         batch = batches[0, step]
         scores = module(batch.features, batch.lengths).log_likelihoods
-        torch.nn.functional.nll_loss(scores, batch.languages).backward()
+        torch.autograd.backward(torch.nn.functional.nll_loss(scores, batch.languages))
         optimizer.step()
         optimizer.zero_grad()
         durations.append(time.perf_counter() - started)

@@ -1,7 +1,7 @@
 """The event log: the truth of a trial, one append-only file an attempt, one JSON object a line.
 
-The attempt appends and flushes; the coordinator tails it and takes only lines that end. Events carry their own time, so reading a
-log twice gives the same points twice, and MLflow keeps one of each.
+The attempt appends and flushes; the coordinator tails it and takes only lines that end. Events carry their own time,
+so reading a log twice gives the same points twice, and MLflow keeps one of each.
 """
 
 import errno
@@ -55,7 +55,7 @@ class Ended(Event):
     outcome: Literal["complete", "diverged", "failed"]
     objective: float | None = None
     best_epoch: int | None = None
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float] = Field(default_factory=dict)
     failure: str = ""
     traceback: str = ""
 

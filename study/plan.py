@@ -1,4 +1,4 @@
-"""What a study is about to do: its configuration, search space and data, checked against each other before anything starts."""
+"""What a study is about to do: configuration, search space and data, checked against each other."""
 
 import os
 import shlex
@@ -118,7 +118,7 @@ def settle(plan: StudyPlan, folder: StudyFolder) -> None:
     """Writes down what the study is, or checks that it is still the same.
 
     Raises:
-        ConfigError: a study of this name exists with another configuration, space or corpus; names the first difference.
+        ConfigError: the study exists with another configuration, space or corpus; names the first difference.
     """
     now = {"config": plan.config.settled(), "space": plan.space.to_json(), "data_hash": plan.data_hash}
     if not folder.manifest.exists():
@@ -145,7 +145,7 @@ def needs_features(plan: StudyPlan) -> FeaturesConfig | None:
 
 
 def corpus_facts(corpus: PreparedCorpus, *, languages: tuple[str, ...]) -> dict[str, Any]:
-    """What a report says of the data: name, hash, a row per (split, language, source), speakers that dev and test share."""
+    """What a report says of the data: a row per (split, language, source), and the speakers that dev and test share."""
     rows = [row._asdict() for row in describe_corpus(corpus) if row.language in languages]
     shared = [shared._asdict() for shared in check_splits(corpus.recordings) if shared.language in languages]
     return {
@@ -158,7 +158,7 @@ def corpus_facts(corpus: PreparedCorpus, *, languages: tuple[str, ...]) -> dict[
     }
 
 
-def _differences(before: Any, now: Any, path: str = "") -> dict[str, tuple[Any, Any]]:  # noqa: ANN401 - JSON
+def _differences(before: Any, now: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
     """Path -> (before, now) of every leaf that differs."""
     if isinstance(before, dict) and isinstance(now, dict):
         found: dict[str, tuple[Any, Any]] = {}

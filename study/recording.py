@@ -56,7 +56,7 @@ def scores_parquet(path: Path) -> bytes:
     return buffer.getvalue()
 
 
-def _confusion(table: dict[str, Any]) -> Any:  # noqa: ANN401 - matplotlib is not imported here
+def _confusion(table: dict[str, Any]) -> Any:
     targets = list(table["targets"])
     truth = np.array([targets.index(language) for language in table["language"]])
-    return confusion_figure(scoring.confusion(np.array(table["llr"]), truth), targets)
+    return confusion_figure(scoring.confusion(np.array(table["llr"]), truth).tolist(), targets)

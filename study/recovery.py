@@ -1,7 +1,8 @@
 """What a coordinator finds when it comes to a study: trials to adopt, to judge, and to record.
 
-Everything is read back from the workspace. Event logs are read from their start: MLflow and Optuna pass over what they have already, so
-there is no offset to keep, and none that could be wrong (docs/decisions/002-no-offset-checkpoint.md).
+Everything is read back from the workspace. Event logs are read from their start: MLflow and Optuna pass over what
+they have already, so there is no offset to keep, and none that could be wrong (docs/decisions/002-no-offset-
+checkpoint.md).
 """
 
 from dataclasses import dataclass, field

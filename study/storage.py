@@ -1,7 +1,7 @@
 """What Optuna knows of a study: its journal, its sampler and pruner. Nothing else opens Optuna's storages.
 
-Only the coordinator writes, under its lease. The sampler's random streams are reseeded from (study seed, trial number) before each
-ask: a resumed study would else repeat the proposals of its first trials.
+Only the coordinator writes, under its lease. The sampler's random streams are reseeded from (study seed, trial
+number) before each ask: a resumed study would else repeat the proposals of its first trials.
 """
 
 import fcntl

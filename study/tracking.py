@@ -1,11 +1,12 @@
-"""What MLflow is told: one experiment a study, one parent run, one child run a trial. The coordinator is the only writer.
+"""What MLflow is told: one experiment a study, one parent run, one child run a trial.
 
-Runs are found by their unique trial tag before one is created, and points keep their event's own time, so telling the same thing twice
-changes nothing.
+The coordinator is the only writer. Runs are found by their unique trial tag before one is created, and points
+keep their event's own time, so telling the same thing twice changes nothing.
 """
 
 import fcntl
 import json
+import logging
 import os
 import sqlite3
 import time
@@ -58,7 +59,9 @@ MAX_TAG_CHARACTERS = 5000
 class Tracker:
     """One study's records in MLflow."""
 
-    def __init__(self, client: MlflowClient, *, experiment_id: str, run_id: str, study: str, tags: Mapping[str, str]) -> None:
+    def __init__(
+        self, client: MlflowClient, *, experiment_id: str, run_id: str, study: str, tags: Mapping[str, str]
+    ) -> None:
         self._client = client
         self._experiment_id = experiment_id
         self._run_id = run_id
@@ -87,7 +90,9 @@ class Tracker:
         with _storage_errors():
             run_id = self._runs.get(number) or self._find_run(number)
         if run_id is None:
-            raise StorageError(f"MLflow has no run of trial {number}; it was deleted. Restore it in the UI, then try again.")
+            raise StorageError(
+                f"MLflow has no run of trial {number}; it was deleted. Restore it in the UI, then try again."
+            )
         return run_id
 
     def log_epoch(self, number: int, metrics: Mapping[str, float], *, epoch: int, time_ms: int) -> None:
@@ -95,12 +100,16 @@ class Tracker:
         points = self._points[self._runs[number]]
         points += [Metric(key, value, time_ms, epoch) for key, value in metrics.items()]
 
-    def log_attempt(self, number: int, *, attempts: int, num_parameters: int, tags: Mapping[str, str], time_ms: int) -> None:
+    def log_attempt(
+        self, number: int, *, attempts: int, num_parameters: int, tags: Mapping[str, str], time_ms: int
+    ) -> None:
         """Records what an attempt said when it started."""
         run_id = self._runs[number]
         self._points[run_id].append(Metric(NUM_PARAMETERS, num_parameters, time_ms, 0))
         with _storage_errors():
-            self._client.log_batch(run_id, tags=[RunTag(k, v) for k, v in {TAG_ATTEMPTS: str(attempts), **tags}.items()])
+            self._client.log_batch(
+                run_id, tags=[RunTag(k, v) for k, v in {TAG_ATTEMPTS: str(attempts), **tags}.items()]
+            )
 
     def finish_trial(
         self,
@@ -249,7 +258,9 @@ def open_tracker(workspace: Workspace, manifest: StudyManifest, *, tags: Mapping
             source_type="lidstudy",
             source=json.dumps({"corpus": manifest.corpus["name"]}),
         )
-        client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training, development and test")])])
+        client.log_inputs(
+            run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training, development and test")])]
+        )
     return tracker
 
 
@@ -264,6 +275,8 @@ def find_experiment(workspace: Workspace, name: str) -> str | None:
 def prepare_store(workspace: Workspace) -> None:
     """Makes and migrates the database, one process at a time, and sets its write-ahead log."""
     database = workspace.mlflow / "mlflow.db"
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells every migration
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     workspace.mlflow.mkdir(parents=True, exist_ok=True)
     with (workspace.mlflow / "migration.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -303,7 +316,9 @@ def _experiment(client: MlflowClient, workspace: Workspace, name: str) -> str:
 
 
 def _parent_run(client: MlflowClient, experiment_id: str, manifest: StudyManifest, tags: Mapping[str, str]) -> str:
-    runs = client.search_runs([experiment_id], f"tags.`{TAG_KIND}` = 'study' and tags.`{TAG_STUDY}` = '{manifest.name}'")
+    runs = client.search_runs(
+        [experiment_id], f"tags.`{TAG_KIND}` = 'study' and tags.`{TAG_STUDY}` = '{manifest.name}'"
+    )
     own = {TAG_KIND: "study", TAG_STUDY: manifest.name, TAG_STATE: "running", "mlflow.note.content": manifest.question}
     if runs:
         run_id = str(runs[0].info.run_id)

@@ -130,7 +130,9 @@ class LiveView:
 
     def trial_ended(self, trial: ActiveTrial, outcome: Outcome) -> None:
         """Writes a line above the table."""
-        style = {TrialState.COMPLETE: "green", TrialState.FAILED: "red", TrialState.DIVERGED: "yellow"}.get(outcome.state, "dim")
+        style = {TrialState.COMPLETE: "green", TrialState.FAILED: "red", TrialState.DIVERGED: "yellow"}.get(
+            outcome.state, "dim"
+        )
         self._live.console.print(Text(ending(trial, outcome), style=style))
 
 
@@ -144,7 +146,8 @@ def ending(trial: ActiveTrial, outcome: Outcome) -> str:
     """One line for a trial that has ended."""
     epochs = f"{trial.last_epoch + 1} epochs"
     best = f", best {trial.best_objective:.3f} at epoch {trial.best_epoch}" if trial.best_objective is not None else ""
-    what = f"{trial.config.encoder.cell} {trial.config.encoder.hidden_size}, {trial.config.pooling.kind}, {trial.config.clipping.kind}"
+    encoder = trial.config.encoder
+    what = f"{encoder.cell} {encoder.hidden_size}, {trial.config.pooling.kind}, {trial.config.clipping.kind}"
     return f"trial {trial.number:>3} {outcome.state.value:<11} {epochs}{best}  ({what})"
 
 
@@ -170,7 +173,9 @@ def render(snapshot: Snapshot) -> Group:
     tail = Text("no trial is complete yet", style="dim")
     if best is not None:
         params = "  ".join(f"{key.split('.', 1)[1]}={_short(value)}" for key, value in best.params.items())
-        tail = Text.assemble("best: trial ", (str(best.number), "bold"), f"  {snapshot.objective} {best.value:.3f}  ", (params, "dim"))
+        tail = Text.assemble(
+            "best: trial ", (str(best.number), "bold"), f"  {snapshot.objective} {best.value:.3f}  ", (params, "dim")
+        )
     return Group(head, ProgressBar(total=snapshot.num_trials, completed=snapshot.num_done, width=60), table, tail)
 
 

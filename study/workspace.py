@@ -63,7 +63,8 @@ class Workspace:
         if name not in self.study_names():
             known = ", ".join(self.study_names()) or "none yet"
             raise ConfigError(
-                f"unknown study '{name}' in workspace {self.root}; studies there: {known}. Start one with `lidstudy sweep`."
+                f"unknown study '{name}' in workspace {self.root}; studies there: {known}. "
+                "Start one with `lidstudy sweep`."
             )
         return self.study(name)
 
@@ -163,7 +164,7 @@ def write_json(path: Path, content: object) -> None:
     write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON is what it is
+def read_json(path: Path) -> Any:
     """Reads JSON; StorageError names a broken file."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -205,7 +206,7 @@ def coordinator_pid(folder: StudyFolder) -> int | None:
 
 
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
-    """Takes an advisory lock on an open file if it is free; the lock goes when the last copy of the descriptor closes."""
+    """Locks an open file if it is free; the lock goes when the last copy of the descriptor closes."""
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,8 +1,8 @@
 """Feature-domain augmentation of training segments.
 
-Each recording of a small corpus carries its announcer, room and codec; a model that may learn those never learns the language. The
-first four change the speech before it is normalised, the offsets stand for what normalisation leaves of a channel, and the masks
-(SpecAugment, Park et al., 2019) make the model listen to more than one band or moment.
+Each recording of a small corpus carries its announcer, room and codec; a model that may learn those never learns the
+language. The first four change the speech before it is normalised, the offsets stand for what normalisation leaves of
+a channel, and the masks (SpecAugment, Park et al., 2019) make the model listen to more than one band or moment.
 
 Shape legend: B segments, T frames, D bands.
 """
@@ -41,13 +41,10 @@ def resample(x_BTD: Tensor, config: AugmentationConfig, *, num_frames: int, gene
     warp_B = 1.0 + config.warp * _uniform(num_segments, generator)
     frames_BT = torch.arange(num_frames) * speed_B.unsqueeze(1)
     bands_BD = torch.arange(num_bands) * warp_B.unsqueeze(1)
-    grid_BTD2 = torch.stack(
-        torch.broadcast_tensors(
-            (2 * bands_BD / max(1, num_bands - 1) - 1).unsqueeze(1),
-            (2 * frames_BT / max(1, num_raw_frames - 1) - 1).unsqueeze(2),
-        ),
-        dim=-1,
-    )
+    shape = (num_segments, num_frames, num_bands)
+    bands_BTD = (2 * bands_BD / max(1, num_bands - 1) - 1).unsqueeze(1).expand(shape)
+    frames_BTD = (2 * frames_BT / max(1, num_raw_frames - 1) - 1).unsqueeze(2).expand(shape)
+    grid_BTD2 = torch.stack([bands_BTD, frames_BTD], dim=-1)
     sampled = nn.functional.grid_sample(x_BTD.unsqueeze(1), grid_BTD2, padding_mode="border", align_corners=True)
     return sampled.squeeze(1)
 
@@ -75,7 +72,8 @@ def _smooth_curves(x_BTD: Tensor, generator: torch.Generator) -> Tensor:
     num_segments, _, num_bands = x_BTD.shape
     phases_KD = torch.arange(1, NUM_SHAPES + 1).unsqueeze(1) * torch.linspace(0, torch.pi, num_bands)
     weights_BK = torch.randn(num_segments, NUM_SHAPES, generator=generator) * (2 / NUM_SHAPES) ** 0.5
-    return (weights_BK @ phases_KD.cos()).unsqueeze(1)
+    curves_BD: Tensor = weights_BK @ phases_KD.cos()
+    return curves_BD.unsqueeze(1)
 
 
 def _mask(x_BTD: Tensor, *, dim: int, count: int, longest: int, generator: torch.Generator) -> Tensor:

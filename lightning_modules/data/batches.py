@@ -1,7 +1,7 @@
 """Batches: balanced training segments, and padded development or test utterances.
 
-Every training batch is drawn from a generator seeded by (seed, epoch, step), so a resumed trial sees exactly the batches that an
-uninterrupted one would have seen.
+Every training batch is drawn from a generator seeded by (seed, epoch, step), so a resumed trial sees exactly the
+batches that an uninterrupted one would have seen.
 
 Shape legend: B utterances, T frames, D bands.
 """
@@ -24,7 +24,7 @@ from lightning_modules.errors import CorpusError
 
 
 class Batch(NamedTuple):
-    """Features (B, T, D), frames of each utterance (B,), index of its language (B,), and its place in the data set (B,)."""
+    """Features (B, T, D); and of each utterance (B,): its frames, its language's index, its place in the data set."""
 
     features: Tensor
     lengths: Tensor
@@ -95,7 +95,7 @@ class TrainingBatches(Dataset[Batch]):
 def evaluation_batches(
     utterances: Sequence[Utterance], *, store: FeatureStore, languages: Sequence[str], max_frames: int = 40_000
 ) -> list[Batch]:
-    """Utterances in batches of similar length, normalised, padded with zeros; at most `max_frames` padded frames a batch.
+    """Utterances in batches of similar length, normalised, padded with zeros, `max_frames` padded frames at most.
 
     `indices` give each utterance's place in `utterances`.
     """

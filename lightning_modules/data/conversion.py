@@ -20,6 +20,7 @@ from lightning_modules.data.cards import Harvest, Progress, Skipped
 from lightning_modules.data.manifest import Recording, Split
 
 _HEAD_S: Final = 0.5
+_LOUD: Final = 0.05  # of full scale; above the noise of 8 bits
 _CHUNK: Final = 32
 
 
@@ -42,7 +43,8 @@ class Converted:
     Attributes:
         duration_s: seconds, after trimming.
         audio_hash: of its 16-bit samples.
-        head_hash: of the first half second of the file as it was decoded: what two copies share even if one ends later.
+        head_hash: of half a second of the file as it was decoded, from the first loud sample on: what two copies share
+            even where their silences differ.
     """
 
     duration_s: float
@@ -146,7 +148,7 @@ def write_flac(path: Path, samples: Samples) -> str:
 
 
 def _head_hash(samples: Samples, *, rate_hz: int) -> str:
-    # Noise gates leave different runs of equal samples before the speech: the head starts where the waveform does.
-    start = int(np.argmax(samples != samples[0]))
+    # Copies have more or less silence before the speech: the head starts at the first sample that is loud.
+    start = int(np.argmax(np.abs(samples) > _LOUD))
     head = samples[start : start + round(_HEAD_S * rate_hz)]
     return hashlib.sha256(np.round(head * 32767.0).astype("<i2").tobytes()).hexdigest()

@@ -1,9 +1,10 @@
-"""Stacked recurrent encoder: standard RNN (tanh, relu), GRU (Cho et al., 2014) and LSTM (Hochreiter & Schmidhuber, 1997).
+"""Stacked recurrent encoder: standard RNN, GRU (Cho et al., 2014), LSTM (Hochreiter & Schmidhuber, 1997).
 
-Shape legend: B utterances, T frames, S steps (of `frames_per_step` frames), F values a frame, H hidden units x directions.
+Shape legend: B utterances, T frames, S steps (of `frames_per_step` frames), F values a frame, H hidden units x
+directions.
 
-Recurrence runs on torch's fused kernels. Padding is kept out of the backward direction by packing; where all lengths are equal
-there is none, and the plain call is faster.
+Recurrence runs on torch's fused kernels. Padding is kept out of the backward direction by packing; where all lengths
+are equal there is none, and the plain call is faster.
 """
 
 import torch
@@ -48,7 +49,7 @@ class RecurrentEncoder(nn.Module):
 
 
 def stack_frames(x_BTF: Tensor, lengths_B: Tensor, *, frames_per_step: int) -> tuple[Tensor, Tensor]:
-    """Joins neighbouring frames into one step: (B, T, F) -> (B, ceil(T / n), n F); an unfinished step is filled with zeros."""
+    """Joins n neighbouring frames into a step: (B, T, F) -> (B, ceil(T / n), n F); a last one is filled with zeros."""
     num_utterances, num_frames, num_values = x_BTF.shape
     x_BTF = x_BTF * length_mask(lengths_B, num_frames).unsqueeze(-1)
     num_steps = -(-num_frames // frames_per_step)
@@ -63,7 +64,9 @@ def length_mask(lengths_B: Tensor, num_frames: int) -> Tensor:
 
 
 def _recurrence(config: RecurrentEncoderConfig, *, input_size: int) -> nn.RNN | nn.GRU | nn.LSTM:
-    dropout = config.dropout if config.num_layers > 1 else 0.0  # torch warns of dropout between layers that are not there
+    dropout = (
+        config.dropout if config.num_layers > 1 else 0.0
+    )  # torch warns of dropout between layers that are not there
     if config.cell == "gru":
         return nn.GRU(
             input_size,

@@ -27,7 +27,7 @@ def look(study: StudyRecord) -> tuple[Status, str]:
     return "warning", f"Trial {trial.number}, the best, has {listing(at_edge)}: search further on that side."
 
 
-def _side(searched: SearchedParameter, value: Any) -> str:  # noqa: ANN401 - a parameter may be any JSON value
+def _side(searched: SearchedParameter, value: Any) -> str:
     if searched.kind == "choices":
         numbers = [
             choice for choice in searched.choices if isinstance(choice, int | float) and not isinstance(choice, bool)

@@ -15,7 +15,7 @@ def look(study: StudyRecord) -> tuple[Status, str]:
         return "passed", "No trial failed or timed out."
     return (
         "warning",
-        f"{count(len(failed), 'trial')} of {len(study.trials)} failed or timed out: they are missing from every comparison.",
+        f"{count(len(failed), 'trial')} of {len(study.trials)} failed or timed out: no comparison has them.",
     )
 
 

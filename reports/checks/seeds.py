@@ -21,7 +21,7 @@ def look(study: StudyRecord) -> tuple[Status, str]:
         return "passed", f"The chosen configuration has {count(replicates, 'seed')}."
     return (
         "warning",
-        f"The chosen configuration has {count(replicates, 'seed')}: its lead may be luck. Run replicates, {ENOUGH} seeds at least.",
+        f"The chosen configuration has {count(replicates, 'seed')}: its lead may be luck. Run {ENOUGH} at least.",
     )
 
 

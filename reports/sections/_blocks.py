@@ -1,7 +1,7 @@
 """What a section is, and the few kinds of block that it presents itself in.
 
-A section takes a study in two steps: `summarise` draws a typed summary from the records, which tests assert on, and `present`
-says it in blocks that know neither HTML nor Markdown. A template sets every block once a medium.
+A section takes a study in two steps: `summarise` draws a typed summary from the records, which tests assert on, and
+`present` says it in blocks that know neither HTML nor Markdown. A template sets every block once a medium.
 """
 
 from collections.abc import Callable

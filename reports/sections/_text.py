@@ -10,6 +10,8 @@ from reports.sections._blocks import Cell
 NOTHING: Final = "–"
 _MINUTE_S: Final = 60.0
 _HOUR_S: Final = 3600.0
+_LEAST_P: Final = 0.001
+_UNBROKEN: Final = "\N{NO-BREAK SPACE}"
 _BIG: Final = 10_000
 
 
@@ -37,11 +39,7 @@ def times(amount: int) -> str:
 
 def p_value(value: float) -> str:
     """A p-value with its relation: `p = 0.018`, `p < 0.001`."""
-    return (
-        f"p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{value:.3f}"
-        if value >= 0.001
-        else "p\N{NO-BREAK SPACE}<\N{NO-BREAK SPACE}0.001"
-    )  # noqa: PLR2004 - the place where digits end
+    return f"p = {value:.3f}".replace(" ", _UNBROKEN) if value >= _LEAST_P else "p < 0.001".replace(" ", _UNBROKEN)
 
 
 def duration(seconds: float | None) -> str:
@@ -54,7 +52,7 @@ def duration(seconds: float | None) -> str:
 
 
 def spread(mean: float | None, sd: float | None) -> str:
-    """mean ± sd, and the mean alone where one value gives no sd."""
+    """A mean ± its sd, and the mean alone where one value gives no sd."""
     return number(mean) if sd is None else f"{number(mean)} ± {number(sd)}"
 
 

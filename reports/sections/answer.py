@@ -7,6 +7,7 @@ from typing import Final
 
 from reports.records import TEST_P_VALUE, StudyRecord
 from reports.sections import _selection as select
+from reports.sections import data
 from reports.sections._blocks import Block, Items, Section
 from reports.sections._text import count, listing, number, p_value, parameter, short_names, states_text, times
 
@@ -21,7 +22,7 @@ class TestScore:
 
     Attributes:
         p_value: of the accuracy under languages permuted over sources, or None if it was not computed.
-        shared: what training and test have in common, as the manifest says it.
+        overlaps: what two splits have in common, or None if that is not recorded.
     """
 
     __test__ = False  # no test of pytest's
@@ -32,7 +33,7 @@ class TestScore:
     num_utterances: int
     num_sources: int
     num_speakers: int
-    shared: tuple[str, ...]
+    overlaps: tuple[str, ...] | None
 
     @property
     def above_chance(self) -> bool:
@@ -42,7 +43,13 @@ class TestScore:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """The three lines in numbers; `chosen` is the number of the trial that development data chose."""
+    """The three lines in numbers.
+
+    Attributes:
+        chosen: number of the trial that development data chose.
+        least: number of the trial with the least objective, which is another where a trial was named by hand.
+        num_compared: complete trials with an objective.
+    """
 
     question: str
     corpus: str
@@ -55,6 +62,7 @@ class Answer:
     chosen_objective: float | None
     chosen_params: dict[str, object]
     num_compared: int
+    least: int | None
     test: TestScore | None
     num_evaluations: int
     study: str
@@ -86,6 +94,7 @@ def summarise(study: StudyRecord) -> Answer:
         chosen_objective=trial.objective if trial else None,
         chosen_params={path: trial.params[path] for path in paths if path in trial.params} if trial else {},
         num_compared=len(select.scored(study)),
+        least=least.number if (least := select.best(study)) else None,
         test=_test(study),
         num_evaluations=len(study.ledger),
         study=study.manifest.name,
@@ -95,6 +104,7 @@ def summarise(study: StudyRecord) -> Answer:
 def _test(study: StudyRecord) -> TestScore | None:
     if not study.test_metrics:
         return None
+    corpus = data.summarise(study)
     table, entry = study.scores_test, study.ledger[-1] if study.ledger else None
     if table:
         counts = len(table.utterance), len(set(table.source)), len(set(table.speaker))
@@ -107,7 +117,7 @@ def _test(study: StudyRecord) -> TestScore | None:
         num_utterances=counts[0],
         num_sources=counts[1],
         num_speakers=counts[2],
-        shared=tuple(str(item) for item in study.manifest.corpus.get("shared", ())),
+        overlaps=corpus.overlaps if corpus.portions or corpus.shared else None,
     )
 
 
@@ -121,8 +131,8 @@ def _asked(answer: Answer) -> str:
     trials = f"{sum(answer.states.values()):,} of {count(answer.budget, 'trial')}"
     over = f" over {listing(names[path] for path in answer.searched)}" if answer.searched else ""
     return (
-        f"{answer.question} Asked of {count(len(answer.languages), 'language')} ({', '.join(answer.languages)}) in the corpus "
-        f"{answer.corpus}: {trials}{over} ({states_text(answer.states) or 'none yet'})."
+        f"{answer.question} Asked of {count(len(answer.languages), 'language')} ({', '.join(answer.languages)}) in the "
+        f"corpus {answer.corpus}: {trials}{over} ({states_text(answer.states) or 'none yet'})."
     )
 
 
@@ -133,24 +143,40 @@ def _chosen(answer: Answer) -> str:
     params = ", ".join(f"{names[path]} {parameter(value)}" for path, value in answer.chosen_params.items())
     nothing = f" (scores that say nothing: {number(answer.nothing_known)})" if answer.nothing_known is not None else ""
     return (
-        f"Development data chose trial {answer.chosen}{f' ({params})' if params else ''}, with {answer.objective_name} = "
-        f"{number(answer.chosen_objective)}{nothing}, the least of {count(answer.num_compared, 'complete trial')}: as the best of "
-        f"many, this number is optimistic."
+        f"Development data chose trial {answer.chosen}{f' ({params})' if params else ''}, with {answer.objective_name} "
+        f"= {number(answer.chosen_objective)}{nothing}, {_rank(answer)}."
     )
+
+
+def _rank(answer: Answer) -> str:
+    if answer.num_compared < 2:  # noqa: PLR2004 - with one there was no choice
+        return "the only complete trial"
+    if answer.least != answer.chosen:
+        return f"not the least of {answer.num_compared:,} complete trials, which trial {answer.least} has"
+    return f"the least of {answer.num_compared:,} complete trials: as the best of many, this number is optimistic"
 
 
 def _found(answer: Answer) -> str:
     test = answer.test
     if test is None:
-        return f"No trial was evaluated on test data yet: `lidstudy evaluate {answer.study}` does it once, and writes it down."
-    where = "whose sources were not seen in training" if not test.shared else "not independent of training"
+        return f"No trial was evaluated on test data yet: `lidstudy evaluate {answer.study}` does it and enters it."
     reached = f"accuracy {number(test.accuracy)} (chance {number(answer.chance_accuracy)})"
     if test.c_primary is not None:
         reached += f" and C_primary {number(test.c_primary)} (chance 1.000)"
     return (
         f"On {count(test.num_utterances, 'test utterance')} from {count(test.num_sources, 'source')} and "
-        f"{count(test.num_speakers, 'speaker')}, {where}, it reached {reached}; {_verdict(test)}. "
+        f"{count(test.num_speakers, 'speaker')}, {_independence(test)}, it reached {reached}; {_verdict(test)}. "
         f"Test data was evaluated {times(answer.num_evaluations)}."
+    )
+
+
+def _independence(test: TestScore) -> str:
+    if test.overlaps is None:
+        return "whose independence of the training data is not recorded"
+    return (
+        "not all independent of the training data (see the checks)"
+        if test.overlaps
+        else "none of them a training source"
     )
 
 

@@ -118,8 +118,8 @@ def present(clipping: Clipping) -> tuple[Block, ...]:
     )
     rows = tuple(_cells(rule) for rule in clipping.rules)
     note = (
-        "Gradient norms are global L2 norms. They are shown beside the objective, not as its cause: the learning rate, the cell "
-        "and the rest vary over these trials too."
+        "Gradient norms are global L2 norms. They are shown beside the objective, not as its cause: the learning rate, "
+        "the cell and the rest vary over these trials too."
     )
     panels = [panel for panel in (clipping.share, clipping.norm) if panel.dots]
     drawing = Drawing(

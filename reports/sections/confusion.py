@@ -74,7 +74,7 @@ def _drawing(matrix: Matrix) -> Drawing:
     return Drawing(
         key=f"confusion-{matrix.split}",
         alt=f"Confusion of languages on {matrix.split} data.",
-        caption=f"{matrix.split.capitalize()} data: rows are spoken, columns recognised; the shade is the share of the row.",
+        caption=f"{matrix.split.capitalize()} data: rows spoken, columns recognised, the shade a share of the row.",
         draw=lambda: confusion_figure(matrix.counts, matrix.languages),
     )
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Final
 
 from reports.records import StudyRecord
@@ -35,9 +36,19 @@ class Data:
     shared: tuple[str, ...]
     portions: tuple[Portion, ...]
 
-    def sources(self, split: str) -> frozenset[tuple[str, str]]:
-        """(language, source) of a split: the same package may hold several languages."""
-        return frozenset((p.language, p.source) for p in self.portions if p.split == split)
+    def sources(self, split: str) -> frozenset[str]:
+        """The sources of a split, over all languages: one announcer may speak several."""
+        return frozenset(portion.source for portion in self.portions if portion.split == split)
+
+    @property
+    def overlaps(self) -> tuple[str, ...]:
+        """What stands on both sides of a split: what the manifest says, and what its rows show."""
+        found = list(self.shared)
+        for one, other in combinations(SPLITS, 2):
+            common = sorted(self.sources(one) & self.sources(other))
+            if common:
+                found.append(f"{one} and {other} share {listing(common)}")
+        return tuple(found)
 
 
 def summarise(study: StudyRecord) -> Data:

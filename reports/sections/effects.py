@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from reports.figures import Dot, Panel, scatter_figure
 from reports.records import SearchedParameter, StudyRecord, TrialRecord, TrialState
@@ -83,7 +83,7 @@ def _effect(searched: SearchedParameter, name: str, study: StudyRecord) -> Effec
         )
         ticks = tuple(level.name for level in levels)
     else:
-        place, levels, ticks = lambda value, _: float(value), _thirds(searched, trials), ()
+        place, levels, ticks = _as_is, _thirds(searched, trials), ()
     means = tuple((level.at, level.mean) for level in levels if level.mean is not None)
     dots = tuple(
         _dot(trial, place(trial.params[searched.path], i), study) for i, trial in enumerate(trials) if _drawn(trial)
@@ -98,6 +98,10 @@ def _effect(searched: SearchedParameter, name: str, study: StudyRecord) -> Effec
 def _places(searched: SearchedParameter) -> Callable[[object, int], float]:
     index = {parameter(choice): i for i, choice in enumerate(searched.choices)}
     return lambda value, i: index.get(parameter(value), -1) + _JITTER[i % len(_JITTER)]
+
+
+def _as_is(value: Any, _: int) -> float:
+    return float(value)
 
 
 def _drawn(trial: TrialRecord) -> bool:
@@ -155,10 +159,10 @@ def present(effects: Effects) -> tuple[Block, ...]:
         return ()
     panels = [effect.panel for effect in effects.effects if effect.panel.dots]
     note = (
-        "Marginal and observational: other parameters vary too, and the sampler visits good regions more often, so a difference "
-        "between levels is no effect. Means are over complete trials. Diverged trials are counted apart and drawn as crosses at "
-        "the upper border: their value is a bound, not a measurement. Pruned trials are only counted: they were stopped for their early values, so those that remain "
-        "look better than their level is."
+        "Marginal and observational: other parameters vary too, and the sampler visits good regions more often, so a "
+        "difference between levels is no effect. Means are over complete trials. Diverged trials are counted apart and "
+        "drawn as crosses at the upper border: their value is a bound, not a measurement. Pruned trials are only "
+        "counted: they were stopped for their early values, so those that remain look better than their level is."
     )
     columns = (
         Column("parameter", numeric=False),
@@ -174,7 +178,7 @@ def present(effects: Effects) -> tuple[Block, ...]:
     drawing = Drawing(
         key="effects",
         alt=f"{effects.objective_name} of each trial against each searched parameter.",
-        caption="A dot a complete trial, a cross a diverged one; the bar is the mean of a level or of a third of the values.",
+        caption="A dot a complete trial, a cross a diverged one, a bar the mean of a level or a third of the values.",
         draw=lambda: scatter_figure(panels, objective=effects.objective_name),
     )
     return (Text(note, tone="quiet"), drawing, Table(caption="Levels of each parameter", columns=columns, rows=rows))

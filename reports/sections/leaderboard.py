@@ -138,7 +138,7 @@ def present(board: Leaderboard) -> tuple[Block, ...]:
 def _note(board: Leaderboard) -> str:
     text = "Means are over complete trials. "
     if any(row.n > 1 for row in board.rows):
-        text += "± is the standard deviation over seeds, and the interval is a t-interval over seeds on these development sources. "
+        text += "± is the standard deviation over seeds; the interval is a t-interval over seeds, for these sources. "
     else:
         text += "Every configuration has one seed, so no spread is known and no order among them is shown to be real. "
     first_is_clear = board.rows[0].separated

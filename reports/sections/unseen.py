@@ -130,7 +130,8 @@ def present(unseen: Unseen) -> tuple[Block, ...]:
     test = unseen.test
     if test is None:
         return (Text("No trial was evaluated on test data yet.", tone="quiet"),)
-    on = f"{count(test.num_utterances, 'utterance')}, {count(test.num_sources, 'source')}, {count(test.num_speakers, 'speaker')}"
+    amounts = (test.num_utterances, "utterance"), (test.num_sources, "source"), (test.num_speakers, "speaker")
+    on = ", ".join(count(amount, noun) for amount, noun in amounts)
     blocks: list[Block] = [Text(f"Trial {unseen.chosen} on {on}. {_significance(unseen)}")]
     if unseen.metrics:
         blocks.append(_metric_table(unseen))
@@ -143,7 +144,8 @@ def _significance(unseen: Unseen) -> str:
     test = unseen.test
     if test is None or test.p_value is None:
         return "No test of whether this is above chance is recorded."
-    text = f"Languages permuted over sources: {p_value(test.p_value)}, so above chance is {'' if test.above_chance else 'not '}shown."
+    shown = "shown" if test.above_chance else "not shown"
+    text = f"Languages permuted over sources: {p_value(test.p_value)}, so above chance is {shown}."
     if unseen.smallest_p is None:
         return text
     text += f" The least p that these sources allow is {unseen.smallest_p:.2g}"

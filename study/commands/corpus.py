@@ -47,7 +47,9 @@ def print_corpus(console: Console, corpus: PreparedCorpus) -> None:
     console.print(table)
     _print_skipped(console, corpus)
     for shared in check_splits(corpus.recordings):
-        console.print(f"note: development and test share the speaker {shared.speaker} ({shared.language}), but no recording")
+        console.print(
+            f"note: development and test share the speaker {shared.speaker} ({shared.language}), but no recording"
+        )
     for warning in corpus.warnings:
         console.print(f"note: {warning}")
 

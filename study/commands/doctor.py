@@ -65,7 +65,11 @@ def _workspace(folder: Path) -> list[Check]:
         return [Check("workspace", str(folder), str(error))]
     free_gb = shutil.disk_usage(workspace.root).free / 1e9
     mend = "" if free_gb >= MIN_FREE_GB else f"free at least {MIN_FREE_GB:.0f} GB or choose another --workspace"
-    return [Check("workspace", str(workspace.root)), Check("disk", f"{free_gb:.1f} GB free", mend), _write_speed(workspace.root)]
+    return [
+        Check("workspace", str(workspace.root)),
+        Check("disk", f"{free_gb:.1f} GB free", mend),
+        _write_speed(workspace.root),
+    ]
 
 
 def _write_speed(root: Path) -> Check:
@@ -92,9 +96,15 @@ def _clock(_: Path) -> list[Check]:
 
 
 def _speech(_: Path) -> list[Check]:
-    apt = Check("apt-get", "found, so corpus prompts can be fetched" if apt_available() else "not found: corpus prompts needs it")
+    apt = Check(
+        "apt-get",
+        "found, so corpus prompts can be fetched" if apt_available() else "not found: corpus prompts needs it",
+    )
     synthesis = importlib.util.find_spec("espeakng_loader") is not None
-    return [apt, Check("espeak", "found" if synthesis else "not found: corpus espeak needs `pip install lidstudy[synth]`")]
+    return [
+        apt,
+        Check("espeak", "found" if synthesis else "not found: corpus espeak needs `pip install lidstudy[synth]`"),
+    ]
 
 
 LOOKS: tuple[Callable[[Path], list[Check]], ...] = (_versions, _cores, _workspace, _clock, _speech)

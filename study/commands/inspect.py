@@ -73,7 +73,9 @@ def list_all(folder: Path, *, as_json: bool) -> None:
     for each in found:
         best = f"trial {each['best']['number']}: {each['best']['value']:.4f}" if each["best"] else "none yet"
         done = sum(each["trials"].values()) - each["trials"]["running"]
-        table.add_row(each["study"], f"{done}/{each['budget']}", best, "alive" if each["coordinator"]["alive"] else "gone")
+        table.add_row(
+            each["study"], f"{done}/{each['budget']}", best, "alive" if each["coordinator"]["alive"] else "gone"
+        )
     console.print(table)
 
 
@@ -128,5 +130,7 @@ def _epoch_table(epochs: list[EpochEnded]) -> Table:
     for column in ("epoch", "objective", *COLUMNS):
         table.add_column(column, justify="right")
     for event in epochs:
-        table.add_row(str(event.epoch), f"{event.objective:.4f}", *(f"{event.metrics[key]:.4f}" for key in COLUMNS.values()))
+        table.add_row(
+            str(event.epoch), f"{event.objective:.4f}", *(f"{event.metrics[key]:.4f}" for key in COLUMNS.values())
+        )
     return table

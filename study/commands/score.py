@@ -6,8 +6,19 @@ from typing import Literal
 
 from rich.table import Table
 
-from reports.score_file import read_scores, score_table
+from reports.score_file import FileScores, read_scores, score_table
 from study.commands.console import make_console, print_json
+
+MEASURES = {
+    "accuracy": "accuracy",
+    "macro_accuracy": "accuracy, mean over languages",
+    "c_avg": "C_avg (LRE07), raw",
+    "c_primary": "C_primary (LRE17), raw",
+    "c_primary_calibrated": "C_primary (LRE17), calibrated",
+    "eer": "EER, mean over languages",
+    "cllr": "Cllr in bits, raw",
+    "cllr_calibrated": "Cllr in bits, calibrated",
+}
 
 
 def score_file(file: Path, *, kind: Literal["llr", "log_posterior"], as_json: bool) -> None:
@@ -15,7 +26,25 @@ def score_file(file: Path, *, kind: Literal["llr", "log_posterior"], as_json: bo
     result = score_table(read_scores(file), kind)
     if as_json:
         print_json(asdict(result))
-        return
+    else:
+        _print(result)
+
+
+def _print(result: FileScores) -> None:
     console = make_console()
-    console.print(result)
-    _ = Table
+    console.print(
+        f"{result.num_utterances} utterances, {len(result.languages)} languages, scores read as {result.kind}"
+    )
+    overall = asdict(result.overall)
+    for key, words in MEASURES.items():
+        console.print(f"  {words:<32} {overall[key]:.4f}", markup=False)
+    console.print(f"  {'least C_avg(1), one threshold':<32} {result.min_cost.common:.4f}", markup=False)
+    console.print(f"  {'least C_avg(1), one a language':<32} {result.min_cost.per_language:.4f}", markup=False)
+    console.print("calibration is cross-fitted on this file; least costs are a bound, not a result")
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    table.add_column("language")
+    for column in ("utterances", "recall", "EER"):
+        table.add_column(column, justify="right")
+    for each in result.languages:
+        table.add_row(each.language, str(each.num_utterances), f"{each.recall:.3f}", f"{each.eer:.3f}")
+    console.print(table)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from rich.console import Console
 
@@ -16,7 +16,6 @@ from reports.records import TrialState
 from study.commands.console import make_console, progress_bars
 from study.config import StudyConfig, load_study_config
 from study.coordinator import Coordinator
-from study.cost import estimate_cost
 from study.launchers.local import LocalLauncher
 from study.plan import StudyPlan, make_plan, needs_features, settle
 from study.provenance import code_tags
@@ -24,6 +23,9 @@ from study.storage import open_trial_store
 from study.tracking import open_tracker
 from study.view import LiveView, PlainView, View, duration
 from study.workspace import Workspace, coordinator_lease, open_workspace
+
+if TYPE_CHECKING:
+    from study.cost import Cost
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,9 +71,11 @@ def dry(study: str, *, slots: int | None, trials: int | None, folder: Path) -> N
     for parameter in plan.space.parameters:
         console.print(f"  {parameter.path:<28} {parameter.to_json()}")
     if needs_features(plan) is not None:
-        console.print(f"its cost can be measured once `lidstudy corpus prepare {config.trial.data.corpus}` has made the features")
+        console.print(
+            f"its cost can be measured once `lidstudy corpus prepare {config.trial.data.corpus}` has made the features"
+        )
         return
-    cost = _in_process(estimate_cost, plan)
+    cost = _in_process(measure_cost, plan)
     console.print(
         f"a trial takes about {duration(cost.trial_s)} (measured on {cost.num_samples} sampled configurations: "
         f"{cost.step_s * 1000:.0f} ms a step, {cost.development_s:.1f} s a development pass)"
@@ -99,6 +103,13 @@ def _ensure_features(plan: StudyPlan, console: Console) -> None:
     if features is not None:
         console.print("computing features…")
         _in_process(build_features, plan, features)
+
+
+def measure_cost(plan: StudyPlan) -> "Cost":
+    """What the study will cost, from a few measured steps."""
+    from study.cost import estimate_cost
+
+    return estimate_cost(plan)
 
 
 def build_features(plan: StudyPlan, features: FeaturesConfig) -> None:
@@ -143,5 +154,7 @@ def _print_end(console: Console, state: TrialState, name: str, workspace: Worksp
         case TrialState.INTERRUPTED:
             console.print(f"study {name} was stopped; run the same command to go on.")
         case _:
-            console.print(f"study {name} stopped after three failures in a row; see `lidstudy status {name}`, "
-                          f"tracebacks lie in MLflow and under {workspace.study(name).root}.")
+            console.print(
+                f"study {name} stopped after three failures in a row; see `lidstudy status {name}`, "
+                f"tracebacks lie in MLflow and under {workspace.study(name).root}."
+            )

@@ -24,7 +24,14 @@ def serve(folder: Path, *, port: int) -> int:
         console.print(f"{name}: {address}", soft_wrap=True)
     console.print("Ctrl-C ends it.")
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", workspace.tracking_uri]
-    command += ["--artifacts-destination", (workspace.mlflow / "artifacts").as_uri(), "--host", HOST, "--port", str(port)]
+    command += [
+        "--artifacts-destination",
+        (workspace.mlflow / "artifacts").as_uri(),
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+    ]
     command += ["--workers", "1"]
     server = subprocess.Popen(command)
     try:

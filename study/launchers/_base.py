@@ -1,6 +1,7 @@
 """The protocol of launchers.
 
-The coordinator owns what a trial means; a launcher only knows processes, slots and files. An attempt is named by its spec.
+The coordinator owns what a trial means; a launcher only knows processes, slots and files. An attempt is named by its
+spec.
 """
 
 from dataclasses import dataclass

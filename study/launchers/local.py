@@ -1,9 +1,10 @@
 """Attempts as processes of this machine, forked from a warm server.
 
-A forkserver that has imported torch and Lightning forks a *supervisor* for each attempt: it leads its own session, holds the slot's
-lock, forks the trainer, reaps it and writes `exit.json`. The slot's lock is taken by the coordinator and handed over as an open file,
-so there is no moment at which an attempt runs without it; it is free again when the last process of the attempt is gone. A supervisor
-outlives the coordinator, and the next coordinator finds it by its files.
+A forkserver that has imported torch and Lightning forks a *supervisor* for each attempt: it leads its own session,
+holds the slot's lock, forks the trainer, reaps it and writes `exit.json`. The slot's lock is taken by the coordinator
+and handed over as an open file, so there is no moment at which an attempt runs without it; it is free again when the
+last process of the attempt is gone. A supervisor outlives the coordinator, and the next coordinator finds it by its
+files.
 """
 
 import contextlib
@@ -119,10 +120,10 @@ class _HandedOver:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
-    def __getstate__(self) -> Any:  # noqa: ANN401 - multiprocessing's own type
+    def __getstate__(self) -> Any:
         return reduction.DupFd(self._descriptor)
 
-    def __setstate__(self, duplicate: Any) -> None:  # noqa: ANN401
+    def __setstate__(self, duplicate: Any) -> None:
         self._descriptor = duplicate.detach()
 
 

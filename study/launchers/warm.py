@@ -1,7 +1,7 @@
 """What the forkserver imports before it forks attempts: torch, Lightning, and one tiny training.
 
-The training pays torch's and Lightning's first-use costs once instead of in every attempt. It runs on one thread, since threads that
-are started here would hang the forked children, and touches no CUDA.
+The training pays torch's and Lightning's first-use costs once instead of in every attempt. It runs on one thread,
+since threads that are started here would hang the forked children, and touches no CUDA.
 """
 
 import logging

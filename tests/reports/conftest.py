@@ -19,6 +19,7 @@ START_MS = 1_790_000_000_000
 LANGUAGES = ("en", "es", "fr", "it", "ru")
 BOUND = 2 * math.log2(len(LANGUAGES))
 EPOCHS = 8
+COMMON = {"encoder.cell", "training.max_epochs"}  # params that hold these are a whole configuration
 
 MakeStudy = Callable[..., StudyRecord]
 WriteStudy = Callable[[StudyRecord, str], None]
@@ -142,7 +143,8 @@ def make_trial(
 ) -> TrialRecord:
     rng = random.Random(number)
     seed = number if seed is None else seed
-    params = {**make_params(rng, seed), **(params or {}), "seed": seed}
+    drawn = make_params(rng, seed)
+    params = {**({} if params and set(params) >= COMMON else drawn), **(params or {}), "seed": seed}
     epochs = {TrialState.PRUNED: 3, TrialState.DIVERGED: 2, TrialState.FAILED: 1}.get(state, EPOCHS)
     start_ms = START_MS + number * 16_000
     history = make_history(rng, params, epochs, start_ms)
@@ -259,7 +261,7 @@ def make_study() -> MakeStudy:
     return make
 
 
-# --- MLflow -------------------------------------------------------------------------------------------------------------
+# --- MLflow -----------------------------------------------------------------------------------------------------------
 
 
 def _json(content: Any) -> str:

@@ -1,0 +1,62 @@
+# Two commands for a newcomer: `make demo` and `make test`. Each installs what it needs into .venv, once.
+
+PYTHON ?= python3
+WORKSPACE ?= workspace
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+TESTS ?= tests
+
+.PHONY: demo test test-services lint format benchmark clean
+
+demo: .venv/.installed
+	@if command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then study=demo; corpus=prompts; else \
+	  echo "apt-get is missing, so the real speech of corpus prompts cannot be fetched;"; \
+	  echo "the demo falls back to corpus espeak, which is synthetic: its scores say little about human speech."; \
+	  study=demo_espeak; corpus=espeak; fi; \
+	set -e; \
+	$(BIN)/lidstudy corpus prepare $$corpus --workspace $(WORKSPACE); \
+	$(BIN)/lidstudy sweep $$study --workspace $(WORKSPACE) --slots 2; \
+	$(BIN)/lidstudy report $$study --workspace $(WORKSPACE); \
+	echo; \
+	echo "Open the report in a browser. Browse the runs in the MLflow UI:"; \
+	echo "    $(BIN)/lidstudy ui --workspace $(WORKSPACE)"
+
+test: .venv/.installed-dev
+	$(BIN)/python -m pytest -n 2 $(TESTS)
+
+test-services: .venv/.installed-services
+	$(BIN)/python -m pytest -m services $(TESTS)
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+format: .venv/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: .venv/.installed
+	$(BIN)/python -m benchmarks.overhead
+
+clean:
+	rm -rf .venv build *.egg-info
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …"; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "Python's venv is missing; on Debian: apt-get install python3-venv"; exit 1; }
+
+.venv/.installed: .venv/bin/python pyproject.toml constraints.txt
+	@echo "installing into .venv (a few minutes, once)…"
+	@$(PIP_INSTALL) '.[synth]'
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed
+	@$(PIP_INSTALL) '.[synth,dev]'
+	@touch $@
+
+.venv/.installed-services: .venv/.installed-dev
+	@$(PIP_INSTALL) '.[synth,dev,services]'
+	@command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+	@touch $@

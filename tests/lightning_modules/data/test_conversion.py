@@ -1,0 +1,81 @@
+"""Many files at once: one damaged file never stops the others, duplicates go."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+
+from lightning_modules.data.cards import Harvest, Progress
+from lightning_modules.data.conversion import Converted, Job, convert, duplicates, write_flac
+
+MakeSpeech = Callable[..., npt.NDArray[np.float32]]
+
+
+def job(name: str, *, file: Path, language: str = "en") -> Job:
+    return Job(id=f"s/{name}", file=file, language=language, source="s", speaker="s/a", split="train")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("converted")
+
+
+@pytest.fixture(scope="module")
+def harvest(
+    folder: Path, make_speech: MakeSpeech, quiet: Progress, tmp_path_factory: pytest.TempPathFactory
+) -> Harvest:
+    source = tmp_path_factory.mktemp("source")
+    shared = (make_speech(seconds=2, seed=9) * 128 + 128).round().clip(0, 255).astype(np.uint8).tobytes()
+    soundfile.write(source / "good.wav", make_speech(seconds=1, rate_hz=16000), 16000)
+    soundfile.write(source / "again.wav", make_speech(seconds=1, rate_hz=16000), 16000)
+    (source / "en.als").write_bytes(shared)
+    (source / "es.als").write_bytes(b"\x80" * 50 + shared + b"\x80" * 13)
+    (source / "torn.wav").write_bytes(b"RIFF")
+    (source / "beep.wav").write_bytes(b"")
+    soundfile.write(source / "silent.wav", np.zeros(8000), 8000)
+    jobs = [
+        job(path.stem, file=path, language="es" if path.stem == "es" else "en") for path in sorted(source.iterdir())
+    ]
+    return convert(jobs, folder=folder, progress=quiet)
+
+
+def test_usable_files_become_recordings(harvest: Harvest) -> None:
+    (recording,) = harvest.recordings
+    assert recording.id == "s/again"
+    assert recording.duration_s == pytest.approx(1, abs=0.05)
+
+
+def test_recordings_are_written_as_telephone_flac(harvest: Harvest, folder: Path) -> None:
+    info = soundfile.info(folder / harvest.recordings[0].path)
+    assert (info.format, info.subtype, info.samplerate, info.channels) == ("FLAC", "PCM_16", 8000, 1)
+    assert info.duration == pytest.approx(harvest.recordings[0].duration_s, abs=1e-3)
+
+
+def test_every_file_left_out_has_its_reason(harvest: Harvest) -> None:
+    assert {entry.path: entry.reason for entry in harvest.skipped} == {
+        "s/beep": "a tone, an effect or silence, by its name",
+        "s/en": "the same waveform in several languages",
+        "s/es": "the same waveform in several languages",
+        "s/good": "the same as s/again",
+        "s/silent": "silent",
+        "s/torn": "cannot be decoded",
+    }
+
+
+def test_no_file_is_left_of_what_was_skipped(harvest: Harvest, folder: Path) -> None:
+    assert [path.relative_to(folder).as_posix() for path in folder.rglob("*.flac")] == ["audio/s/again.flac"]
+
+
+def test_lines_that_begin_alike_in_one_language_both_stay(tmp_path: Path) -> None:
+    jobs = [job(name, file=tmp_path) for name in ("short", "long")]
+    converted = {entry.id: Converted(duration_s=1.0, audio_hash=entry.id, head_hash="alike") for entry in jobs}
+    assert duplicates(jobs, converted) == {}
+
+
+def test_the_hash_names_the_samples(tmp_path: Path, make_speech: MakeSpeech) -> None:
+    first, second = (write_flac(tmp_path / f"{n}.flac", make_speech(seconds=0.5)) for n in range(2))
+    other = write_flac(tmp_path / "2.flac", make_speech(seconds=0.5, seed=1))
+    assert first == second != other

@@ -1,0 +1,103 @@
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports import checks
+from reports.checks import CHECKS, commits, convergence, diverged, edge, evaluations, failures, seeds, split
+from reports.records import OBJECTIVE, TAG_COMMIT, TAG_DIFF, MetricPoint, StudyRecord, TrialRecord, TrialState
+
+MakeTrial = Callable[..., TrialRecord]
+MakeStudy = Callable[..., StudyRecord]
+
+
+def with_corpus(study: StudyRecord, **corpus: Any) -> StudyRecord:
+    return dataclasses.replace(study, manifest=dataclasses.replace(study.manifest, corpus=corpus))
+
+
+def with_curve(trial: TrialRecord, *values: float) -> TrialRecord:
+    points = tuple(MetricPoint(step=i, value=value, time_ms=0) for i, value in enumerate(values))
+    return dataclasses.replace(trial, history={OBJECTIVE: points})
+
+
+def test_every_file_is_registered() -> None:
+    files = {path.stem for path in Path(checks.__file__).parent.glob("[!_]*.py")}
+    assert {check.look.__module__.rpartition(".")[2] for check in CHECKS} == files
+    assert len({check.code for check in CHECKS}) == len(CHECKS)
+
+
+def test_a_study_without_trials_is_skipped_throughout(make_study: MakeStudy) -> None:
+    study = with_corpus(make_study())
+    assert {check.run(study).status for check in CHECKS} == {"skipped"}
+
+
+@pytest.mark.parametrize(
+    ("params", "status"),
+    [
+        ({"encoder.hidden_size": 64, "optimizer.learning_rate": 1e-3, "training.batch_size": 30}, "passed"),
+        ({"encoder.hidden_size": 128, "optimizer.learning_rate": 1e-3, "training.batch_size": 30}, "warning"),
+        ({"encoder.hidden_size": 64, "optimizer.learning_rate": 9e-2, "training.batch_size": 30}, "warning"),
+        ({"encoder.hidden_size": 64, "optimizer.learning_rate": 1e-3, "training.batch_size": 8}, "warning"),
+    ],
+)
+def test_the_edge_is_seen_on_the_searched_scale(
+    trial: MakeTrial, make_study: MakeStudy, params: dict[str, Any], status: str
+) -> None:
+    study = make_study(trial(0, params={**params, "clipping.kind": "none"}))
+    assert edge.CHECK.run(study).status == status
+
+
+def test_a_parameter_that_does_not_exist_has_no_edge(trial: MakeTrial, make_study: MakeStudy) -> None:
+    inside = {"encoder.hidden_size": 64, "optimizer.learning_rate": 1e-3, "training.batch_size": 30}
+    study = make_study(trial(0, params={**inside, "clipping.kind": "none", "clipping.max_norm": 0.05}))
+    assert edge.CHECK.run(study).status == "passed"
+
+
+def test_seeds_of_the_chosen_configuration_count(trial: MakeTrial, make_study: MakeStudy) -> None:
+    replicates = [trial(i, params=trial(0).params, objective=1.0 + i, seed=i) for i in range(3)]
+    assert seeds.CHECK.run(make_study(*replicates[:2])).status == "warning"
+    assert seeds.CHECK.run(make_study(*replicates)).status == "passed"
+
+
+def test_a_shared_source_is_seen_in_the_rows_and_in_the_manifest(make_study: MakeStudy) -> None:
+    rows = [{"split": "dev", "language": "fr", "source": "a"}, {"split": "test", "language": "it", "source": "a"}]
+    assert "dev and test share a" in split.CHECK.run(with_corpus(make_study(), rows=rows)).message
+    assert split.CHECK.run(with_corpus(make_study(), shared=["one announcer"])).status == "warning"
+    assert split.CHECK.run(make_study()).status == "passed"
+
+
+def test_a_best_epoch_at_the_end_is_unconverged(trial: MakeTrial, make_study: MakeStudy) -> None:
+    falling = with_curve(trial(0, objective=1.0), 3.0, 2.0, 1.0)
+    settled = with_curve(trial(1, objective=0.9), 3.0, 0.9, 1.0)
+    also_settled = with_curve(trial(2, objective=1.1), 3.0, 1.1, 1.1)
+    assert convergence.CHECK.run(make_study(falling)).status == "warning"
+    assert convergence.CHECK.run(make_study(falling, settled, also_settled)).status == "passed"
+    assert convergence.CHECK.run(make_study(trial(0, TrialState.PRUNED))).status == "skipped"
+
+
+def test_test_data_may_be_looked_at_once(demo: StudyRecord) -> None:
+    assert evaluations.CHECK.run(demo).status == "passed"
+    assert evaluations.CHECK.run(dataclasses.replace(demo, ledger=demo.ledger * 2)).status == "warning"
+    assert evaluations.CHECK.run(dataclasses.replace(demo, ledger=())).status == "warning"
+
+
+def test_many_diverged_trials_are_a_sign(trial: MakeTrial, make_study: MakeStudy) -> None:
+    complete = [trial(i) for i in range(9)]
+    bad = [trial(i, TrialState.DIVERGED) for i in (10, 11)]
+    assert diverged.CHECK.run(make_study(*complete, bad[0])).status == "passed"
+    assert diverged.CHECK.run(make_study(*complete, *bad)).status == "warning"
+
+
+def test_any_failure_is_told(trial: MakeTrial, make_study: MakeStudy) -> None:
+    assert failures.CHECK.run(make_study(trial(0), trial(1, TrialState.DIVERGED))).status == "passed"
+    assert failures.CHECK.run(make_study(trial(0), trial(1, TrialState.TIMED_OUT))).status == "warning"
+
+
+def test_code_that_changed_between_trials_is_told(trial: MakeTrial, make_study: MakeStudy) -> None:
+    other = dataclasses.replace(trial(1), tags={TAG_COMMIT: "fffffff"})
+    dirty = dataclasses.replace(trial(2), tags={TAG_COMMIT: "0123abc", TAG_DIFF: "1"})
+    assert commits.CHECK.run(make_study(trial(0))).status == "passed"
+    assert commits.CHECK.run(make_study(trial(0), other)).status == "warning"
+    assert commits.CHECK.run(make_study(dirty)).status == "warning"

@@ -1,0 +1,68 @@
+import re
+from collections.abc import Callable
+
+import pytest
+
+from reports import figures
+from reports.records import TrialRecord, TrialState
+
+MakeTrial = Callable[..., TrialRecord]
+COUNTS = ((5, 1), (0, 6))
+
+
+def test_png_and_svg_are_the_same_twice(trial: MakeTrial) -> None:
+    history = trial(0).history
+    png = [figures.to_png(figures.learning_curves(history)) for _ in range(2)]
+    svg = [figures.to_svg(figures.learning_curves(history)) for _ in range(2)]
+    assert png[0] == png[1]
+    assert png[0].startswith(b"\x89PNG")
+    assert svg[0] == svg[1]
+
+
+def test_pyplot_is_never_imported(trial: MakeTrial) -> None:
+    import sys
+
+    figures.to_png(figures.confusion_figure(COUNTS, ("en", "es")))
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_settings_are_put_back() -> None:
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    figures.to_svg(figures.confusion_figure(COUNTS, ("en", "es")))
+    assert dict(mpl.rcParams) == before
+
+
+def test_svg_can_stand_beside_another(trial: MakeTrial) -> None:
+    svg = figures.to_svg(figures.learning_curves(trial(0).history), key="one", alt='a "quote" & <more>')
+    assert set(re.findall(r'\bid="(\w+)-', svg)) == {"one"}
+    assert all(target.startswith("one-") for target in re.findall(r'url\(#([^)]*)\)|href="#([^"]*)"', svg)[0] if target)
+    assert 'aria-label="a &quot;quote&quot; &amp; &lt;more&gt;"' in svg
+    assert "http" not in svg
+    assert "DejaVu" not in svg
+    assert "var(--blue, #0072b2)" in svg
+
+
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.DIVERGED, TrialState.PRUNED, TrialState.RUNNING])
+def test_every_state_has_a_curve(state: TrialState) -> None:
+    curve = figures.Curve(number=1, state=state, points=((0, 2.0), (1, 1.5)))
+    assert figures.to_svg(figures.curves_figure([curve], objective="val/x", guess=2.3))
+
+
+def test_what_is_missing_is_left_out() -> None:
+    assert figures.to_png(figures.learning_curves({}))
+    empty = figures.Curve(number=1, state=TrialState.FAILED, points=())
+    assert figures.to_svg(figures.curves_figure([empty], objective="val/x"))
+
+
+def test_one_language_never_spoken_and_one_dot_are_drawn() -> None:
+    assert figures.to_png(figures.confusion_figure(((0, 0), (1, 0)), ("en", "es")))
+    dot = figures.Dot(x=1e-3, y=2.0, group="")
+    panel = figures.Panel(title="rate", dots=(dot,), log=True)
+    assert figures.to_svg(figures.scatter_figure([panel], objective="val/x"))
+
+
+def test_only_diverged_dots_are_drawn() -> None:
+    dots = tuple(figures.Dot(x=x, y=4.6, group="none", diverged=True) for x in (1.0, 2.0))
+    assert figures.to_svg(figures.scatter_figure([figures.Panel(title="norm", dots=dots, log=True)], objective="val/x"))

@@ -1,0 +1,119 @@
+import csv
+import io
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from reports.records import BEST_OBJECTIVE, OBJECTIVE, StudyRecord, TrialRecord, TrialState
+from reports.render import cards, trials_csv, write_report
+
+MakeTrial = Callable[..., TrialRecord]
+MakeStudy = Callable[..., StudyRecord]
+
+
+@pytest.fixture(params=["demo", "no trials", "running", "one trial", "all diverged", "no metrics", "no data"])
+def study(request: pytest.FixtureRequest, demo: StudyRecord, trial: MakeTrial, make_study: MakeStudy) -> StudyRecord:
+    bare = TrialRecord(
+        run_id="x", number=0, state=TrialState.COMPLETE, seed=0, configuration_hash="", params={}, metrics={},
+        history={}, start_ms=0, end_ms=None,
+    )  # fmt: skip
+    return {
+        "demo": demo,
+        "no trials": make_study(),
+        "running": make_study(trial(0, TrialState.RUNNING)),
+        "one trial": make_study(trial(0)),
+        "all diverged": make_study(*(trial(i, TrialState.DIVERGED) for i in range(3))),
+        "no metrics": make_study(bare),
+        "no data": make_study(trial(0), champion=9, test_metrics={"test/accuracy": 0.3}),
+    }[request.param]
+
+
+def test_the_page_needs_nothing_beside_it(study: StudyRecord, tmp_path: Path) -> None:
+    page = write_report(study, tmp_path / "report").html.read_text()
+    assert not re.search(r"""(?:src|href|action)\s*=\s*["']?\s*(?:https?:)?//""", page)
+    assert not re.search(r"""url\(\s*["']?(?:https?:)?//|@import""", page)
+    assert "<link" not in page
+
+
+def test_the_same_runs_give_the_same_bytes(demo: StudyRecord, tmp_path: Path) -> None:
+    one, two = (write_report(demo, tmp_path / name) for name in ("one", "two"))
+    for kind in ("html", "markdown", "csv"):
+        assert getattr(one, kind).read_bytes() == getattr(two, kind).read_bytes()
+
+
+class Outline(HTMLParser):
+    """Ids, targets and nesting of a page."""
+
+    VOID = frozenset({"meta", "br", "link", "input", "img", "hr"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.targets: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.ids += [found["id"] or ""] if "id" in found else []
+        self.targets += [value[1:] for key, value in attrs if key == "href" and value and value.startswith("#")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_well_formed(study: StudyRecord, tmp_path: Path) -> None:
+    outline = Outline()
+    outline.feed(write_report(study, tmp_path).html.read_text())
+    assert not outline.open
+    assert len(outline.ids) == len(set(outline.ids))
+    assert set(outline.targets) <= set(outline.ids)
+
+
+def test_what_users_write_is_escaped(trial: MakeTrial, make_study: MakeStudy, tmp_path: Path) -> None:
+    import dataclasses
+
+    broken = dataclasses.replace(trial(0, TrialState.FAILED), failure="<script>alert(1)</script> | a\nb")
+    files = write_report(make_study(broken), tmp_path)
+    assert "<script>alert" not in files.html.read_text()
+    assert_tables_parse(files.markdown.read_text())
+
+
+def assert_tables_parse(text: str) -> int:
+    """Every row of a Markdown table has as many cells as its head; the number of tables."""
+    blocks = [block for block in re.split(r"\n(?!\|)", text) if "\n|" in f"\n{block}"]
+    tables = [[line for line in block.splitlines() if line.startswith("|")] for block in blocks]
+    for table in tables:
+        cells = [len(re.findall(r"(?<!\\)\|", line)) for line in table]
+        assert set(cells) == {cells[0]}
+        assert re.fullmatch(r"\|( -{3}:? \|)+", table[1])
+    return len(tables)
+
+
+def test_markdown_tables_parse(study: StudyRecord, tmp_path: Path) -> None:
+    assert assert_tables_parse(write_report(study, tmp_path).markdown.read_text()) >= 2
+
+
+def test_csv_has_every_digit(demo: StudyRecord) -> None:
+    rows = list(csv.DictReader(io.StringIO(trials_csv(demo))))
+    assert [int(row["number"]) for row in rows] == [trial.number for trial in demo.trials]
+    for row, trial in zip(rows, demo.trials, strict=True):
+        assert row["state"] == trial.state
+        assert (float(row[BEST_OBJECTIVE]) if row[BEST_OBJECTIVE] else None) == trial.objective
+        assert float(row[OBJECTIVE]) == trial.metrics[OBJECTIVE]
+        assert float(row["param:optimizer.learning_rate"]) == trial.params["optimizer.learning_rate"]
+        assert row["param:encoder.cell"] == trial.params["encoder.cell"]
+
+
+def test_csv_keeps_what_is_not_finite(trial: MakeTrial, make_study: MakeStudy) -> None:
+    found = trials_csv(make_study(trial(0, objective=float("inf")), trial(1, objective=float("nan"))))
+    assert [row[BEST_OBJECTIVE] for row in csv.DictReader(io.StringIO(found))] == ["inf", "nan"]
+
+
+def test_cards_say_when_test_data_was_not_looked_at(demo: StudyRecord, trial: MakeTrial, make_study: MakeStudy) -> None:
+    assert ("Test accuracy", "0.517") in {(card.title, card.value) for card in cards(demo)}
+    assert "not evaluated yet" in {card.note for card in cards(make_study(trial(0)))}

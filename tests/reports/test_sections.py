@@ -1,0 +1,384 @@
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import pytest
+
+from reports import sections
+from reports.records import (
+    GRAD_NORM_MAX,
+    OBJECTIVE,
+    TEST_P_VALUE,
+    LedgerEntry,
+    MetricPoint,
+    ScoreTable,
+    SearchedParameter,
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+)
+from reports.sections import (
+    SECTIONS,
+    answer,
+    checks,
+    clipping,
+    confusion,
+    cost,
+    curves,
+    data,
+    effects,
+    failures,
+    leaderboard,
+    reproduce,
+    unseen,
+)
+from reports.sections._blocks import Table
+from reports.sections._text import listing, p_value, short_names, times
+
+MakeTrial = Callable[..., TrialRecord]
+MakeStudy = Callable[..., StudyRecord]
+
+
+def replicates(trial: MakeTrial, first: int, objectives: tuple[float, ...], **params: Any) -> list[TrialRecord]:
+    """Trials of one configuration with given objectives."""
+    config = {**trial(first).params, **params}
+    return [trial(first + i, params=config, objective=value, seed=i) for i, value in enumerate(objectives)]
+
+
+def table(*rows: tuple[str, str, tuple[float, ...]]) -> ScoreTable:
+    """Scores of utterances given as language, source, LLRs of en and es."""
+    languages, sources, llr = zip(*rows, strict=True)
+    ids = tuple(str(i) for i in range(len(rows)))
+    columns = {"language": languages, "source": sources, "speaker": sources, "duration_s": (1.0,) * len(rows)}
+    return ScoreTable(utterance=ids, targets=("en", "es"), llr=llr, **columns)
+
+
+def searching(study: StudyRecord, *parameters: SearchedParameter) -> StudyRecord:
+    return dataclasses.replace(study, manifest=dataclasses.replace(study.manifest, parameters=parameters))
+
+
+def test_every_file_is_registered() -> None:
+    files = {path.stem for path in Path(sections.__file__).parent.glob("[!_]*.py")}
+    assert {section.summarise.__module__.rpartition(".")[2] for section in SECTIONS} == files
+    assert len({section.key for section in SECTIONS}) == len(SECTIONS)
+
+
+def test_summaries_are_of_records_alone(demo: StudyRecord) -> None:
+    for section in SECTIONS:
+        assert section.summarise(demo) == section.summarise(demo)
+
+
+# --- question and answer ---
+
+
+def test_the_answer_names_the_trial_that_development_data_chose(demo: StudyRecord) -> None:
+    found = answer.summarise(demo)
+    assert found.chosen == demo.champion
+    assert found.num_compared == sum(trial.state is TrialState.COMPLETE for trial in demo.trials)
+    assert found.chance_accuracy == pytest.approx(0.2)
+    assert found.nothing_known == pytest.approx(math.log2(5))
+    assert found.test is not None
+    assert (found.test.num_utterances, found.test.num_sources, found.test.num_speakers) == (120, 10, 20)
+
+
+@pytest.mark.parametrize(("p", "above"), [(0.049, True), (0.05, False), (0.4, False), (None, False)])
+def test_above_chance_is_said_only_below_five_per_cent(demo: StudyRecord, p: float | None, above: bool) -> None:  # noqa: FBT001
+    metrics = {key: value for key, value in demo.test_metrics.items() if key != TEST_P_VALUE}
+    metrics |= {} if p is None else {TEST_P_VALUE: p}
+    found = answer.summarise(dataclasses.replace(demo, test_metrics=metrics))
+    assert found.test is not None
+    assert found.test.above_chance is above
+    assert ("this is above chance" in answer.lines(found)[2]) is above
+    assert ("not shown" in answer.lines(found)[2]) is not above
+
+
+def test_a_champion_that_is_not_the_best_is_not_called_so(trial: MakeTrial, make_study: MakeStudy) -> None:
+    study = make_study(trial(0, objective=1.0), trial(1, objective=2.0), champion=1)
+    assert "not the least of 2 complete trials, which trial 0 has" in answer.lines(answer.summarise(study))[1]
+
+
+def test_a_study_without_test_data_says_so(trial: MakeTrial, make_study: MakeStudy) -> None:
+    found = answer.summarise(make_study(trial(0)))
+    assert found.test is None
+    assert "lidstudy evaluate demo" in answer.lines(found)[2]
+
+
+def test_where_all_diverged_none_is_chosen(trial: MakeTrial, make_study: MakeStudy) -> None:
+    found = answer.summarise(make_study(trial(0, TrialState.DIVERGED), trial(1, TrialState.DIVERGED)))
+    assert found.chosen is None
+    assert "chose none" in answer.lines(found)[1]
+
+
+def test_without_stored_scores_the_ledger_counts(demo: StudyRecord) -> None:
+    entry = dataclasses.replace(demo.ledger[0], num_sources=3)
+    found = answer.summarise(dataclasses.replace(demo, scores_test=None, ledger=(demo.ledger[0], entry)))
+    assert found.test is not None
+    assert found.test.num_sources == 3
+    assert found.num_evaluations == 2
+
+
+# --- leaderboard ---
+
+
+def test_replicates_share_a_row(trial: MakeTrial, make_study: MakeStudy) -> None:
+    many = replicates(trial, 0, (1.0, 1.2, 1.4))
+    board = leaderboard.summarise(make_study(*many, trial(5, objective=2.0)))
+    first, second = board.rows
+    assert first.numbers == (0, 1, 2)
+    assert first.objective == pytest.approx(1.2)
+    assert first.sd == pytest.approx(0.2)
+    assert first.interval is not None
+    assert (first.interval.high - first.interval.low) / 2 == pytest.approx(4.302653 * 0.2 / math.sqrt(3), rel=1e-5)
+    assert (second.n, second.sd, second.interval) == (1, None, None)
+
+
+def test_one_seed_shows_no_spread_and_nothing_bold(trial: MakeTrial, make_study: MakeStudy) -> None:
+    board = leaderboard.summarise(make_study(trial(0, objective=1.0), trial(1, objective=2.0)))
+    assert [row.separated for row in board.rows] == [False, False]
+    (shown,) = (block for block in leaderboard.present(board) if isinstance(block, Table))
+    cells = [cell for row in shown.rows for cell in row]
+    assert not any("±" in cell.text or cell.strong for cell in cells)
+
+
+@pytest.mark.parametrize(("other", "separated"), [((2.0, 2.01, 2.02), True), ((1.0, 1.3, 1.6), False), ((2.0,), False)])
+def test_only_an_interval_separates(
+    trial: MakeTrial,
+    make_study: MakeStudy,
+    other: tuple[float, ...],
+    separated: bool,  # noqa: FBT001
+) -> None:
+    best = replicates(trial, 0, (1.0, 1.01, 1.02))
+    board = leaderboard.summarise(make_study(*best, *replicates(trial, 5, other)))
+    assert board.rows[0].separated is separated
+
+
+def test_pruned_and_diverged_trials_enter_no_mean(trial: MakeTrial, make_study: MakeStudy) -> None:
+    config = trial(0).params
+    study = make_study(
+        trial(0, objective=1.0),
+        trial(1, TrialState.PRUNED, params=config, objective=0.1, seed=1),
+        trial(2, TrialState.DIVERGED, params=config, seed=2),
+    )
+    (row,) = leaderboard.summarise(study).rows
+    assert (row.n, row.objective) == (1, 1.0)
+    assert row.states == {"complete": 1, "pruned": 1, "diverged": 1}
+
+
+# --- effects ---
+
+
+def test_levels_count_what_they_leave_out(trial: MakeTrial, make_study: MakeStudy) -> None:
+    gru = {"encoder.cell": "gru"}
+    study = make_study(
+        trial(0, params=gru, objective=1.0),
+        trial(1, params=gru, objective=2.0),
+        trial(2, TrialState.DIVERGED, params=gru),
+        trial(3, TrialState.PRUNED, params=gru),
+        trial(4, TrialState.FAILED, params=gru),
+        trial(5, params={"encoder.cell": "lstm"}, objective=3.0),
+    )
+    levels = {level.name: level for level in effects.summarise(study).effects[0].levels}
+    assert (levels["gru"].n, levels["gru"].diverged, levels["gru"].pruned, levels["gru"].other) == (2, 1, 1, 1)
+    assert (levels["gru"].mean, levels["gru"].best) == (1.5, 1.0)
+    assert levels["gru"].sd == pytest.approx(stdev([1.0, 2.0]))
+    assert (levels["lstm"].mean, levels["lstm"].sd) == (3.0, None)
+    assert (levels["rnn_tanh"].n, levels["rnn_tanh"].mean) == (0, None)
+
+
+def test_numbers_fall_into_thirds(trial: MakeTrial, make_study: MakeStudy) -> None:
+    rates = (1e-4, 2e-4, 1e-3, 2e-3, 1e-2, 2e-2)
+    trials = [trial(i, params={"optimizer.learning_rate": v}, objective=float(i)) for i, v in enumerate(rates)]
+    study = searching(
+        make_study(*trials),
+        SearchedParameter(path="optimizer.learning_rate", kind="float", low=1e-4, high=1e-1, log=True),
+    )
+    (effect,) = effects.summarise(study).effects
+    assert [(level.name, level.n, level.mean) for level in effect.levels] == [
+        ("0.0001 to 0.0002", 2, 0.5),
+        ("0.001 to 0.002", 2, 2.5),
+        ("0.01 to 0.02", 2, 4.5),
+    ]
+    assert effect.levels[1].at == pytest.approx(math.sqrt(2e-6))
+
+
+def test_equal_values_never_part(trial: MakeTrial, make_study: MakeStudy) -> None:
+    sizes = (8, 8, 8, 8, 16, 32, 64)
+    trials = [trial(i, params={"training.batch_size": v}) for i, v in enumerate(sizes)]
+    study = searching(make_study(*trials), SearchedParameter(path="training.batch_size", kind="int", low=8, high=64))
+    (effect,) = effects.summarise(study).effects
+    assert sum(level.n for level in effect.levels) == len(sizes)
+    assert effect.levels[0].name == "8"
+    assert effect.levels[0].n == 4
+
+
+def test_a_conditional_parameter_counts_where_it_exists(trial: MakeTrial, make_study: MakeStudy) -> None:
+    study = make_study(
+        trial(0, params={"clipping.kind": "norm", "clipping.max_norm": 1.0}),
+        trial(1, params={"clipping.kind": "none"}),
+    )
+    found = {effect.path: effect for effect in effects.summarise(study).effects}
+    assert sum(level.n for level in found["clipping.max_norm"].levels) == 1
+
+
+def test_nothing_is_presented_of_a_study_that_has_only_begun(trial: MakeTrial, make_study: MakeStudy) -> None:
+    assert effects.present(effects.summarise(make_study(trial(0, TrialState.RUNNING)))) == ()
+
+
+# --- curves and clipping ---
+
+
+def test_curves_end_where_numbers_do(trial: MakeTrial, make_study: MakeStudy) -> None:
+    points = tuple(MetricPoint(step=i, value=v, time_ms=0) for i, v in enumerate((2.0, 1.5, math.nan, math.inf)))
+    broken = dataclasses.replace(trial(0, TrialState.DIVERGED), history={OBJECTIVE: points})
+    found = curves.summarise(make_study(broken))
+    assert found.curves[0].points == ((0, 2.0), (1, 1.5))
+    assert not found.curves[0].best
+
+
+def test_the_chosen_curve_is_drawn_however_many_there_are(trial: MakeTrial, make_study: MakeStudy) -> None:
+    one = trial(0)
+    trials = [dataclasses.replace(one, number=i, metrics={"best/objective": 1.0 - (i == 190)}) for i in range(200)]
+    found = curves.summarise(make_study(*trials))
+    assert len(found.drawn) == curves.DRAWN
+    assert found.drawn[0].number == 190
+
+
+def test_clipping_rules_stand_beside_their_results(demo: StudyRecord) -> None:
+    found = clipping.summarise(demo)
+    rules = {rule.kind: rule for rule in found.rules}
+    norm = [trial for trial in demo.trials if trial.params["clipping.kind"] == "norm"]
+    complete = [t.objective for t in norm if t.state is TrialState.COMPLETE and t.objective is not None]
+    assert sum(rule.trials for rule in found.rules) == len(demo.trials)
+    assert rules["norm"].objective == pytest.approx(mean(complete))
+    assert rules["norm"].norm_max == max(p.value for trial in norm for p in trial.history[GRAD_NORM_MAX])
+    assert rules["none"].share_clipped == 0.0
+    assert sum(rule.diverged for rule in found.rules) == sum(dot.diverged for dot in found.share.dots) == 2
+
+
+def test_clipping_without_measures_is_left_out(trial: MakeTrial, make_study: MakeStudy) -> None:
+    begun = dataclasses.replace(trial(0, TrialState.RUNNING), history={}, metrics={})
+    assert clipping.present(clipping.summarise(make_study(begun))) == ()
+
+
+# --- confusion and test data ---
+
+
+def test_confusion_counts_and_names_the_worst_pair(make_study: MakeStudy) -> None:
+    rows = [("en", "a", (2.0, -2.0)), ("en", "a", (-1.0, 1.0)), ("es", "b", (-1.0, 1.0)), ("es", "b", (-3.0, 3.0))]
+    (matrix,) = confusion.summarise(make_study(scores_dev=table(*rows))).matrices
+    assert matrix.counts == ((1, 1), (0, 2))
+    assert matrix.worst == ("en", "es", 1, 2)
+    assert confusion.sentence(matrix).startswith("On development data “en” is most often taken for “es”: 1 of 2")
+
+
+def test_no_confusion_is_said_in_words(make_study: MakeStudy) -> None:
+    (matrix,) = confusion.summarise(make_study(scores_test=table(("en", "a", (1.0, -1.0))))).matrices
+    assert matrix.worst is None
+    assert "no utterance is taken for another" in confusion.sentence(matrix)
+
+
+def test_recall_is_told_by_language_and_source(demo: StudyRecord) -> None:
+    found = unseen.summarise(demo)
+    assert len(found.recalls) == 10
+    assert sum(recall.num_utterances for recall in found.recalls) == 120
+    assert {metric.name: metric.chance for metric in found.metrics}["C_primary"] == 1.0
+    assert {metric.name: metric.calibrated for metric in found.metrics}["C_primary"] == 0.761
+
+
+def test_a_test_that_could_not_have_shown_anything_is_called_so(demo: StudyRecord) -> None:
+    few = table(("en", "a", (2.0, -2.0)), ("es", "b", (-2.0, 2.0)))
+    study = dataclasses.replace(demo, scores_test=few, test_metrics={TEST_P_VALUE: 0.5, "test/accuracy": 1.0})
+    found = unseen.summarise(study)
+    assert found.smallest_p == pytest.approx(0.5)
+    assert found.test is not None
+    assert not found.test.above_chance
+
+
+def test_a_source_of_two_languages_has_no_smallest_p(demo: StudyRecord) -> None:
+    mixed = table(("en", "a", (2.0, -2.0)), ("es", "a", (-2.0, 2.0)))
+    assert unseen.summarise(dataclasses.replace(demo, scores_test=mixed)).smallest_p is None
+
+
+# --- the rest ---
+
+
+def test_endings_are_grouped_by_reason(trial: MakeTrial, make_study: MakeStudy) -> None:
+    silent = dataclasses.replace(trial(3, TrialState.FAILED), failure="")
+    found = failures.summarise(make_study(trial(0), *(trial(i, TrialState.FAILED) for i in (1, 2)), silent))
+    assert [(e.state, e.numbers) for e in found.endings] == [
+        (TrialState.COMPLETE, (0,)),
+        (TrialState.FAILED, (1, 2)),
+        (TrialState.FAILED, (3,)),
+    ]
+    assert found.count(TrialState.FAILED) == 3
+
+
+def test_cost_sums_what_has_ended(trial: MakeTrial, make_study: MakeStudy) -> None:
+    study = make_study(trial(0), trial(1), trial(2, TrialState.RUNNING))
+    found = cost.summarise(study)
+    assert found.num_ended == 2
+    assert found.wall == pytest.approx(16.0 + 33.6)
+    assert found.busy == pytest.approx(2 * 33.6)
+    assert found.mean == pytest.approx(33.6)
+    assert found.train is not None
+    assert found.validation is not None
+    assert found.overhead == pytest.approx(found.busy - found.train - found.validation)
+
+
+def test_cost_without_times_has_no_overhead(trial: MakeTrial, make_study: MakeStudy) -> None:
+    found = cost.summarise(make_study(dataclasses.replace(trial(0), history={})))
+    assert (found.train, found.overhead, found.overhead_share) == (None, None, None)
+
+
+def test_data_passes_over_rows_that_say_too_little(make_study: MakeStudy) -> None:
+    rows = [
+        {"split": "test", "language": "en", "source": "a"},
+        {"language": "en"},
+        {"split": "train", "language": "en", "source": "a"},
+    ]
+    study = make_study()
+    study = dataclasses.replace(study, manifest=dataclasses.replace(study.manifest, corpus={"rows": rows}))
+    found = data.summarise(study)
+    assert [portion.split for portion in found.portions] == ["train", "test"]
+    assert found.overlaps == ("train and test share a",)
+
+
+def test_the_configuration_is_nested_as_an_attempt_reads_it(demo: StudyRecord) -> None:
+    from lightning_modules.config import TrialConfig
+
+    found = reproduce.summarise(demo)
+    config = TrialConfig.model_validate(found.config)
+    champion = next(trial for trial in demo.trials if trial.number == demo.champion)
+    assert config.encoder.cell == champion.params["encoder.cell"]
+    assert dict(found.facts)["commit"] == "0123abc"
+
+
+def test_what_was_not_recorded_is_said_to_be_missing(make_study: MakeStudy) -> None:
+    assert dict(reproduce.summarise(make_study()).facts)["commit"] == "not recorded"
+
+
+def test_warnings_come_first(demo: StudyRecord) -> None:
+    found = checks.summarise(demo)
+    order = [finding.status for finding in found.findings]
+    assert order == sorted(order, key=["warning", "passed", "skipped"].index)
+    assert {"convergence", "failures"} <= {finding.code for finding in found.warnings}
+
+
+def test_a_ledger_is_shown_whole(demo: StudyRecord) -> None:
+    again: tuple[LedgerEntry, ...] = demo.ledger * 3
+    assert len(reproduce.summarise(dataclasses.replace(demo, ledger=again)).ledger) == 3
+
+
+def test_words() -> None:
+    assert short_names(["encoder.cell", "clipping.kind", "a.size", "b.size"]) == {
+        "encoder.cell": "cell",
+        "clipping.kind": "clipping.kind",
+        "a.size": "a.size",
+        "b.size": "b.size",
+    }
+    assert (listing([]), listing(["a"]), listing("abc")) == ("–", "a", "a, b and c")
+    assert (times(0), times(1), times(3)) == ("never", "once", "3 times")
+    assert (p_value(0.0182), p_value(0.0001)) == ("p\xa0=\xa00.018", "p\xa0<\xa00.001")
