@@ -21,6 +21,10 @@ from study.workspace import StudyFolder, Workspace, read_json, write_json
 
 DECIDING_LIBRARIES = ("lidstudy", "torch", "torchaudio", "pytorch-lightning", "optuna", "mlflow", "numpy")
 
+SPLIT_RULE = (
+    "Training shares no source and no speaker with development or test; development and test share no recording."
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyPlan:
@@ -146,13 +150,29 @@ def needs_features(plan: StudyPlan) -> FeaturesConfig | None:
 
 def corpus_facts(corpus: PreparedCorpus, *, languages: tuple[str, ...]) -> dict[str, Any]:
     """What a report says of the data: a row per (split, language, source), and the speakers that dev and test share."""
-    rows = [row._asdict() for row in describe_corpus(corpus) if row.language in languages]
-    shared = [shared._asdict() for shared in check_splits(corpus.recordings) if shared.language in languages]
+    rows = [
+        {
+            "split": row.split,
+            "language": row.language,
+            "source": row.source,
+            "recordings": row.num_recordings,
+            "hours": row.minutes / 60,
+            "speakers": row.num_speakers,
+        }
+        for row in describe_corpus(corpus)
+        if row.language in languages
+    ]
+    shared = [
+        f"development and test share the speaker {each.speaker} ({each.language}), but no recording"
+        for each in check_splits(corpus.recordings)
+        if each.language in languages
+    ]
     return {
         "name": corpus.name,
         "data_hash": corpus.data_hash,
         "rows": rows,
         "shared": shared,
+        "split_rule": SPLIT_RULE,
         "num_skipped": len(corpus.skipped),
         "warnings": list(corpus.warnings),
     }

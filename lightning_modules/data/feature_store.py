@@ -148,8 +148,19 @@ def _write(corpus: PreparedCorpus, features: FeaturesConfig, folder: Path, *, pr
 
 
 def _blocks(paths: list[Path], log_mel: "LogMel") -> Iterator[npt.NDArray[np.float32]]:
-    import soundfile
+    """Features of each file in turn, on one core.
 
-    for path in paths:
-        samples, _ = soundfile.read(path, dtype="float32")
-        yield log_mel(samples)
+    On recordings of a few seconds a second thread gains nothing, and on a machine that is busy with other trainings it
+    makes every step wait for it.
+    """
+    import soundfile
+    import torch
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for path in paths:
+            samples, _ = soundfile.read(path, dtype="float32")
+            yield log_mel(samples)
+    finally:
+        torch.set_num_threads(num_threads)

@@ -159,7 +159,7 @@ def _rank(answer: Answer) -> str:
 def _found(answer: Answer) -> str:
     test = answer.test
     if test is None:
-        return f"No trial was evaluated on test data yet: `lidstudy evaluate {answer.study}` does it and enters it."
+        return "No trial was evaluated on test data yet: a sweep does it, once, when its budget is spent."
     reached = f"accuracy {number(test.accuracy)} (chance {number(answer.chance_accuracy)})"
     if test.c_primary is not None:
         reached += f" and C_primary {number(test.c_primary)} (chance 1.000)"

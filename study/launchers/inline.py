@@ -1,0 +1,46 @@
+"""Attempts in the coordinator's own process, one at a time: for tests and debuggers. A submitted attempt has ended when `submit` returns."""
+
+from study.launchers._base import Life, Status
+from study.spec import EVENTS_FILE, SPEC_FILE, AttemptSpec
+from study.workspace import write_json
+
+
+class InlineLauncher:
+    """One slot, and no process to lose."""
+
+    slots: tuple[str, ...] = ("inline-0",)
+
+    def __init__(self) -> None:
+        self._exit_status: dict[str, int] = {}
+
+    def free_slots(self) -> tuple[str, ...]:
+        """The slot is free whenever anyone can ask."""
+        return self.slots
+
+    def submit(self, spec: AttemptSpec) -> bool:
+        """Runs the whole attempt."""
+        from study.attempt import run_attempt
+
+        spec.folder.mkdir(parents=True, exist_ok=True)
+        write_json(spec.folder / SPEC_FILE, spec.model_dump(mode="json"))
+        self._exit_status[spec.key] = run_attempt(spec, warm=False)
+        return True
+
+    def poll(self, spec: AttemptSpec) -> Status:
+        """Ended, or lost if it ran in another process that is gone."""
+        status = self._exit_status.get(spec.key)
+        return Status(Life.LOST) if status is None else Status(Life.EXITED, status)
+
+    def kill(self, spec: AttemptSpec) -> None:
+        """Nothing runs that could be killed."""
+
+    def read(self, spec: AttemptSpec, offset: int) -> bytes:
+        """The event log from an offset on."""
+        return (spec.folder / EVENTS_FILE).read_bytes()[offset:]
+
+    def output_tail(self, spec: AttemptSpec) -> str:  # noqa: ARG002 - the protocol's signature
+        """It printed to this process's own terminal."""
+        return ""
+
+    def close(self) -> None:
+        """Holds nothing."""

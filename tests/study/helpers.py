@@ -1,0 +1,81 @@
+"""A study in a test's own workspace, and what it left behind."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reports.load import load_study
+from reports.records import StudyRecord, TrialState
+from study.active import ActiveTrial, Outcome
+from study.config import StudyConfig, load_study_config
+from study.coordinator import Coordinator
+from study.launchers._base import Launcher
+from study.launchers.inline import InlineLauncher
+from study.plan import make_plan, settle
+from study.storage import TrialSummary, open_trial_store, read_trials
+from study.tracking import open_tracker
+from study.view import Snapshot
+from study.workspace import Workspace, coordinator_lease
+
+
+@dataclass
+class RecordingView:
+    """A view that keeps what it was shown, and can act on it."""
+
+    messages: list[str] = field(default_factory=list)
+    endings: list[tuple[int, TrialState]] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
+    on_update: Callable[[Snapshot], None] = lambda _: None
+
+    def update(self, snapshot: Snapshot) -> None:
+        self.snapshots.append(snapshot)
+        self.on_update(snapshot)
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+    def trial_ended(self, trial: ActiveTrial, outcome: Outcome) -> None:
+        self.endings.append((trial.number, outcome.state))
+
+
+def run_study(
+    study: Path,
+    workspace: Path,
+    *,
+    launcher: Launcher | None = None,
+    view: RecordingView | None = None,
+    prepare: Callable[[Coordinator], None] = lambda _: None,
+) -> TrialState:
+    """What `lidstudy sweep` does, in this process."""
+    config = load_study_config(str(study))
+    place = Workspace(workspace)
+    folder = place.study(config.name)
+    plan = make_plan(config, workspace=place, slots=1)
+    with ExitStack() as stack:
+        stack.enter_context(coordinator_lease(folder))
+        settle(plan, folder)
+        coordinator = Coordinator(
+            plan,
+            folder=folder,
+            store=open_trial_store(folder.journal, config),
+            tracker=open_tracker(place, plan.manifest(), tags={}, data_hash=plan.data_hash),
+            launcher=launcher or InlineLauncher(),
+            view=view or RecordingView(),
+        )
+        prepare(coordinator)
+        return coordinator.run()
+
+
+def trials_of(workspace: Path, name: str = "tiny") -> list[TrialSummary]:
+    """What Optuna knows."""
+    return read_trials(Workspace(workspace).study(name).journal, name)
+
+
+def record_of(workspace: Path, name: str = "tiny") -> StudyRecord:
+    """What MLflow knows."""
+    return load_study(name, tracking_uri=Workspace(workspace).tracking_uri)
+
+
+def config_of(study: Path) -> StudyConfig:
+    return load_study_config(str(study))

@@ -1,0 +1,151 @@
+"""A whole study with real attempts, in one process: budget, outcomes, records, and what a second run changes."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lightning_modules.errors import ConfigError, TrialError
+from reports.records import TrialState
+from study.coordinator import Coordinator
+from study.evaluation import read_ledger
+from study.plan import make_plan, settle
+from study.workspace import Workspace
+from tests.conftest import write_tiny_study
+from tests.study.helpers import RecordingView, config_of, record_of, run_study, trials_of
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def test_a_study_spends_its_budget_and_optuna_and_mlflow_agree(workspace: Path, tiny_study: Path) -> None:
+    assert run_study(tiny_study, workspace) is TrialState.COMPLETE
+    trials, record = trials_of(workspace), record_of(workspace)
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 4
+    assert [run.number for run in record.trials] == [0, 1, 2, 3]
+    for trial, run in zip(trials, record.trials, strict=True):
+        assert run.state is trial.state
+        assert run.objective == trial.value
+        assert [point.step for point in run.history["val/cllr_calibrated"]] == [0, 1, 2]
+        assert min(point.value for point in run.history["val/cllr_calibrated"]) == trial.value
+        assert {key: run.params[key] for key in trial.params} == trial.params
+
+
+def test_the_champion_is_scored_on_test_data_once(workspace: Path, tiny_study: Path) -> None:
+    run_study(tiny_study, workspace)
+    champion = min(trials_of(workspace), key=lambda trial: trial.value or 0.0).number
+    first = record_of(workspace)
+    run_study(tiny_study, workspace)
+    second = record_of(workspace)
+    assert first.champion == second.champion == champion
+    assert [entry.trial for entry in second.ledger] == [champion]
+    assert first.test_metrics == second.test_metrics
+    assert first.scores_test is not None
+    assert set(first.scores_test.source) == {
+        f"espeak-{language}-{variant}" for language in ("en", "es", "fr") for variant in "de"
+    }
+
+
+def test_a_study_that_is_complete_does_nothing_twice(workspace: Path, tiny_study: Path) -> None:
+    run_study(tiny_study, workspace)
+    before = record_of(workspace)
+    view = RecordingView()
+    assert run_study(tiny_study, workspace, view=view) is TrialState.COMPLETE
+    assert view.endings == []
+    assert record_of(workspace).trials == before.trials
+
+
+def test_a_larger_budget_goes_on_where_the_study_stood(workspace: Path, tmp_path: Path) -> None:
+    run_study(write_tiny_study(tmp_path, trials=2), workspace)
+    before = trials_of(workspace)
+    view = RecordingView()
+    run_study(write_tiny_study(tmp_path, trials=3), workspace, view=view)
+    assert trials_of(workspace)[:2] == before
+    assert [number for number, _ in view.endings] == [2]
+
+
+def test_a_changed_study_is_refused_and_the_change_is_named(workspace: Path, tmp_path: Path) -> None:
+    settle(
+        make_plan(config_of(write_tiny_study(tmp_path)), workspace=Workspace(workspace), slots=1),
+        Workspace(workspace).study("tiny"),
+    )
+    changed = make_plan(config_of(write_tiny_study(tmp_path, epochs=5)), workspace=Workspace(workspace), slots=1)
+    with pytest.raises(ConfigError, match=r"config\.trial\.training\.max_epochs = 3, now it is 5"):
+        settle(changed, Workspace(workspace).study("tiny"))
+
+
+def test_divergence_is_a_result_at_the_bound(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path, trials=2, steps=30)
+    space = tmp_path / "tiny_space.toml"
+    space.write_text('[space]\n"optimizer.learning_rate" = { float = [9.0, 10.0] }\n')
+    study.write_text(
+        study.read_text()
+        + '[trial.optimizer]\nkind = "sgd"\n[trial.encoder]\ncell = "rnn_relu"\n[trial.clipping]\nkind = "none"\n'
+    )
+    assert run_study(study, workspace) is TrialState.COMPLETE
+    trials = trials_of(workspace)
+    assert [trial.state for trial in trials] == [TrialState.DIVERGED] * 2
+    assert [trial.value for trial in trials] == pytest.approx([2 * 1.584962500721156] * 2)
+    record = record_of(workspace)
+    assert [run.state for run in record.trials] == [TrialState.DIVERGED] * 2
+    assert "became" in record.trials[0].failure
+    assert record.champion is None
+
+
+def test_three_defects_in_a_row_stop_the_study_and_keep_their_tracebacks(workspace: Path, tiny_study: Path) -> None:
+    def break_the_features(_: Coordinator) -> None:
+        features = workspace / "features"
+        features.unlink()
+        features.mkdir()
+
+    view = RecordingView()
+    assert run_study(tiny_study, workspace, view=view, prepare=break_the_features) is TrialState.FAILED
+    assert [trial.state for trial in trials_of(workspace)] == [TrialState.FAILED] * 3
+    runs = record_of(workspace).trials
+    assert [run.state for run in runs] == [TrialState.FAILED] * 3
+    assert all(run.failure.startswith("CorpusError") for run in runs)
+    tracebacks = sorted((workspace / "mlflow").rglob("traceback.txt"))
+    assert len(tracebacks) == 3
+    assert "Traceback" in tracebacks[0].read_text()
+
+
+def test_a_study_that_is_stopped_leaves_no_run_running_and_goes_on(workspace: Path, tiny_study: Path) -> None:
+    def stop_after_two(coordinator: Coordinator) -> None:
+        view.on_update = lambda snapshot: coordinator.request_stop() if snapshot.num_done >= 2 else None
+
+    view = RecordingView()
+    assert run_study(tiny_study, workspace, view=view, prepare=stop_after_two) is TrialState.INTERRUPTED
+    assert TrialState.RUNNING not in {run.state for run in record_of(workspace).trials}
+    assert run_study(tiny_study, workspace) is TrialState.COMPLETE
+    assert len(trials_of(workspace)) == 4
+
+
+def test_a_duplicate_configuration_becomes_a_replicate(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path, trials=3)
+    (tmp_path / "tiny_space.toml").write_text('[space]\n"encoder.cell" = { choices = ["gru"] }\n')
+    run_study(study, workspace)
+    runs = record_of(workspace).trials
+    assert [run.seed for run in runs] == [3, 4, 5]
+    assert len({run.configuration_hash for run in runs}) == 1
+    assert len({run.objective for run in runs}) == 3
+
+
+def test_a_missing_checkpoint_is_told_when_test_data_is_scored(workspace: Path, tiny_study: Path) -> None:
+    def lose_the_checkpoints(_: Coordinator) -> None:
+        view.on_update = lambda snapshot: (
+            [path.unlink() for path in workspace.rglob("best.ckpt")] if snapshot.num_done == 4 else None
+        )  # type: ignore[assignment, return-value]
+
+    view = RecordingView()
+    with pytest.raises(TrialError, match="could not be scored on test data: FileNotFoundError"):
+        run_study(tiny_study, workspace, view=view, prepare=lose_the_checkpoints)
+    assert read_ledger(Workspace(workspace).study("tiny")) == []
+
+
+def test_the_same_study_twice_gives_the_same_values(workspace: Path, tiny_study: Path, tmp_path: Path) -> None:
+    run_study(tiny_study, workspace)
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("corpora", "features"):
+        shutil.copytree(workspace / name, other / name, symlinks=True)
+    run_study(tiny_study, other)
+    assert trials_of(workspace) == trials_of(other)
