@@ -44,6 +44,7 @@ class LanguageId(pl.LightningModule):
         self.output = nn.Linear(self.pooling.output_size, len(config.data.languages))
         self.clipping_steps: list[ClippingStep] = []
         self.development_scores: np.ndarray | None = None
+        self.development_metrics: dict[str, float] = {}
         self._losses: list[Tensor] = []
         self._num_correct = 0
         self._num_seen = 0
@@ -61,17 +62,24 @@ class LanguageId(pl.LightningModule):
         return LanguageScores(self.output(pooled.embedding).log_softmax(dim=-1), pooled.embedding, pooled.weights)
 
     def on_train_epoch_start(self) -> None:
-        """Reseeds torch by (seed, epoch): dropout is the same after a resume as without one."""
-        entropy = np.random.SeedSequence((self.config.seed, self.current_epoch, 1))
-        torch.manual_seed(int(entropy.generate_state(1)[0]))
+        """Forgets what was measured in the epoch before."""
         self.clipping_steps, self._losses, self._num_correct, self._num_seen = [], [], 0, 0
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's signature
+        """Reseeds torch by (seed, epoch, step): dropout is the same after a resume as without one.
+
+        Once an epoch is not enough: starting a data loader draws from the same generator, and after a resume Lightning
+        does so before the epoch's start instead of after it.
+        """
+        entropy = np.random.SeedSequence((self.config.seed, 1, self.current_epoch, batch_idx))
+        torch.manual_seed(int(entropy.generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning's signature
         """Cross-entropy of one batch; raises Diverged when it is not finite."""
         scores_BL = self(batch.features, batch.lengths).log_likelihoods
         loss = nn.functional.nll_loss(scores_BL, batch.languages)
         if not torch.isfinite(loss):
-            raise Diverged(f"the training loss became {float(loss)} at step {self.global_step}")
+            raise Diverged(f"the training loss became {loss.item()} at step {self.global_step}")
         self._losses.append(loss.detach())
         self._num_correct += int((scores_BL.argmax(dim=-1) == batch.languages).sum())
         self._num_seen += len(batch.languages)
@@ -111,14 +119,15 @@ class LanguageId(pl.LightningModule):
         self._development.append((batch.indices.cpu(), scores_BL.float().cpu(), batch.languages.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """Logs `val/` metrics; the scores stay in `development_scores` (N, L), in utterance order."""
+        """Keeps and logs the `val/` metrics; `development_scores` (N, L) are in utterance order."""
         indices, scores, languages = (torch.cat(parts) for parts in zip(*self._development, strict=True))
         if not torch.isfinite(scores).all():
             raise Diverged(f"development scores are not finite at epoch {self.current_epoch}")
         order = indices.argsort()
         self.development_scores = scores[order].double().numpy()
         truth = languages[order].numpy()
-        self.log_dict(development_metrics(self.development_scores, truth))
+        self.development_metrics = development_metrics(self.development_scores, truth)
+        self.log_dict(self.development_metrics)  # in single precision, for Lightning's own callbacks
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The configured optimiser over all parameters."""

@@ -1,7 +1,7 @@
 """What a study leaves behind: every MLflow key, and the typed records that are read back.
 
-The tracker (study/tracking.py) writes with these names and the loader (reports/load.py) reads with them, so that neither can
-drift from the other. Nothing here imports mlflow or pandas.
+The tracker (study/tracking.py) writes with these names and the loader (reports/load.py) reads with them, so that
+neither can drift from the other. Nothing here imports mlflow or pandas.
 """
 
 import json
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-# --- tags ---------------------------------------------------------------------------------------------------------------
+# --- tags ------------------------------------------------------------------------------------------------------------
 TAG_KIND: Final = "lidstudy.kind"  # "study" on the parent run, "trial" on its children, "attempt" below them
 TAG_STUDY: Final = "lidstudy.study"
 TAG_TRIAL: Final = "lidstudy.trial"  # "<study>/<number>", unique: a run is found by it before one is created
@@ -26,7 +26,7 @@ TAG_FAILURE: Final = "lidstudy.failure"  # one line: why a trial failed, diverge
 TAG_ATTEMPTS: Final = "lidstudy.attempts"
 TAG_CHAMPION: Final = "lidstudy.champion"  # on the parent run: the number of the trial that development data chose
 
-# --- artifacts ----------------------------------------------------------------------------------------------------------
+# --- artifacts -------------------------------------------------------------------------------------------------------
 ARTIFACT_CONFIG: Final = "config.json"  # trial: the TrialConfig
 ARTIFACT_EVENTS: Final = "events.jsonl"  # trial: the event log of its last attempt
 ARTIFACT_TRACEBACK: Final = "traceback.txt"  # trial: only of defects
@@ -39,9 +39,9 @@ ARTIFACT_SCORES_TEST: Final = "scores/test.parquet"  # parent run: the champion 
 ARTIFACT_LEDGER: Final = "ledger.jsonl"  # parent run: every evaluation on test data
 
 SCORE_COLUMNS: Final = ("utterance", "language", "source", "speaker", "duration_s")
-"""Leading columns of a scores file; the columns after them are the target languages, holding log-likelihood ratios (nats)."""
+"""Leading columns of a scores file; those after them are the target languages, holding log-likelihood ratios (nats)."""
 
-# --- metrics: stepped by epoch ------------------------------------------------------------------------------------------
+# --- metrics: stepped by epoch ---------------------------------------------------------------------------------------
 OBJECTIVE: Final = "val/cllr_calibrated"  # bits; the default objective
 TRAIN_LOSS: Final = "train/loss"
 TRAIN_ACCURACY: Final = "train/accuracy"
@@ -59,7 +59,7 @@ GRAD_SHARE_CLIPPED: Final = "grad/share_clipped"  # 0..1
 TIME_TRAIN_S: Final = "time/train_s"
 TIME_VALIDATION_S: Final = "time/validation_s"
 
-# --- metrics without steps ----------------------------------------------------------------------------------------------
+# --- metrics without steps -------------------------------------------------------------------------------------------
 BEST_OBJECTIVE: Final = "best/objective"  # trial: the value that Optuna was told
 BEST_EPOCH: Final = "best/epoch"
 BEST_PREFIX: Final = "best/"  # the val/ metrics at the best epoch, as best/accuracy, best/c_primary …

@@ -44,6 +44,7 @@ def run_attempt(spec: AttemptSpec, *, warm: bool) -> int:
     Whatever goes wrong becomes its last event; only a full disk is left to the exit status.
     """
     log = EventLog(spec.folder / EVENTS_FILE)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # it greets every trainer
     try:
         torch.set_num_threads(spec.num_threads)
         with warnings.catch_warnings():
@@ -140,8 +141,7 @@ class TrialProgress(pl.Callback):
         """Runs after the development pass of the epoch."""
         assert isinstance(pl_module, LanguageId)
         now = time.perf_counter()
-        metrics = pl_module.training_metrics()
-        metrics |= {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+        metrics = pl_module.training_metrics() | pl_module.development_metrics
         metrics["time/train_s"] = self._validation_started - self._epoch_started
         metrics["time/validation_s"] = now - self._validation_started
         objective = objective_value(metrics, self._spec.objective)

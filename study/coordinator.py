@@ -16,6 +16,7 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.errors import StorageError
 from reports.records import TAG_DEVICE, TAG_HOST, TrialState
 from study.active import ActiveTrial, Outcome, outcome_of
+from study.backlog import Backlog
 from study.evaluation import evaluate_champion
 from study.events import EpochEnded
 from study.launchers._base import Launcher, Life, Status
@@ -30,7 +31,7 @@ from study.workspace import StudyFolder, write_json
 
 MAX_LOST_ATTEMPTS = 3
 MAX_DEFECTS_IN_A_ROW = 3
-TICK_S = 0.05
+TICK_S = 0.02
 VIEW_S = 0.25
 
 
@@ -59,7 +60,7 @@ class Coordinator:
         self._sleep = sleep
         self._active: dict[str, ActiveTrial] = {}  # by slot
         self._waiting: deque[ActiveTrial] = deque()  # trials that need another attempt
-        self._unrecorded: deque[tuple[ActiveTrial, Outcome]] = deque()
+        self._backlog = Backlog()  # all that MLflow is told, in order
         self._configurations: dict[str, int] = {}  # configuration hash -> how often it was started
         self._num_started = 0
         self._defects_in_a_row = 0
@@ -85,11 +86,14 @@ class Coordinator:
             if self._end_state() is TrialState.COMPLETE and self._plan.config.evaluate:
                 self._evaluate_champion()
             state = self._end_state()
+            self._backlog.drain()
         except (StorageError, OSError):
             for trial in self._active.values():
                 assert trial.spec is not None
                 self._launcher.kill(trial.spec)  # no stop file: there may be no room for one
             raise
+        finally:
+            self._backlog.close()
         self._tracker.finish_study(state.value, status=state.mlflow_status)
         self._show(force=True)
         return state
@@ -97,7 +101,7 @@ class Coordinator:
     # --- one round ---------------------------------------------------------------------------------------------------
 
     def _is_busy(self) -> bool:
-        if self._active or self._unrecorded:
+        if self._active:
             return True
         return not self._is_ending() and bool(self._waiting or self._num_started < self._plan.config.trials)
 
@@ -112,9 +116,9 @@ class Coordinator:
                 self._stop(trial, "interrupted")
         else:
             self._fill_slots()
-        if self._unrecorded:
-            self._record(*self._unrecorded.popleft())
-        self._tracker.flush_if_due()
+        self._backlog.check()
+        if not self._backlog:
+            self._backlog.add(self._tracker.flush_if_due)
         self._show()
         self._sleep(TICK_S)
 
@@ -135,7 +139,8 @@ class Coordinator:
         epochs = trial.take(trial.reader.feed(data))
         if trial.started is not None and trial.started is not before:
             assert trial.spec is not None
-            self._tracker.log_attempt(
+            self._backlog.add(
+                self._tracker.log_attempt,
                 trial.number,
                 attempts=trial.spec.attempt + 1,
                 num_parameters=trial.started.num_parameters,
@@ -146,7 +151,8 @@ class Coordinator:
             self._report(trial, event)
 
     def _report(self, trial: ActiveTrial, event: EpochEnded) -> None:
-        self._tracker.log_epoch(trial.number, event.metrics, epoch=event.epoch, time_ms=event.time_ms)
+        told = {"epoch": event.epoch, "time_ms": event.time_ms}
+        self._backlog.add(self._tracker.log_epoch, trial.number, event.metrics, **told)
         self._store.report(trial.number, epoch=event.epoch, objective=event.objective)
         is_last = event.epoch + 1 >= trial.config.training.max_epochs
         if not is_last and trial.ended is None and self._store.should_prune(trial.number):
@@ -180,7 +186,7 @@ class Coordinator:
         trial = ActiveTrial(number=number, config=config, folder=self._folder.trial(number))
         write_json(trial.folder.config, config.model_dump(mode="json"))
         self._count(config)
-        self._tracker.open_trial(number, config)
+        self._backlog.add(self._tracker.open_trial, number, config)
         return trial
 
     def _count(self, config: TrialConfig) -> None:
@@ -235,13 +241,13 @@ class Coordinator:
         self._settle_run(trial, outcome)
 
     def _settle_run(self, trial: ActiveTrial, outcome: Outcome) -> None:
-        self._unrecorded.append(
-            (trial, outcome)
-        )  # after the slot has its next trial: MLflow can wait, a slot should not
+        self._backlog.add(self._record, trial, outcome)
+        self._view.trial_ended(trial, outcome)
         if outcome.failure:
             self._view.message(f"trial {trial.number} {outcome.state.value}: {outcome.failure}")
 
     def _record(self, trial: ActiveTrial, outcome: Outcome) -> None:
+        """Tells MLflow how a trial ended; runs in the backlog."""
         is_measured = outcome.state is not TrialState.FAILED
         self._tracker.finish_trial(
             trial.number,
@@ -255,7 +261,6 @@ class Coordinator:
         )
         if outcome.state is not TrialState.INTERRUPTED:
             trial.folder.last_checkpoint.unlink(missing_ok=True)  # nobody resumes it any more
-        self._view.trial_ended(trial, outcome)
 
     def _end_state(self) -> TrialState:
         if self._stopping:
@@ -268,7 +273,8 @@ class Coordinator:
         """Adopts what still runs, judges what ended in the meantime, and records what MLflow does not know."""
         for config in recovered.configs:
             self._count(config)
-        self._unrecorded.extend(recovered.unrecorded)
+        for ended, outcome in recovered.unrecorded:
+            self._backlog.add(self._record, ended, outcome)
         for trial in recovered.unsettled:
             self._adopt(trial)
         if recovered.configs:
@@ -290,6 +296,7 @@ class Coordinator:
 
     def _evaluate_champion(self) -> None:
         champion = best_trial(self._store.trials())
+        self._backlog.drain()
         if champion is None:
             self._view.message("no trial is complete: nothing is scored on test data")
             return

@@ -21,9 +21,7 @@ from study.workspace import StudyFolder, Workspace, read_json, write_json
 
 DECIDING_LIBRARIES = ("lidstudy", "torch", "torchaudio", "pytorch-lightning", "optuna", "mlflow", "numpy")
 
-SPLIT_RULE = (
-    "Training shares no source and no speaker with development or test; development and test share no recording."
-)
+SPLIT_RULE = "Training shares no source or speaker with development or test; these two share no recording."
 
 
 @dataclass(frozen=True, kw_only=True)

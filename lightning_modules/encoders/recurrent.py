@@ -51,7 +51,7 @@ class RecurrentEncoder(nn.Module):
 def stack_frames(x_BTF: Tensor, lengths_B: Tensor, *, frames_per_step: int) -> tuple[Tensor, Tensor]:
     """Joins n neighbouring frames into a step: (B, T, F) -> (B, ceil(T / n), n F); a last one is filled with zeros."""
     num_utterances, num_frames, num_values = x_BTF.shape
-    x_BTF = x_BTF * length_mask(lengths_B, num_frames).unsqueeze(-1)
+    x_BTF = x_BTF.masked_fill(~length_mask(lengths_B, num_frames).unsqueeze(-1), 0.0)
     num_steps = -(-num_frames // frames_per_step)
     x_BTF = nn.functional.pad(x_BTF, (0, 0, 0, num_steps * frames_per_step - num_frames))
     steps_B = torch.div(lengths_B + frames_per_step - 1, frames_per_step, rounding_mode="floor")

@@ -1,4 +1,4 @@
-"""Attempts in the coordinator's own process, one at a time: for tests and debuggers. A submitted attempt has ended when `submit` returns."""
+"""Attempts in the coordinator's own process, one at a time: an attempt has ended when `submit` returns."""
 
 from study.launchers._base import Life, Status
 from study.spec import EVENTS_FILE, SPEC_FILE, AttemptSpec

@@ -126,6 +126,10 @@ class _HandedOver:
     def __setstate__(self, duplicate: Any) -> None:
         self._descriptor = duplicate.detach()
 
+    def release(self) -> None:
+        """Closes this process's copy."""
+        os.close(self._descriptor)
+
 
 def start_time(pid: int) -> int:
     """When a process started, in clock ticks since boot: with the pid, it names a process for good."""
@@ -139,7 +143,7 @@ def _exit_status(spec: AttemptSpec) -> int | None:
         return None
 
 
-def _supervise(folder: str, lock: _HandedOver) -> None:  # noqa: ARG001 - holding the lock is what it is for
+def _supervise(folder: str, lock: _HandedOver) -> None:
     """Leads the attempt's session: forks the trainer, reaps it, and records how it ended."""
     os.setsid()
     trainer = 0
@@ -163,6 +167,7 @@ def _supervise(folder: str, lock: _HandedOver) -> None:  # noqa: ARG001 - holdin
         os.kill(trainer, signal.SIGKILL)
     _, status = os.waitpid(trainer, 0)
     write_json(place / EXIT_FILE, {"status": os.waitstatus_to_exitcode(status)})
+    lock.release()  # the trainer is gone; the slot need not wait until this process's memory is freed too
     os._exit(0)
 
 

@@ -103,7 +103,7 @@ def test_a_champion_that_is_not_the_best_is_not_called_so(trial: MakeTrial, make
 def test_a_study_without_test_data_says_so(trial: MakeTrial, make_study: MakeStudy) -> None:
     found = answer.summarise(make_study(trial(0)))
     assert found.test is None
-    assert "lidstudy evaluate demo" in answer.lines(found)[2]
+    assert "a sweep does it" in answer.lines(found)[2]
 
 
 def test_where_all_diverged_none_is_chosen(trial: MakeTrial, make_study: MakeStudy) -> None:

@@ -1,5 +1,6 @@
 """A study in a test's own workspace, and what it left behind."""
 
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ def run_study(
     config = load_study_config(str(study))
     place = Workspace(workspace)
     folder = place.study(config.name)
-    plan = make_plan(config, workspace=place, slots=1)
+    plan = make_plan(config, workspace=place, slots=len(os.sched_getaffinity(0)))  # one thread each, as a sweep has
     with ExitStack() as stack:
         stack.enter_context(coordinator_lease(folder))
         settle(plan, folder)

@@ -10,6 +10,7 @@ from reports.records import TrialState
 from study.coordinator import Coordinator
 from study.evaluation import read_ledger
 from study.plan import make_plan, settle
+from study.view import Snapshot
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
 from tests.study.helpers import RecordingView, config_of, record_of, run_study, trials_of
@@ -64,13 +65,11 @@ def test_a_larger_budget_goes_on_where_the_study_stood(workspace: Path, tmp_path
 
 
 def test_a_changed_study_is_refused_and_the_change_is_named(workspace: Path, tmp_path: Path) -> None:
-    settle(
-        make_plan(config_of(write_tiny_study(tmp_path)), workspace=Workspace(workspace), slots=1),
-        Workspace(workspace).study("tiny"),
-    )
+    folder = Workspace(workspace).study("tiny")
+    settle(make_plan(config_of(write_tiny_study(tmp_path)), workspace=Workspace(workspace), slots=1), folder)
     changed = make_plan(config_of(write_tiny_study(tmp_path, epochs=5)), workspace=Workspace(workspace), slots=1)
     with pytest.raises(ConfigError, match=r"config\.trial\.training\.max_epochs = 3, now it is 5"):
-        settle(changed, Workspace(workspace).study("tiny"))
+        settle(changed, folder)
 
 
 def test_divergence_is_a_result_at_the_bound(workspace: Path, tmp_path: Path) -> None:
@@ -130,14 +129,14 @@ def test_a_duplicate_configuration_becomes_a_replicate(workspace: Path, tmp_path
 
 
 def test_a_missing_checkpoint_is_told_when_test_data_is_scored(workspace: Path, tiny_study: Path) -> None:
-    def lose_the_checkpoints(_: Coordinator) -> None:
-        view.on_update = lambda snapshot: (
-            [path.unlink() for path in workspace.rglob("best.ckpt")] if snapshot.num_done == 4 else None
-        )  # type: ignore[assignment, return-value]
+    def lose_the_checkpoints(snapshot: Snapshot) -> None:
+        if snapshot.num_done == 4:
+            for path in (workspace / "studies").rglob("best.ckpt"):
+                path.unlink()
 
-    view = RecordingView()
+    view = RecordingView(on_update=lose_the_checkpoints)
     with pytest.raises(TrialError, match="could not be scored on test data: FileNotFoundError"):
-        run_study(tiny_study, workspace, view=view, prepare=lose_the_checkpoints)
+        run_study(tiny_study, workspace, view=view)
     assert read_ledger(Workspace(workspace).study("tiny")) == []
 
 

@@ -1,5 +1,6 @@
 """The event log: what is torn is not read, what is whole is read once."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def test_events_do_not_depend_on_how_the_bytes_arrive(cuts: list[int]) -> None:
     data = b"".join(epoch_line(epoch) for epoch in range(5))
     reader = EventReader()
     places = sorted({0, len(data), *(min(cut, len(data)) for cut in cuts)})
-    events = [event for start, end in zip(places, places[1:], strict=False) for event in reader.feed(data[start:end])]
+    events = [event for start, end in pairwise(places) for event in reader.feed(data[start:end])]
     assert [event.time_ms for event in events] == [0, 1, 2, 3, 4]
     assert reader.offset == len(data)
 

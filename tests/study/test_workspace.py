@@ -51,5 +51,5 @@ def test_opening_to_read_makes_nothing(tmp_path: Path) -> None:
 def test_an_unknown_study_lists_the_known_ones(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     write_json(workspace.study("here").manifest, {})
-    with pytest.raises(ConfigError, match="unknown study 'gone' .*studies there: here"):
+    with pytest.raises(ConfigError, match=r"unknown study 'gone' .*studies there: here"):
         workspace.existing_study("gone")

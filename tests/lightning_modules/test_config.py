@@ -1,0 +1,293 @@
+"""TrialConfig: what it refuses, what its hash sees, and that JSON keeps it whole."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from lightning_modules.config import TrialConfig, content_hash
+
+# Every path of a TrialConfig, with a valid value that is not the default, and what else must be chosen for it to exist.
+OTHER_VALUES: dict[str, Any] = {
+    "data.corpus": "espeak",
+    "data.languages": ["en", "fr"],
+    "data.features.num_bands": 41,
+    "data.features.window_ms": 26.0,
+    "data.features.hop_ms": 11.0,
+    "data.features.low_hz": 101.0,
+    "data.features.high_hz": 3401.0,
+    "data.segment_s": 2.5,
+    "data.utterance_s": 8.5,
+    "data.minimum_s": 4.5,
+    "data.max_utterances": 41,
+    "augmentation.band_offset": 1.5,
+    "augmentation.gain": 0.75,
+    "augmentation.warp": 0.25,
+    "augmentation.speed": 0.25,
+    "augmentation.noise": 3.5,
+    "augmentation.time_masks": 3,
+    "augmentation.band_masks": 3,
+    "encoder.cell": "lstm",
+    "encoder.num_layers": 2,
+    "encoder.hidden_size": 65,
+    "encoder.dropout": 0.5,
+    "encoder.bidirectional": False,
+    "encoder.frames_per_step": 4,
+    "pooling.kind": "attention",
+    "pooling.dropout": 0.5,
+    "optimizer.kind": "adamw",
+    "optimizer.learning_rate": 2e-3,
+    "optimizer.weight_decay": 2e-2,
+    "optimizer.momentum": 0.5,
+    "clipping.kind": "none",
+    "clipping.max_norm": 2.0,
+    "clipping.max_value": 0.2,
+    "training.max_epochs": 11,
+    "training.steps_per_epoch": 41,
+    "training.batch_size": 33,
+    "training.patience": 3,
+}
+NEEDED: dict[str, dict[str, Any]] = {
+    "optimizer.weight_decay": {"optimizer.kind": "adamw"},
+    "optimizer.momentum": {"optimizer.kind": "sgd"},
+    "clipping.max_value": {"clipping.kind": "value"},
+}
+ONLY_ONE_VALUE = {"data.features.kind", "data.features.sample_rate_hz", "encoder.kind"}
+
+
+def nested(flat: dict[str, Any]) -> dict[str, Any]:
+    """{"encoder.cell": "gru"} -> {"encoder": {"cell": "gru"}}."""
+    tree: dict[str, Any] = {}
+    for path, value in flat.items():
+        *parents, name = path.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = value
+    return tree
+
+
+def make(flat: dict[str, Any]) -> TrialConfig:
+    kinds = {"clipping.kind": "norm"} if "clipping.max_norm" in flat else {}
+    kinds |= {"optimizer.kind": "adam"} if "optimizer.learning_rate" in flat else {}
+    return TrialConfig.model_validate(nested(kinds | flat))
+
+
+def paths_of(tree: dict[str, Any], prefix: str = "") -> set[str]:
+    paths: set[str] = set()
+    for name, value in tree.items():
+        paths |= paths_of(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name}
+    return paths
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> TrialConfig:
+    """Configurations with some values changed."""
+    chosen = draw(st.lists(st.sampled_from(sorted(OTHER_VALUES)), unique=True))
+    floats = st.floats(1e-6, 0.5)
+    flat = {path: OTHER_VALUES[path] for path in chosen if not path.startswith(("optimizer.", "clipping."))}
+    optimizer = draw(st.sampled_from(["adam", "adamw", "sgd"]))
+    flat |= {"optimizer.kind": optimizer, "optimizer.learning_rate": draw(floats)}
+    extra = {"none": {}, "norm": {"clipping.max_norm": draw(floats)}, "value": {"clipping.max_value": draw(floats)}}
+    clipping = draw(st.sampled_from(sorted(extra)))
+    return make(flat | {"clipping.kind": clipping, "seed": draw(st.integers(0, 2**32 - 1))} | extra[clipping])
+
+
+# --- records ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "part", ["", "data", "data.features", "augmentation", "encoder", "pooling", "optimizer", "clipping", "training"]
+)
+def test_no_part_can_be_changed(part: str) -> None:
+    record: Any = TrialConfig()
+    for name in part.split(".") if part else []:
+        record = getattr(record, name)
+    field = next(iter(type(record).model_fields))
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(record, field, getattr(record, field))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "lerning_rate",
+        "data.langauges",
+        "data.features.bands",
+        "augmentation.echo",
+        "encoder.cells",
+        "pooling.heads",
+        "training.epochs",
+    ],
+)
+def test_an_unknown_field_is_refused_by_its_name(path: str) -> None:
+    with pytest.raises(ValidationError, match=rf"{path}\s+Extra inputs are not permitted"):
+        make({path: 1})
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [
+        ({"clipping.kind": "none"}, "clipping.max_norm"),
+        ({"clipping.kind": "value"}, "clipping.max_norm"),
+        ({"clipping.kind": "norm"}, "clipping.max_value"),
+        ({"optimizer.kind": "adam"}, "optimizer.weight_decay"),
+        ({"optimizer.kind": "sgd"}, "optimizer.weight_decay"),
+        ({"optimizer.kind": "adamw"}, "optimizer.momentum"),
+    ],
+)
+def test_a_field_of_another_kind_is_refused(kind: dict[str, Any], field: str) -> None:
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        TrialConfig.model_validate(nested({**kind, field: 0.5}))
+
+
+@given(config=configs())
+@settings(max_examples=50, deadline=None)
+def test_json_keeps_a_configuration_whole(config: TrialConfig) -> None:
+    again = TrialConfig.model_validate_json(config.model_dump_json())
+    assert again == config
+    assert again.configuration_hash() == config.configuration_hash()
+
+
+def test_reading_configurations_imports_no_torch() -> None:
+    check = "import sys, lightning_modules.config; sys.exit(int('torch' in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+# --- hash -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_of_paths_below_is_complete() -> None:
+    variants = [TrialConfig(), *(make(needed) for needed in NEEDED.values())]
+    known = set().union(*(paths_of(config.model_dump()) for config in variants))
+    assert known == {*OTHER_VALUES, *ONLY_ONE_VALUE, "seed"}
+
+
+@pytest.mark.parametrize("path", OTHER_VALUES)
+def test_the_hash_depends_on_each_value(path: str) -> None:
+    needed = NEEDED.get(path, {})
+    assert make(needed | {path: OTHER_VALUES[path]}).configuration_hash() != make(needed).configuration_hash()
+
+
+@given(config=configs(), seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_replicates_share_their_hash(config: TrialConfig, seed: int) -> None:
+    assert config.model_copy(update={"seed": seed}).configuration_hash() == config.configuration_hash()
+
+
+def test_the_order_of_languages_is_part_of_a_configuration() -> None:
+    one, other = (make({"data.languages": languages}) for languages in (["en", "fr"], ["fr", "en"]))
+    assert one.configuration_hash() != other.configuration_hash()
+
+
+def test_a_whole_number_hashes_as_the_float_that_it_stands_for() -> None:
+    assert make({"data.segment_s": 3}).configuration_hash() == make({"data.segment_s": 3.0}).configuration_hash()
+
+
+def test_the_hash_is_that_of_canonical_json() -> None:
+    text = '{"a":[1,2.5],"ü":null}'
+    assert content_hash({"ü": None, "a": (1, 2.5)}) == hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flat", "message"),
+    [
+        ({"data.features.low_hz": 3400.0}, "low_hz must be below high_hz but got 3400.0 and 3400.0."),
+        ({"data.features.hop_ms": 30.0}, "hop_ms must not exceed window_ms but got 30.0 and 25.0."),
+        ({"data.languages": ["en", "fr", "en"]}, "languages must be named once each but got en, fr, en."),
+        ({"data.languages": ["en"]}, "at least two languages are needed"),
+        ({"data.languages": []}, "at least two languages are needed"),
+        ({"data.minimum_s": 9.0}, "minimum_s must not exceed utterance_s but got 9.0 and 8.0."),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(flat: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        make(flat)
+    assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("data.features.sample_rate_hz", 16000),
+        ("data.features.num_bands", 7),
+        ("data.features.num_bands", 129),
+        ("data.features.high_hz", 4001.0),
+        ("data.features.low_hz", -1.0),
+        ("data.segment_s", 0.1),
+        ("data.segment_s", 61.0),
+        ("data.max_utterances", 0),
+        ("augmentation.noise", -0.1),
+        ("augmentation.time_masks", 11),
+        ("encoder.num_layers", 0),
+        ("encoder.hidden_size", 2049),
+        ("encoder.dropout", 1.0),
+        ("encoder.frames_per_step", 0),
+        ("optimizer.learning_rate", 0.0),
+        ("clipping.max_norm", 0.0),
+        ("clipping.max_norm", float("inf")),
+        ("optimizer.learning_rate", float("nan")),
+        ("training.patience", 0),
+        ("seed", -1),
+        ("seed", 2**32),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_its_path(path: str, value: float) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        make({path: value})
+    [error] = refusal.value.errors()
+    place = [part for part in error["loc"] if part not in {"adam", "norm"}]  # a union adds its kind
+    assert ".".join(map(str, place)) == path
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("data.features.num_bands", 8),
+        ("data.features.num_bands", 128),
+        ("data.features.hop_ms", 25.0),
+        ("data.features.high_hz", 4000.0),
+        ("data.minimum_s", 8.0),
+        ("augmentation.warp", 0.5),
+        ("encoder.dropout", 0.0),
+        ("encoder.hidden_size", 1),
+        ("seed", 2**32 - 1),
+    ],
+)
+def test_a_value_at_the_edge_is_kept(path: str, value: float) -> None:
+    tree: Any = make({path: value}).model_dump()
+    for name in path.split("."):
+        tree = tree[name]
+    assert tree == value
+
+
+@pytest.mark.parametrize(
+    ("path", "choices"),
+    [
+        ("encoder.cell", "'rnn_tanh', 'rnn_relu', 'gru' or 'lstm'"),
+        ("pooling.kind", "'last', 'mean', 'max', 'statistics' or 'attention'"),
+        ("optimizer.kind", "'adam', 'adamw', 'sgd'"),
+        ("clipping.kind", "'none', 'norm', 'value'"),
+    ],
+)
+def test_a_choice_that_is_not_there_is_answered_with_those_that_are(path: str, choices: str) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        make({path: "nonesuch"})
+    assert choices in str(refusal.value)
+
+
+def test_defaults_are_the_json_of_nothing() -> None:
+    assert TrialConfig.model_validate_json(json.dumps({})) == TrialConfig()
+
+
+def test_frames_a_second_follow_the_hop() -> None:
+    assert make({"data.features.hop_ms": 12.5}).data.features.frames_per_s == 80.0

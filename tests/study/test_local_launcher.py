@@ -1,0 +1,159 @@
+"""Attempts as processes: warm, locked to their slot, killed for good, and found again by another launcher."""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from study.events import Ended, EpochEnded, Started, read_events
+from study.launchers._base import Life, Status
+from study.launchers.local import LocalLauncher
+from study.spec import EVENTS_FILE, SUPERVISOR_FILE, AttemptSpec
+from study.workspace import Workspace
+from tests.conftest import write_tiny_study
+from tests.study.helpers import config_of
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def launcher(workspace: Path) -> Iterator[LocalLauncher]:
+    launcher = LocalLauncher(Workspace(workspace), num_slots=2)
+    yield launcher
+    launcher.close()
+
+
+@pytest.fixture
+def make_spec(workspace: Path, tmp_path: Path) -> Callable[..., AttemptSpec]:
+    def make(number: int, *, slot: str = "cpu-0", epochs: int = 2, steps: int = 2) -> AttemptSpec:
+        config = config_of(write_tiny_study(tmp_path, epochs=epochs, steps=steps)).trial
+        folder = workspace / "trials" / str(number)
+        return AttemptSpec(
+            number=number,
+            attempt=0,
+            folder=folder / "attempt-0",
+            trial_folder=folder,
+            workspace=workspace,
+            objective="cllr_calibrated",
+            num_threads=1,
+            slot=slot,
+            config=config,
+        )
+
+    return make
+
+
+def until(condition: Callable[[], bool], *, seconds: float = 60.0) -> None:
+    """Waits for other processes, which no clock of ours drives."""
+    waited = threading.Event()
+    for _ in range(int(seconds / 0.02)):
+        if condition():
+            return
+        waited.wait(0.02)
+    pytest.fail("waited in vain")
+
+
+def ended(launcher: LocalLauncher, spec: AttemptSpec, *, kill: bool = False) -> Status:
+    def is_over() -> bool:
+        if kill:
+            launcher.kill(spec)
+        return launcher.poll(spec).life is not Life.RUNNING
+
+    until(is_over)
+    return launcher.poll(spec)
+
+
+def has_trained_an_epoch(launcher: LocalLauncher, spec: AttemptSpec) -> bool:
+    return b'"epoch"' in launcher.read(spec, 0)
+
+
+def test_an_attempt_runs_warm_to_its_end_and_frees_its_slot(
+    launcher: LocalLauncher, make_spec: Callable[..., AttemptSpec]
+) -> None:
+    spec = make_spec(0)
+    assert launcher.submit(spec)
+    assert launcher.free_slots() == ("cpu-1",)
+    assert ended(launcher, spec) == Status(Life.EXITED, 0)
+    started, *epochs, last = read_events(spec.folder / EVENTS_FILE)
+    assert isinstance(started, Started)
+    assert started.warm
+    assert started.pid not in (os.getpid(), os.getppid())
+    assert [event.epoch for event in epochs if isinstance(event, EpochEnded)] == [0, 1]
+    assert isinstance(last, Ended)
+    until(lambda: launcher.free_slots() == ("cpu-0", "cpu-1"))
+
+
+def test_a_slot_is_never_given_twice(
+    launcher: LocalLauncher, make_spec: Callable[..., AttemptSpec], workspace: Path
+) -> None:
+    first, second = make_spec(0, epochs=50), make_spec(1)
+    other = LocalLauncher(Workspace(workspace), num_slots=2)
+    assert launcher.submit(first)
+    assert not launcher.submit(second)
+    assert not other.submit(second)
+    assert not (second.folder / "spec.json").exists()
+    ended(launcher, first, kill=True)
+
+
+def test_a_killed_attempt_says_so_and_is_gone(launcher: LocalLauncher, make_spec: Callable[..., AttemptSpec]) -> None:
+    spec = make_spec(0, epochs=200)
+    launcher.submit(spec)
+    until(lambda: has_trained_an_epoch(launcher, spec))
+    launcher.kill(spec)
+    assert ended(launcher, spec) == Status(Life.EXITED, -signal.SIGKILL)
+    until(lambda: "cpu-0" in launcher.free_slots())
+
+
+def test_a_trainer_dies_with_its_supervisor_and_the_attempt_is_lost(
+    launcher: LocalLauncher, make_spec: Callable[..., AttemptSpec]
+) -> None:
+    spec = make_spec(0, epochs=200)
+    launcher.submit(spec)
+    until(lambda: has_trained_an_epoch(launcher, spec))
+    os.kill(json.loads((spec.folder / SUPERVISOR_FILE).read_text())["pid"], signal.SIGKILL)
+    assert ended(launcher, spec) == Status(Life.LOST)
+    trainer = next(event.pid for event in read_events(spec.folder / EVENTS_FILE) if isinstance(event, Started))
+    until(lambda: not Path(f"/proc/{trainer}").exists())
+
+
+def test_another_launcher_finds_and_kills_what_the_first_started(
+    launcher: LocalLauncher, make_spec: Callable[..., AttemptSpec], workspace: Path
+) -> None:
+    spec = make_spec(0, epochs=200)
+    launcher.submit(spec)
+    until(lambda: has_trained_an_epoch(launcher, spec))
+    other = LocalLauncher(Workspace(workspace), num_slots=2)
+    assert other.poll(spec) == Status(Life.RUNNING)
+    assert other.free_slots() == ("cpu-1",)
+    other.kill(spec)
+    assert ended(other, spec) == Status(Life.EXITED, -signal.SIGKILL)
+
+
+def test_a_pid_that_was_given_to_another_process_is_not_killed(
+    launcher: LocalLauncher, make_spec: Callable[..., AttemptSpec]
+) -> None:
+    spec = make_spec(0)
+    spec.folder.mkdir(parents=True)
+    impostor = {"pid": os.getpid(), "start_time": 1}
+    (spec.folder / SUPERVISOR_FILE).write_text(json.dumps(impostor))
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: received.append(number))
+    try:
+        launcher.kill(spec)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert received == []
+
+
+def test_what_an_attempt_prints_is_kept(launcher: LocalLauncher, make_spec: Callable[..., AttemptSpec]) -> None:
+    spec = make_spec(0).model_copy(update={"workspace": Path("/nonexistent")})
+    launcher.submit(spec)
+    assert ended(launcher, spec) == Status(Life.EXITED, 0)
+    last = read_events(spec.folder / EVENTS_FILE)[-1]
+    assert isinstance(last, Ended)
+    assert last.failure.startswith("CorpusError: corpus 'espeak' is not prepared")
+    assert "Traceback" in last.traceback
