@@ -74,6 +74,8 @@ class DataConfig(Frozen):
             raise ValueError("at least two languages are needed: with one there is nothing to tell apart.")
         if self.minimum_s > self.utterance_s:
             raise ValueError(f"minimum_s must not exceed utterance_s but got {self.minimum_s} and {self.utterance_s}.")
+        if self.segment_s * self.features.frames_per_s < 1:
+            raise ValueError(f"segment_s must hold a frame of {self.features.hop_ms} ms but got {self.segment_s}.")
         return self
 
 
@@ -86,7 +88,7 @@ class AugmentationConfig(Frozen):
         warp: largest relative stretch of the frequency axis (vocal tract length).
         speed: largest relative change of speed.
         noise: largest level of additive noise relative to the segment's mean energy, in nepers above a -4 neper floor.
-        time_masks: number of masks over time, each up to a fifth of a second.
+        time_masks: number of masks over time, each up to a tenth of the segment.
         band_masks: number of masks over bands, each up to a sixth of the bands.
     """
 

@@ -13,6 +13,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lightning_modules.config import RecurrentEncoderConfig
 
+IRNN_INPUT_SD = 1e-3
+"""Le et al., 2015: the identity adds up all inputs, so that larger weights would start with scores in the thousands."""
 NUM_GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
 
 
@@ -97,11 +99,13 @@ def _recurrence(config: RecurrentEncoderConfig, *, input_size: int) -> nn.RNN | 
 
 
 def _initialise(recurrence: nn.Module, *, cell: str) -> None:
-    """Orthogonal recurrent weights a gate, forget bias 1, and the identity for relu (IRNN, Le et al., 2015)."""
+    """Orthogonal recurrent weights a gate, forget bias 1; for relu the identity and small input weights (IRNN)."""
     for name, weight in recurrence.named_parameters():
         if name.startswith("weight_hh"):
             for gate in weight.data.chunk(NUM_GATES[cell]):
                 (nn.init.eye_ if cell == "rnn_relu" else nn.init.orthogonal_)(gate)
+        elif name.startswith("weight_ih") and cell == "rnn_relu":
+            nn.init.normal_(weight, std=IRNN_INPUT_SD)
         elif name.startswith("weight_ih"):
             nn.init.xavier_uniform_(weight)
         else:

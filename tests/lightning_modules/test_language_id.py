@@ -339,6 +339,13 @@ def test_dropout_differs_from_step_to_step(config: TrialConfig) -> None:
     assert losses[0] == losses[2] != losses[1]
 
 
+def test_every_step_of_every_epoch_draws_dropout_anew(config: TrialConfig, fit: Fit) -> None:
+    seeds: list[int] = []
+    note = LambdaCallback(on_train_batch_end=lambda *_: seeds.append(torch.initial_seed()))
+    fit(config, callbacks=[note], max_epochs=2)
+    assert len(set(seeds)) == len(seeds) == 6
+
+
 def test_development_scores_stand_in_the_order_of_utterances(
     config: TrialConfig, fit: Fit, store: FeatureStore, utterances: Sequence[Utterance]
 ) -> None:

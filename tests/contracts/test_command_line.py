@@ -1,0 +1,150 @@
+"""The command line's promises: fast help, one clear line and exit status 2 for what a user can mend."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from study.workspace import Workspace, write_json
+from tests.conftest import write_tiny_study
+
+HEAVY = ("torch", "mlflow", "optuna", "pandas", "matplotlib")
+LOOK = f"""
+import sys
+from study.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
+"""
+
+
+def lidstudy(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from study.cli import main; main()", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=cwd)
+
+
+def error_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line that a mistake earns."""
+    assert done.returncode == 2, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("lidstudy: error: ")
+    return lines[0]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK, "--help"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "sweep" in done.stdout
+    assert done.stderr.strip() == "[]"
+
+
+def test_the_coordinator_imports_no_torch() -> None:
+    code = "import sys, study.commands.sweep, study.recording; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "False"
+
+
+def test_an_unknown_preset(tmp_path: Path) -> None:
+    assert "unknown study 'dmeo'; presets: demo" in error_line(lidstudy("sweep", "dmeo", "--workspace", tmp_path))
+
+
+def test_a_wrong_key_of_a_study(tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path, changes="[trial.encoder]\nhiden_size = 3\n")
+    line = error_line(lidstudy("sweep", study, "--workspace", tmp_path / "workspace"))
+    assert f"{study}: trial.encoder.hiden_size" in line
+
+
+def test_an_unknown_space(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path)
+    study.write_text(study.read_text().replace("tiny_space.toml", "dmeo"))
+    assert "there is no search space 'dmeo'; those that ship: " in error_line(
+        lidstudy("sweep", study, "--workspace", workspace)
+    )
+
+
+def test_a_wrong_parameter_of_a_space(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path)
+    (tmp_path / "tiny_space.toml").write_text('[space]\n"encoder.hiden_size" = { choices = [8] }\n')
+    line = error_line(lidstudy("sweep", study, "--workspace", workspace))
+    assert "tiny_space.toml" in line
+    assert '"encoder.hiden_size"' in line
+    assert "encoder.hidden_size" in line
+
+
+@pytest.mark.parametrize("command", [["sweep", "demo"], ["corpus", "describe", "prompts"]])
+def test_a_missing_corpus(tmp_path: Path, command: list[str]) -> None:
+    assert "lidstudy corpus prepare prompts" in error_line(lidstudy(*command, "--workspace", tmp_path))
+
+
+def test_an_unknown_corpus(tmp_path: Path) -> None:
+    assert "choose one of espeak, prompts" in error_line(
+        lidstudy("corpus", "prepare", "prmpts", "--workspace", tmp_path)
+    )
+
+
+def test_a_language_that_the_corpus_lacks(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path)
+    study.write_text(study.read_text().replace('["en", "es", "fr"]', '["en", "es", "tlh"]'))
+    assert "tlh" in error_line(lidstudy("sweep", study, "--workspace", workspace))
+
+
+def test_one_language_only(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path)
+    study.write_text(study.read_text().replace('["en", "es", "fr"]', '["en"]'))
+    assert "at least two languages" in error_line(lidstudy("sweep", study, "--workspace", workspace))
+
+
+@pytest.mark.parametrize("command", [["status", "gone"], ["show", "gone", "0"]])
+def test_an_unknown_study(tmp_path: Path, command: list[str]) -> None:
+    write_json(Workspace(tmp_path).study("here").manifest, {})
+    assert "studies there: here" in error_line(lidstudy(*command, "--workspace", tmp_path))
+
+
+@pytest.mark.parametrize("command", [["report", "demo"], ["ui"]])
+def test_a_workspace_without_records(tmp_path: Path, command: list[str]) -> None:
+    error_line(lidstudy(*command, "--workspace", tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_workspace_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in error_line(lidstudy("sweep", "demo", "--workspace", tmp_path / "file" / "below"))
+
+
+def test_a_file_of_scores_that_is_none(tmp_path: Path) -> None:
+    rubbish = tmp_path / "scores.csv"
+    rubbish.write_text("utterance,language\n1,en\n")
+    assert str(rubbish) in error_line(lidstudy("score", rubbish))
+
+
+def test_score_agrees_with_the_worked_values(tmp_path: Path) -> None:
+    worked = json.loads((Path(__file__).parents[1] / "data" / "detection_cost.json").read_text())
+    lines = [",".join(["utterance", "language", *worked["languages"]])]
+    for number, (language, llr) in enumerate(zip(worked["truth"], worked["llr"], strict=True)):
+        lines.append(",".join([f"u{number}", language, *map(str, llr)]))
+    (tmp_path / "scores.csv").write_text("\n".join(lines) + "\n")
+    found = json.loads(lidstudy("score", tmp_path / "scores.csv", "--json").stdout)["overall"]
+    assert found["c_primary"] == pytest.approx(worked["expected"]["c_primary"], abs=1e-6)
+    assert found["c_avg"] == pytest.approx(worked["expected"]["lre07_cavg"], abs=1e-4)
+
+
+def test_an_empty_workspace_has_no_studies(tmp_path: Path) -> None:
+    done = lidstudy("list", "--workspace", tmp_path, "--json")
+    assert json.loads(done.stdout) == []
+
+
+def test_the_spaces_schema_is_json_schema() -> None:
+    schema = json.loads(lidstudy("space", "schema").stdout)
+    assert "encoder.hidden_size" in schema["properties"]["space"]["properties"]
+
+
+def test_the_doctor_finds_this_machine_fit(tmp_path: Path) -> None:
+    done = lidstudy("doctor", "--workspace", tmp_path)
+    assert "mlflow" in done.stdout
+    assert done.returncode in (0, 1), done.stderr

@@ -1,0 +1,45 @@
+"""What the docs show is valid: study files, search spaces, and commands that exist."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from search_spaces.space import load_space
+from study.cli import app
+from study.config import StudyConfig
+
+ROOT = Path(__file__).parents[2]
+DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SHOWN = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "study-files.md").read_text(), re.DOTALL)
+
+
+def test_the_annotated_study_is_valid() -> None:
+    assert StudyConfig.model_validate(tomllib.loads(SHOWN[0])).name == "pooling_on_my_phones"
+
+
+def test_the_annotated_space_is_valid(tmp_path: Path) -> None:
+    (tmp_path / "pooling.toml").write_text(SHOWN[1])
+    assert len(load_space(str(tmp_path / "pooling.toml")).parameters) == 6
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_every_command_that_a_page_names_exists(page: Path) -> None:
+    commands = set(re.findall(r"lidstudy ([a-z]+)\b", page.read_text()))
+    known = set(getattr(get_command(app), "commands", {}))
+    assert commands <= known
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_every_file_that_a_page_links_exists(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_command_explains_itself() -> None:
+    assert CliRunner().invoke(app, ["--help"]).exit_code == 0
+    for name, command in getattr(get_command(app), "commands", {}).items():
+        assert command.help or getattr(command, "commands", None), name
