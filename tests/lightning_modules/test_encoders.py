@@ -164,7 +164,13 @@ def test_other_cells_begin_without_bias(cell: str) -> None:
     assert not any(bias.any() for bias in named(make(cell=cell), "bias"))
 
 
-@pytest.mark.parametrize("cell", CELLS)
+def test_relu_networks_begin_with_small_scores_however_long_the_utterance() -> None:
+    encoder = make(cell="rnn_relu")
+    states, _ = encoder(torch.randn(2, 3000, 5), torch.tensor([3000, 3000]))
+    assert states.abs().max() < 2
+
+
+@pytest.mark.parametrize("cell", ["rnn_tanh", "gru", "lstm"])
 def test_input_weights_begin_within_the_bound_of_xavier(cell: str) -> None:
     for weight in named(make(cell=cell), "weight_ih"):
         bound = (6 / sum(weight.shape)) ** 0.5
