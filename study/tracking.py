@@ -23,6 +23,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
 
 from lightning_modules.config import TrialConfig
 from lightning_modules.errors import StorageError
@@ -334,5 +335,5 @@ def _storage_errors() -> Iterator[None]:
     """Turns MLflow's errors into one clear line."""
     try:
         yield
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
         raise StorageError(f"MLflow's store cannot be used: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,35 @@
+"""The backlog: in order, and nothing that failed is forgotten."""
+
+import pytest
+
+from study.backlog import Backlog
+
+
+def fail() -> None:
+    raise ValueError("broken")
+
+
+def test_calls_run_in_the_order_they_came() -> None:
+    backlog, done = Backlog(), list[int]()
+    for number in range(50):
+        backlog.add(done.append, number)
+    backlog.drain()
+    backlog.close()
+    assert done == list(range(50))
+    assert len(backlog) == 0
+
+
+def test_a_failure_is_raised_where_it_is_asked_for() -> None:
+    backlog = Backlog()
+    backlog.add(fail)
+    with pytest.raises(ValueError, match="broken"):
+        backlog.drain()
+    backlog.close()
+
+
+def test_closing_drops_what_has_not_begun() -> None:
+    backlog, done = Backlog(), list[int]()
+    backlog.add(fail)
+    backlog.close()
+    with pytest.raises(RuntimeError):
+        backlog.add(done.append, 1)

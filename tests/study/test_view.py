@@ -1,0 +1,102 @@
+"""What a user sees while a study runs."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from lightning_modules.config import TrialConfig
+from reports.records import TrialState
+from study.active import ActiveTrial, Outcome
+from study.events import EpochEnded
+from study.storage import TrialSummary
+from study.view import LiveView, PlainView, RemainingTime, SlotRow, Snapshot, best_trial, duration, ending
+from study.workspace import TrialFolder
+
+
+def summary(number: int, state: TrialState, value: float | None = None) -> TrialSummary:
+    return TrialSummary(
+        number=number, state=state, value=value, params={"encoder.cell": "gru", "optimizer.rate": 0.00123}
+    )
+
+
+def trained(number: int = 3) -> ActiveTrial:
+    trial = ActiveTrial(number=number, config=TrialConfig(), folder=TrialFolder(Path("nowhere")))
+    metrics = {"train/loss": 1.25, "val/c_avg": 0.375}
+    trial.take(
+        [EpochEnded(time_ms=epoch, epoch=epoch, objective=2.0 - epoch / 10, metrics=metrics) for epoch in (0, 1)]
+    )
+    return trial
+
+
+SNAPSHOT = Snapshot(
+    study="demo",
+    objective="cllr_calibrated",
+    num_trials=16,
+    elapsed_s=75.0,
+    left_s=200.0,
+    slots=(SlotRow.of("cpu-0", trained()), SlotRow.of("cpu-1", None)),
+    trials=(
+        summary(0, TrialState.COMPLETE, 1.9),
+        summary(1, TrialState.PRUNED),
+        summary(2, TrialState.DIVERGED, 4.6),
+        summary(3, TrialState.RUNNING),
+    ),
+    is_stopping=False,
+)
+
+
+def test_the_live_table_shows_slots_counts_best_and_time_left() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    with LiveView(console) as view:
+        view.update(SNAPSHOT)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    for expected in (
+        "3/16 trials",
+        "1 complete",
+        "1 pruned",
+        "1 diverged",
+        "about 3 min 20 s left",
+        "2/10",
+        "1.250",
+        "0.375",
+    ):
+        assert expected in shown
+    assert "best: trial 0" in shown
+    assert "rate=0.00123" in shown
+
+
+def test_plain_lines_are_one_an_ending() -> None:
+    lines: list[str] = []
+    view = PlainView(lines.append)
+    view.update(SNAPSHOT)
+    view.trial_ended(trained(), Outcome(state=TrialState.PRUNED))
+    assert lines == [ending(trained(), Outcome(state=TrialState.PRUNED))]
+    assert "trial   3 pruned" in lines[0]
+    assert "best 1.900 at epoch 1" in lines[0]
+
+
+def test_diverged_trials_are_never_the_best() -> None:
+    trials = [
+        summary(0, TrialState.DIVERGED, 0.1),
+        summary(1, TrialState.COMPLETE, 2.0),
+        summary(2, TrialState.COMPLETE, 2.0),
+    ]
+    best = best_trial(trials)
+    assert best is not None
+    assert best.number == 1
+    assert best_trial(trials[:1]) is None
+
+
+def test_the_time_left_counts_only_what_was_watched() -> None:
+    clock = iter([0.0, 100.0])
+    remaining = RemainingTime(clock=lambda: next(clock))
+    assert remaining.estimate(num_done=6, num_trials=16) is None  # six had ended before
+    assert remaining.estimate(num_done=8, num_trials=16) == pytest.approx(400.0)
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(3.6, "4 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")])
+def test_durations_read_well(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
