@@ -61,8 +61,16 @@ class Tracker:
     """One study's records in MLflow."""
 
     def __init__(
-        self, client: MlflowClient, *, experiment_id: str, run_id: str, study: str, tags: Mapping[str, str]
+        self,
+        client: MlflowClient,
+        *,
+        experiment_id: str,
+        run_id: str,
+        study: str,
+        tags: Mapping[str, str],
+        dataset: DatasetInput,
     ) -> None:
+        self.dataset = dataset
         self._client = client
         self._experiment_id = experiment_id
         self._run_id = run_id
@@ -223,6 +231,7 @@ class Tracker:
         params = [Param(key, param_text(value)) for key, value in flat(config.model_dump(mode="json")).items()]
         for start in range(0, len(params), MAX_BATCH_PARAMS):
             self._client.log_batch(run_id, params=params[start : start + MAX_BATCH_PARAMS])
+        self._client.log_inputs(run_id, [self.dataset])
         return run_id
 
     def _log_artifacts(self, run_id: str, artifacts: Mapping[str, Path | bytes | str]) -> None:
@@ -251,17 +260,16 @@ def open_tracker(workspace: Workspace, manifest: StudyManifest, *, tags: Mapping
         client = MlflowClient(tracking_uri=workspace.tracking_uri)
         experiment_id = _experiment(client, workspace, manifest.name)
         run_id = _parent_run(client, experiment_id, manifest, tags)
-        tracker = Tracker(client, experiment_id=experiment_id, run_id=run_id, study=manifest.name, tags=tags)
+        tracker = Tracker(
+            client,
+            experiment_id=experiment_id,
+            run_id=run_id,
+            study=manifest.name,
+            tags=tags,
+            dataset=_dataset(str(manifest.corpus["name"]), data_hash),
+        )
         tracker._log_artifacts(run_id, {ARTIFACT_STUDY: json.dumps(asdict(manifest), indent=1)})  # noqa: SLF001 - its maker
-        dataset = Dataset(
-            name=str(manifest.corpus["name"]),
-            digest=data_hash,
-            source_type="lidstudy",
-            source=json.dumps({"corpus": manifest.corpus["name"]}),
-        )
-        client.log_inputs(
-            run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training, development and test")])]
-        )
+        client.log_inputs(run_id, [tracker.dataset])
     return tracker
 
 
@@ -299,6 +307,11 @@ def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flattened[f"{prefix}{key}"] = value
     return flattened
+
+
+def _dataset(corpus: str, data_hash: str) -> DatasetInput:
+    dataset = Dataset(name=corpus, digest=data_hash, source_type="lidstudy", source=json.dumps({"corpus": corpus}))
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training and development")])
 
 
 def _experiment(client: MlflowClient, workspace: Workspace, name: str) -> str:

@@ -4,8 +4,10 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 from lightning_modules.errors import StorageError
+from reports.records import BEST_OBJECTIVE, TAG_KIND
 from study.commands.console import make_console
 from study.tracking import find_experiment
 from study.workspace import Workspace, open_workspace
@@ -45,8 +47,14 @@ def serve(folder: Path, *, port: int) -> int:
 def addresses(workspace: Workspace, *, port: int) -> dict[str, str]:
     """Study -> address of its training view."""
     found = {name: find_experiment(workspace, name) for name in workspace.study_names()}
+    view = {
+        "workflowType": "machine_learning",
+        "searchFilter": f"tags.`{TAG_KIND}` = 'trial'",  # the trials themselves, not folded into their parent
+        "orderByKey": f"metrics.`{BEST_OBJECTIVE}`",
+        "orderByAsc": "true",
+    }
     return {
-        name: f"http://{HOST}:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+        name: f"http://{HOST}:{port}/#/experiments/{experiment}/runs?{urlencode(view, quote_via=quote)}"
         for name, experiment in found.items()
         if experiment is not None
     }
