@@ -8,6 +8,7 @@ A trial is committed in this order: its configuration file (before it, the trial
 Optuna · MLflow.
 """
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -89,8 +90,10 @@ class Coordinator:
             self._backlog.drain()
         except (StorageError, OSError):
             for trial in self._active.values():
+                with contextlib.suppress(OSError):  # there may be no room for a stop file; then it counts as lost
+                    self._stop(trial, "interrupted")
                 assert trial.spec is not None
-                self._launcher.kill(trial.spec)  # no stop file: there may be no room for one
+                self._launcher.kill(trial.spec)
             raise
         finally:
             self._backlog.close()

@@ -23,7 +23,7 @@ class Recovered:
     Attributes:
         configs: of every trial that started, for counting.
         unsettled: trials that Optuna calls running, with all their events taken.
-        unrecorded: trials that Optuna has and whose MLflow run was not ended.
+        unrecorded: trials that have ended in Optuna but not in MLflow.
     """
 
     configs: list[TrialConfig] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Recovered:
 def recover(folder: StudyFolder, *, store: TrialStore, tracker: Tracker) -> Recovered:
     """Reads a study's state back; a trial whose configuration was never written is told to have failed."""
     recovered = Recovered()
-    running_in_mlflow = tracker.unfinished()
+    recorded = tracker.recorded()
     for summary in store.trials():
         if not folder.trial(summary.number).config.exists():
             store.never_started(summary.number)
@@ -43,7 +43,7 @@ def recover(folder: StudyFolder, *, store: TrialStore, tracker: Tracker) -> Reco
         recovered.configs.append(config)
         if summary.state is TrialState.RUNNING:
             recovered.unsettled.append(_rebuild(summary, config, folder, store=store, tracker=tracker))
-        elif summary.number in running_in_mlflow:
+        elif summary.number not in recorded:
             trial = _rebuild(summary, config, folder, store=None, tracker=tracker)
             failure = trial.ended.failure if trial.ended else ""
             recovered.unrecorded.append((trial, Outcome(state=summary.state, value=summary.value, failure=failure)))

@@ -20,7 +20,7 @@ from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is first imported
 
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
@@ -159,10 +159,11 @@ class Tracker:
                 self._client.set_tag(run_id, TAG_FAILURE, failure[:MAX_TAG_CHARACTERS])
             self._client.set_terminated(run_id, status=state.mlflow_status, end_time=end_ms)
 
-    def unfinished(self) -> set[int]:
-        """Numbers of the trials whose runs MLflow still calls RUNNING."""
+    def recorded(self) -> set[int]:
+        """Numbers of the trials whose runs have ended; a run that was deleted in the UI counts as recorded."""
         with _storage_errors():
-            runs = self._search(f"attributes.status = 'RUNNING' and tags.`{TAG_KIND}` = 'trial'")
+            condition = f"attributes.status != 'RUNNING' and tags.`{TAG_KIND}` = 'trial'"
+            runs = self._search(condition, view=ViewType.ALL)
             return {int(run.data.tags[TAG_NUMBER]) for run in runs}
 
     def log_evaluation(
@@ -206,11 +207,11 @@ class Tracker:
         runs = self._search(f"tags.`{TAG_TRIAL}` = '{trial_tag(self._study, number)}'")
         return runs[0].info.run_id if runs else None
 
-    def _search(self, condition: str) -> list[Any]:
+    def _search(self, condition: str, *, view: int = ViewType.ACTIVE_ONLY) -> list[Any]:
         runs: list[Any] = []
         token = None
         while True:
-            page = self._client.search_runs([self._experiment_id], condition, page_token=token)
+            page = self._client.search_runs([self._experiment_id], condition, view, page_token=token)
             runs += page
             token = page.token
             if not token:
@@ -284,8 +285,10 @@ def find_experiment(workspace: Workspace, name: str) -> str | None:
 def prepare_store(workspace: Workspace) -> None:
     """Makes and migrates the database, one process at a time, and sets its write-ahead log."""
     database = workspace.mlflow / "mlflow.db"
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells every migration
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(
+        logging.CRITICAL
+    )  # it tells every migration, and prints tracebacks
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # of what it raises
     workspace.mlflow.mkdir(parents=True, exist_ok=True)
     with (workspace.mlflow / "migration.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -349,4 +352,7 @@ def _storage_errors() -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
-        raise StorageError(f"MLflow's store cannot be used: {str(error).splitlines()[0]}") from error
+        why = str(error).splitlines()[0]
+        raise StorageError(
+            f"MLflow's store cannot be used: {why}; mend that and run the same command again: nothing is lost."
+        ) from error

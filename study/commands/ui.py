@@ -1,5 +1,8 @@
 """`lidstudy ui`: MLflow's own UI on the workspace."""
 
+import contextlib
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +16,7 @@ from study.tracking import find_experiment
 from study.workspace import Workspace, open_workspace
 
 HOST = "127.0.0.1"
+GRACE_S = 10
 
 
 def serve(folder: Path, *, port: int) -> int:
@@ -35,13 +39,30 @@ def serve(folder: Path, *, port: int) -> int:
         str(port),
     ]
     command += ["--workers", "1"]
-    server = subprocess.Popen(command)
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    server = subprocess.Popen(command, env={**os.environ, **quiet}, start_new_session=True)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         return server.wait()
     except KeyboardInterrupt:
-        server.terminate()
-        server.wait()
         return 0
+    finally:
+        _end(server)
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """Ends the server with all its workers, whom it would leave behind."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGTERM)
+    try:
+        server.wait(GRACE_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
 
 
 def addresses(workspace: Workspace, *, port: int) -> dict[str, str]:

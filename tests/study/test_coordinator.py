@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from lightning_modules.errors import ConfigError, TrialError
+from lightning_modules.config import TrialConfig
+from lightning_modules.errors import ConfigError, StorageError, TrialError
 from reports.records import TrialState
 from study.coordinator import Coordinator
 from study.evaluation import read_ledger
 from study.plan import make_plan, settle
+from study.tracking import Tracker
 from study.view import Snapshot
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
@@ -148,3 +150,22 @@ def test_the_same_study_twice_gives_the_same_values(workspace: Path, tiny_study:
         shutil.copytree(workspace / name, other / name, symlinks=True)
     run_study(tiny_study, other)
     assert trials_of(workspace) == trials_of(other)
+
+
+def test_a_trial_that_mlflow_never_heard_of_is_recorded_later(
+    workspace: Path, tiny_study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_trial = Tracker.open_trial
+
+    def fail_once(tracker: Tracker, number: int, config: TrialConfig) -> str:
+        if number == 1:
+            raise StorageError("the store is away")
+        return open_trial(tracker, number, config)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "open_trial", fail_once)
+        with pytest.raises(StorageError, match="away"):
+            run_study(tiny_study, workspace)
+    assert run_study(tiny_study, workspace) is TrialState.COMPLETE
+    assert [run.number for run in record_of(workspace).trials] == [0, 1, 2, 3]
+    assert [run.objective for run in record_of(workspace).trials] == [trial.value for trial in trials_of(workspace)]

@@ -65,14 +65,14 @@ def test_a_second_telling_adds_no_run_and_no_point(tmp_path: Path) -> None:
     assert [run.state for run in first.trials] == [TrialState.COMPLETE]
 
 
-def test_what_still_runs_is_known_to_the_next_coordinator(tmp_path: Path) -> None:
+def test_what_is_recorded_is_known_to_the_next_coordinator(tmp_path: Path) -> None:
     tracker = opened(tmp_path)
     tracker.open_trial(0, TrialConfig())
     tracker.open_trial(1, TrialConfig(seed=1))
     tracker.finish_trial(
         1, TrialState.PRUNED, end_ms=5, objective=None, best_epoch=None, metrics={}, failure="", artifacts={}
     )
-    assert opened(tmp_path).unfinished() == {0}
+    assert opened(tmp_path).recorded() == {1}
 
 
 def test_the_database_has_a_write_ahead_log(tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""A disk that fills up in mid-sweep: one clear line, and the same command goes on once there is room. Needs root."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reports.records import TrialState
+from tests.conftest import write_tiny_study
+from tests.study.helpers import record_of, trials_of
+
+pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def small_disk(workspace: Path, tmp_path: Path) -> Iterator[Path]:
+    """A workspace on a disk of 3 MB: room for the databases, not for a study."""
+    root = tmp_path / "small"
+    root.mkdir()
+    mount("-t", "tmpfs", "-o", "size=3m", "tmpfs", str(root))
+    for name in ("corpora", "features"):
+        (root / name).symlink_to((workspace / name).resolve())
+    yield root
+    subprocess.run(["/bin/umount", "--lazy", str(root)], check=True)
+
+
+def mount(*arguments: str) -> None:
+    subprocess.run(["/bin/mount", *arguments], check=True)
+
+
+def sweep(study: Path, root: Path) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable,
+        "-c",
+        "from study.cli import main; main()",
+        "sweep",
+        str(study),
+        "--workspace",
+        str(root),
+    ]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+
+
+def test_a_full_disk_is_one_clear_line_and_loses_nothing(small_disk: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path, trials=12)
+    full = sweep(study, small_disk)
+    assert full.returncode == 2, full.stdout + full.stderr
+    (line,) = full.stderr.strip().splitlines()
+    assert line.startswith("lidstudy: error: ")
+    assert "nothing is lost" in line
+    before = [trial for trial in trials_of(small_disk) if trial.state is TrialState.COMPLETE]
+    mount("-o", "remount,size=80m", str(small_disk))
+    roomy = sweep(study, small_disk)
+    assert roomy.returncode == 0, roomy.stdout + roomy.stderr
+    trials, record = trials_of(small_disk), record_of(small_disk)
+    assert [trial for trial in trials if trial in before] == before
+    assert [trial.state for trial in trials] == [run.state for run in record.trials] == [TrialState.COMPLETE] * 12
+    assert [trial.value for trial in trials] == [run.objective for run in record.trials]
