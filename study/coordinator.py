@@ -82,6 +82,7 @@ class Coordinator:
         """
         try:
             self._take_up(recover(self._folder, store=self._store, tracker=self._tracker))
+            self._show(force=True)  # the first attempt waits some seconds for the warm forkserver
             while self._is_busy():
                 self._tick()
             if self._end_state() is TrialState.COMPLETE and self._plan.config.evaluate:

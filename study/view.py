@@ -8,6 +8,7 @@ from typing import Protocol, Self
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -162,6 +163,7 @@ def render(snapshot: Snapshot) -> Group:
         f", about {duration(snapshot.left_s)} left" if snapshot.left_s is not None else "",
         ("  stopping…", "yellow") if snapshot.is_stopping else "",
     )
+    bar = ProgressBar(total=snapshot.num_trials, completed=snapshot.num_done, width=60)
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("slot", "trial"):
         table.add_column(column)
@@ -172,11 +174,11 @@ def render(snapshot: Snapshot) -> Group:
     best = snapshot.best
     tail = Text("no trial is complete yet", style="dim")
     if best is not None:
-        params = "  ".join(f"{key.split('.', 1)[1]}={_short(value)}" for key, value in best.params.items())
+        params = "  ".join(f"{key}={_short(value)}" for key, value in best.params.items())
         tail = Text.assemble(
             "best: trial ", (str(best.number), "bold"), f"  {snapshot.objective} {best.value:.3f}  ", (params, "dim")
         )
-    return Group(head, ProgressBar(total=snapshot.num_trials, completed=snapshot.num_done, width=60), table, tail)
+    return Group(head, Padding(bar), table, tail)
 
 
 def duration(seconds: float) -> str:

@@ -1,6 +1,7 @@
-"""Speech that tests share: corpus `espeak`, prepared once a test session and linked into each test's own workspace."""
+"""What tests share: corpus `espeak` and an empty MLflow store, made once a session."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.feature_store import build_feature_store
 from lightning_modules.data.prepared import prepare_corpus
+from study.tracking import prepare_store
+from study.workspace import Workspace
 
 TINY_STUDY = """
 name = "tiny"
@@ -58,6 +61,7 @@ def shared_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root.mkdir(exist_ok=True)
     corpus = prepare_corpus("espeak", root, progress=nothing_to_show)
     build_feature_store(corpus, FeaturesConfig(), workspace=root, progress=nothing_to_show)
+    prepare_store(Workspace(root))
     return root
 
 
@@ -68,6 +72,7 @@ def workspace(shared_speech: Path, tmp_path: Path) -> Path:
     root.mkdir()
     for name in ("corpora", "features"):
         (root / name).symlink_to(shared_speech / name)
+    shutil.copytree(shared_speech / "mlflow", root / "mlflow")  # migrated already, which takes seconds
     return root
 
 

@@ -65,7 +65,7 @@ def test_the_live_table_shows_slots_counts_best_and_time_left() -> None:
     ):
         assert expected in shown
     assert "best: trial 0" in shown
-    assert "rate=0.00123" in shown
+    assert "optimizer.rate=0.00123" in shown
 
 
 def test_plain_lines_are_one_an_ending() -> None:
