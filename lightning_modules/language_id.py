@@ -157,6 +157,7 @@ def development_metrics(log_likelihoods: np.ndarray, truth: np.ndarray) -> dict[
     return {
         "val/loss": float(-log_likelihoods[np.arange(len(truth)), truth].mean()),
         "val/accuracy": scores.macro_accuracy,
+        "val/error_rate": 1.0 - scores.macro_accuracy,
         "val/c_avg": scores.c_avg,
         "val/c_primary": scores.c_primary,
         "val/c_primary_calibrated": scores.c_primary_calibrated,

@@ -91,7 +91,7 @@ def _train(spec: AttemptSpec, log: EventLog, *, warm: bool) -> Ended:
         ckpt_path=resume_from if resume_from.exists() else None,
         weights_only=True,
     )
-    return progress.ended()
+    return Ended(time_ms=log.now_ms(), outcome="complete")
 
 
 def build_trainer(config: TrialConfig, callbacks: list[pl.Callback], *, folder: Path) -> pl.Trainer:
@@ -126,7 +126,7 @@ class TrialProgress(pl.Callback):
         self._spec = spec
         self._log = log
         self.utterances = utterances
-        self._best: dict[str, Any] = {"objective": None, "epoch": None, "metrics": {}}
+        self._best_objective: float | None = None
         self._epoch_started = self._validation_started = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
@@ -144,40 +144,24 @@ class TrialProgress(pl.Callback):
         metrics = pl_module.training_metrics() | pl_module.development_metrics
         metrics["time/train_s"] = self._validation_started - self._epoch_started
         metrics["time/validation_s"] = now - self._validation_started
-        objective = objective_value(metrics, self._spec.objective)
+        objective = metrics[f"val/{self._spec.objective}"]
         epoch = trainer.current_epoch
         self._log.append(EpochEnded(time_ms=self._log.now_ms(), epoch=epoch, objective=objective, metrics=metrics))
-        if self._best["objective"] is None or objective < self._best["objective"]:
-            self._best = {"objective": objective, "epoch": epoch, "metrics": metrics}
+        if self._best_objective is None or objective < self._best_objective:
+            self._best_objective = objective
             assert pl_module.development_scores is not None
             scores = score_table(pl_module.development_scores, self.utterances, self._spec.config.data.languages)
             write_json(self._spec.trial_folder / "scores.json", dataclasses.asdict(scores))
             _save(trainer, self._spec.trial_folder / "best.ckpt", weights_only=True)
         _save(trainer, self._spec.trial_folder / "last.ckpt", weights_only=False)
 
-    def ended(self) -> Ended:
-        """The attempt's last word after a whole training."""
-        metrics = {f"best/{key[4:]}": value for key, value in self._best["metrics"].items() if key.startswith("val/")}
-        return Ended(
-            time_ms=self._log.now_ms(),
-            outcome="complete",
-            objective=self._best["objective"],
-            best_epoch=self._best["epoch"],
-            metrics=metrics,
-        )
-
     def state_dict(self) -> dict[str, Any]:
         """What a resumed attempt must know of the epochs before it."""
-        return self._best
+        return {"best_objective": self._best_objective}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over what an earlier attempt knew."""
-        self._best = state_dict
-
-
-def objective_value(metrics: dict[str, float], objective: str) -> float:
-    """The minimised value: a `val/` metric, or one minus accuracy for `error_rate`."""
-    return 1.0 - metrics["val/accuracy"] if objective == "error_rate" else metrics[f"val/{objective}"]
+        self._best_objective = state_dict["best_objective"]
 
 
 def score_table(log_likelihoods: np.ndarray, utterances: Sequence[Utterance], languages: Sequence[str]) -> ScoreTable:

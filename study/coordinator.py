@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable
 
 from lightning_modules.config import TrialConfig
-from lightning_modules.errors import StorageError
-from reports.records import TAG_DEVICE, TAG_HOST, TrialState
+from lightning_modules.errors import StorageError, TrialError
+from reports.records import TrialState
 from study.active import ActiveTrial, Outcome, outcome_of
 from study.backlog import Backlog
 from study.evaluation import evaluate_champion
@@ -25,14 +25,16 @@ from study.plan import StudyPlan
 from study.recording import trial_artifacts
 from study.recovery import Recovered, recover
 from study.spec import EXIT_STORAGE_FULL, STOP_FILE, AttemptSpec
-from study.storage import TrialStore
+from study.storage import TrialStore, best_trial
 from study.tracking import Tracker
-from study.view import RemainingTime, SlotRow, Snapshot, View, best_trial
+from study.view import RemainingTime, SlotRow, Snapshot, View
 from study.workspace import StudyFolder, write_json
 
 MAX_LOST_ATTEMPTS = 3
 MAX_DEFECTS_IN_A_ROW = 3
 TICK_S = 0.02
+GRACE_S = 5.0
+STOPPING = "stopping: attempts end now, their last epochs are kept; the same command goes on from there"
 VIEW_S = 0.25
 
 
@@ -65,7 +67,7 @@ class Coordinator:
         self._configurations: dict[str, int] = {}  # configuration hash -> how often it was started
         self._num_started = 0
         self._defects_in_a_row = 0
-        self._stopping = False
+        self._stopping = self._said_so = False
         self._started_at = clock()
         self._viewed_at = 0.0
         self._remaining = RemainingTime(clock=clock)
@@ -79,28 +81,44 @@ class Coordinator:
 
         Raises:
             StorageError: the workspace cannot be written; attempts are stopped first, and nothing is lost.
+            TrialError: the champion could not be scored on test data.
         """
         try:
-            self._take_up(recover(self._folder, store=self._store, tracker=self._tracker))
+            bound = self._plan.objective_bound
+            self._take_up(recover(self._folder, store=self._store, tracker=self._tracker, bound=bound))
             self._show(force=True)  # the first attempt waits some seconds for the warm forkserver
             while self._is_busy():
                 self._tick()
+            for trial in self._waiting:
+                self._settle_run(trial, Outcome(state=TrialState.INTERRUPTED))
+            self._backlog.drain()
             if self._end_state() is TrialState.COMPLETE and self._plan.config.evaluate:
                 self._evaluate_champion()
             state = self._end_state()
-            self._backlog.drain()
         except (StorageError, OSError):
-            for trial in self._active.values():
-                with contextlib.suppress(OSError):  # there may be no room for a stop file; then it counts as lost
-                    self._stop(trial, "interrupted")
-                assert trial.spec is not None
-                self._launcher.kill(trial.spec)
+            self._end_attempts()
+            raise
+        except TrialError:
+            self._tracker.finish_study(TrialState.FAILED.value, status=TrialState.FAILED.mlflow_status)
             raise
         finally:
             self._backlog.close()
         self._tracker.finish_study(state.value, status=state.mlflow_status)
         self._show(force=True)
         return state
+
+    def _end_attempts(self) -> None:
+        """Stops what runs where nothing can be recorded any more; what cannot be stopped now is adopted by the next."""
+        deadline = self._clock() + GRACE_S
+        while self._active and self._clock() < deadline:
+            for slot, trial in list(self._active.items()):
+                assert trial.spec is not None
+                with contextlib.suppress(OSError):  # there may be no room for a stop file; then it counts as lost
+                    self._stop(trial, "interrupted")
+                self._launcher.kill(trial.spec)
+                if self._launcher.poll(trial.spec).life is not Life.RUNNING:
+                    del self._active[slot]
+            self._sleep(TICK_S)
 
     # --- one round ---------------------------------------------------------------------------------------------------
 
@@ -115,6 +133,9 @@ class Coordinator:
     def _tick(self) -> None:
         for slot, trial in list(self._active.items()):
             self._follow(slot, trial)
+        if self._stopping and not self._said_so:
+            self._said_so = True
+            self._view.message(STOPPING)
         if self._is_ending():
             for trial in self._active.values():
                 self._stop(trial, "interrupted")
@@ -142,15 +163,7 @@ class Coordinator:
         before = trial.started
         epochs = trial.take(trial.reader.feed(data))
         if trial.started is not None and trial.started is not before:
-            assert trial.spec is not None
-            self._backlog.add(
-                self._tracker.log_attempt,
-                trial.number,
-                attempts=trial.spec.attempt + 1,
-                num_parameters=trial.started.num_parameters,
-                tags={TAG_DEVICE: trial.started.device, TAG_HOST: trial.started.host},
-                time_ms=trial.started.time_ms,
-            )
+            self._backlog.add(self._tracker.log_attempt, trial)
         for event in epochs:
             self._report(trial, event)
 
@@ -219,10 +232,18 @@ class Coordinator:
 
     # --- ending ------------------------------------------------------------------------------------------------------
 
-    def _judge(self, trial: ActiveTrial, status: Status) -> None:
+    def _judge(self, trial: ActiveTrial, status: Status, *, adopted: bool = False) -> None:
         """Decides what the end of an attempt means for its trial."""
         if trial.ended is None and trial.stop == "interrupted":
-            self._settle_run(trial, Outcome(state=TrialState.INTERRUPTED))
+            self._interrupted(trial)
+            return
+        if trial.ended is None and status.exit_status == EXIT_STORAGE_FULL:
+            self._waiting.append(trial)
+            if not adopted:
+                raise StorageError(
+                    f"workspace {self._plan.workspace.root} cannot be written any more (is the disk full?); "
+                    "mend that and run the same command again: nothing is lost."
+                )
             return
         if trial.ended is None and trial.stop is None and _is_lost(status):
             trial.num_lost += 1
@@ -230,14 +251,16 @@ class Coordinator:
                 self._view.message(f"trial {trial.number}: its process was lost; it goes on from its last checkpoint")
                 self._waiting.append(trial)
                 return
-        if status.exit_status == EXIT_STORAGE_FULL:
-            raise StorageError(
-                f"workspace {self._plan.workspace.root} cannot be written any more (is the disk full?); "
-                "mend that and run the same command again: nothing is lost."
-            )
         assert trial.spec is not None
         outcome = outcome_of(trial, bound=self._plan.objective_bound, output=self._launcher.output_tail(trial.spec))
         self._settle(trial, outcome)
+
+    def _interrupted(self, trial: ActiveTrial) -> None:
+        """An attempt that was stopped: by this coordinator, which is ending, or by one before it."""
+        if self._is_ending():
+            self._settle_run(trial, Outcome(state=TrialState.INTERRUPTED))
+        else:
+            self._waiting.append(trial)
 
     def _settle(self, trial: ActiveTrial, outcome: Outcome) -> None:
         self._store.tell(trial.number, outcome.state, value=outcome.value)
@@ -291,16 +314,15 @@ class Coordinator:
             self._waiting.append(trial)
             return
         status = self._launcher.poll(trial.spec)
-        if status.life is Life.RUNNING and trial.spec.slot not in self._active:
+        if status.life is not Life.RUNNING:
+            self._judge(trial, status, adopted=True)
+        elif trial.spec.slot not in self._active:
             self._active[trial.spec.slot] = trial
-        elif trial.ended is None and trial.stop == "interrupted":
+        else:  # two cannot hold one slot: this one died before its supervisor signed in
             self._waiting.append(trial)
-        else:
-            self._judge(trial, status)
 
     def _evaluate_champion(self) -> None:
         champion = best_trial(self._store.trials())
-        self._backlog.drain()
         if champion is None:
             self._view.message("no trial is complete: nothing is scored on test data")
             return

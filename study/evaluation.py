@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from lightning_modules.errors import StorageError, TrialError
 from reports.records import ARTIFACT_SCORES_TEST, LedgerEntry
 from study.active import ActiveTrial
-from study.events import read_events
+from study.events import Ended, read_events
 from study.launchers._base import Launcher, Life
 from study.plan import StudyPlan
 from study.recording import scores_parquet
 from study.recovery import read_config
-from study.spec import EVENTS_FILE, AttemptSpec
+from study.spec import EVENTS_FILE, SPEC_FILE, AttemptSpec
 from study.tracking import Tracker
-from study.workspace import StudyFolder, read_json, write_atomic
+from study.workspace import StudyFolder, TrialFolder, read_json, write_atomic
 
 
 def evaluate_champion(
@@ -75,7 +75,9 @@ def _evaluate(
     number: int, *, plan: StudyPlan, folder: StudyFolder, launcher: Launcher, wait: Callable[[], bool]
 ) -> ActiveTrial | None:
     """Runs the evaluation as an attempt of its own; None if the user wants to stop."""
-    spec = _submit(_spec(number, plan=plan, folder=folder), launcher=launcher, wait=wait)
+    spec = _unfinished(folder.evaluation(number), launcher=launcher) or _submit(
+        _spec(number, plan=plan, folder=folder), launcher=launcher, wait=wait
+    )
     if spec is None:
         return None
     is_wanted = True
@@ -91,6 +93,17 @@ def _evaluate(
         return None
     why = trial.ended.failure if trial.ended else launcher.output_tail(spec)
     raise TrialError(f"trial {number} could not be scored on test data: {why}")
+
+
+def _unfinished(folder: TrialFolder, *, launcher: Launcher) -> AttemptSpec | None:
+    """An evaluation that an earlier coordinator started and that still runs or ended well: no second look is needed."""
+    for attempt in reversed(folder.attempts()):
+        if (attempt / SPEC_FILE).exists():
+            spec = AttemptSpec.model_validate(read_json(attempt / SPEC_FILE))
+            ended = [event for event in read_events(attempt / EVENTS_FILE) if isinstance(event, Ended)]
+            is_good = bool(ended) and ended[-1].outcome == "complete"
+            return spec if is_good or launcher.poll(spec).life is Life.RUNNING else None
+    return None
 
 
 def _submit(spec: AttemptSpec, *, launcher: Launcher, wait: Callable[[], bool]) -> AttemptSpec | None:

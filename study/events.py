@@ -49,12 +49,10 @@ class EpochEnded(Event):
 
 
 class Ended(Event):
-    """The attempt's last word: its outcome, the objective at the best epoch, and that epoch's metrics."""
+    """The attempt's last word: its outcome, and what an evaluation measured."""
 
     type: Literal["ended"] = "ended"
     outcome: Literal["complete", "diverged", "failed"]
-    objective: float | None = None
-    best_epoch: int | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
     failure: str = ""
     traceback: str = ""

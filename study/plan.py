@@ -123,15 +123,14 @@ def settle(plan: StudyPlan, folder: StudyFolder) -> None:
         ConfigError: the study exists with another configuration, space or corpus; names the first difference.
     """
     now = {"config": plan.config.settled(), "space": plan.space.to_json(), "data_hash": plan.data_hash}
-    if not folder.manifest.exists():
-        write_json(folder.manifest, {**now, "manifest": asdict(plan.manifest())})
-        return
-    before = {key: value for key, value in read_json(folder.manifest).items() if key in now}
-    for key, (old, new) in _differences(before, now).items():
-        raise ConfigError(
-            f"study '{plan.config.name}' exists with {key} = {old!r}, now it is {new!r}; "
-            "give the changed study another name, or change it back."
-        )
+    if folder.manifest.exists():
+        before = {key: value for key, value in read_json(folder.manifest).items() if key in now}
+        for key, (old, new) in _differences(before, now).items():
+            raise ConfigError(
+                f"study '{plan.config.name}' exists with {key} = {old!r}, now it is {new!r}; "
+                "give the changed study another name, or change it back."
+            )
+    write_json(folder.manifest, {**now, "manifest": asdict(plan.manifest())})
 
 
 def read_manifest(folder: StudyFolder) -> dict[str, Any]:

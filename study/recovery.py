@@ -5,12 +5,13 @@ they have already, so there is no offset to keep, and none that could be wrong (
 checkpoint.md).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lightning_modules.config import TrialConfig
 from reports.records import TrialState
-from study.active import ActiveTrial, Outcome
-from study.spec import EVENTS_FILE, SPEC_FILE, STOP_FILE, AttemptSpec
+from study.active import ActiveTrial, Outcome, outcome_of
+from study.launchers._base import exit_status
+from study.spec import EVENTS_FILE, EXIT_STORAGE_FULL, SPEC_FILE, STOP_FILE, AttemptSpec
 from study.storage import TrialStore, TrialSummary
 from study.tracking import Tracker
 from study.workspace import StudyFolder, read_json
@@ -31,7 +32,7 @@ class Recovered:
     unrecorded: list[tuple[ActiveTrial, Outcome]] = field(default_factory=list)
 
 
-def recover(folder: StudyFolder, *, store: TrialStore, tracker: Tracker) -> Recovered:
+def recover(folder: StudyFolder, *, store: TrialStore, tracker: Tracker, bound: float) -> Recovered:
     """Reads a study's state back; a trial whose configuration was never written is told to have failed."""
     recovered = Recovered()
     recorded = tracker.recorded()
@@ -45,8 +46,9 @@ def recover(folder: StudyFolder, *, store: TrialStore, tracker: Tracker) -> Reco
             recovered.unsettled.append(_rebuild(summary, config, folder, store=store, tracker=tracker))
         elif summary.number not in recorded:
             trial = _rebuild(summary, config, folder, store=None, tracker=tracker)
-            failure = trial.ended.failure if trial.ended else ""
-            recovered.unrecorded.append((trial, Outcome(state=summary.state, value=summary.value, failure=failure)))
+            outcome = outcome_of(trial, bound=bound, output="")
+            outcome = replace(outcome, state=summary.state, value=summary.value)  # what Optuna was told stands
+            recovered.unrecorded.append((trial, outcome))
     return recovered
 
 
@@ -66,14 +68,21 @@ def _rebuild(
     for attempt in trial.folder.attempts():
         if not (attempt / SPEC_FILE).exists():
             continue  # the coordinator died before it could start it
-        if trial.spec is not None and trial.ended is None and trial.stop is None:
+        if trial.spec is not None and _was_lost(trial, trial.spec):
             trial.num_lost += 1
         trial.begin(AttemptSpec.model_validate(read_json(attempt / SPEC_FILE)))
         log = attempt / EVENTS_FILE
-        for event in trial.take(trial.reader.feed(log.read_bytes() if log.exists() else b"")):
+        epochs = trial.take(trial.reader.feed(log.read_bytes() if log.exists() else b""))
+        tracker.log_attempt(trial)
+        for event in epochs:
             tracker.log_epoch(trial.number, event.metrics, epoch=event.epoch, time_ms=event.time_ms)
             if store is not None:
                 store.report(trial.number, epoch=event.epoch, objective=event.objective)
         if (attempt / STOP_FILE).exists():
             trial.stop = str(read_json(attempt / STOP_FILE)["reason"])
     return trial
+
+
+def _was_lost(trial: ActiveTrial, spec: AttemptSpec) -> bool:
+    """Whether an attempt that has a successor was lost, rather than stopped or out of disk."""
+    return trial.ended is None and trial.stop is None and exit_status(spec.folder) != EXIT_STORAGE_FULL

@@ -7,6 +7,7 @@ number) before each ask: a resumed study would else repeat the proposals of its 
 import fcntl
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, assert_never
@@ -226,7 +227,9 @@ def _streams(sampler: BaseSampler) -> list[np.random.RandomState]:
 
 
 def _summaries(trials: list[FrozenTrial]) -> list[TrialSummary]:
-    return [_summary(trial) for trial in trials if trial.user_attrs.get(OUTCOME) != NEVER_STARTED]
+    """Trials that started; one that is told so but not ended is still to be told."""
+    never = [trial.state.is_finished() and trial.user_attrs.get(OUTCOME) == NEVER_STARTED for trial in trials]
+    return [_summary(trial) for trial, is_none in zip(trials, never, strict=True) if not is_none]
 
 
 def _summary(trial: FrozenTrial) -> TrialSummary:
@@ -238,6 +241,12 @@ def _summary(trial: FrozenTrial) -> TrialSummary:
         params=dict(trial.params),
         reports=dict(trial.intermediate_values),
     )
+
+
+def best_trial(trials: Sequence[TrialSummary]) -> TrialSummary | None:
+    """The complete trial with the smallest value; the earlier of equals."""
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial.value is not None]
+    return min(complete, key=lambda trial: (trial.value, trial.number), default=None)
 
 
 def sample_params(space: Space, count: int, *, seed: int) -> list[dict[str, Any]]:

@@ -36,7 +36,9 @@ from reports.records import (
     TAG_ATTEMPTS,
     TAG_CHAMPION,
     TAG_CONFIGURATION,
+    TAG_DEVICE,
     TAG_FAILURE,
+    TAG_HOST,
     TAG_KIND,
     TAG_NUMBER,
     TAG_SEED,
@@ -48,6 +50,7 @@ from reports.records import (
     param_text,
     trial_tag,
 )
+from study.active import ActiveTrial
 from study.workspace import Workspace
 
 BATCH_POINTS = 500
@@ -90,6 +93,7 @@ class Tracker:
         with _storage_errors():
             run_id = self._find_run(number) or self._create_run(number, config)
             self._runs[number] = run_id
+            self._describe(run_id, config)  # also a run that was found: its maker may have died before it could
             self._client.update_run(run_id, status="RUNNING")
             self._client.set_tag(run_id, TAG_STATE, TrialState.RUNNING.value)
         return run_id
@@ -109,16 +113,15 @@ class Tracker:
         points = self._points[self._runs[number]]
         points += [Metric(key, value, time_ms, epoch) for key, value in metrics.items()]
 
-    def log_attempt(
-        self, number: int, *, attempts: int, num_parameters: int, tags: Mapping[str, str], time_ms: int
-    ) -> None:
-        """Records what an attempt said when it started."""
-        run_id = self._runs[number]
-        self._points[run_id].append(Metric(NUM_PARAMETERS, num_parameters, time_ms, 0))
+    def log_attempt(self, trial: ActiveTrial) -> None:
+        """Records what a trial's last attempt said when it started, if it has said so yet."""
+        if trial.started is None or trial.spec is None:
+            return
+        run_id, started = self._runs[trial.number], trial.started
+        self._points[run_id].append(Metric(NUM_PARAMETERS, started.num_parameters, started.time_ms, 0))
+        tags = {TAG_ATTEMPTS: str(trial.spec.attempt + 1), TAG_DEVICE: started.device, TAG_HOST: started.host}
         with _storage_errors():
-            self._client.log_batch(
-                run_id, tags=[RunTag(k, v) for k, v in {TAG_ATTEMPTS: str(attempts), **tags}.items()]
-            )
+            self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
     def finish_trial(
         self,
@@ -229,11 +232,13 @@ class Tracker:
         }
         run = self._client.create_run(self._experiment_id, tags=tags, run_name=f"{self._study}-{number:03d}")
         run_id: str = run.info.run_id
+        return run_id
+
+    def _describe(self, run_id: str, config: TrialConfig) -> None:
         params = [Param(key, param_text(value)) for key, value in flat(config.model_dump(mode="json")).items()]
         for start in range(0, len(params), MAX_BATCH_PARAMS):
             self._client.log_batch(run_id, params=params[start : start + MAX_BATCH_PARAMS])
         self._client.log_inputs(run_id, [self.dataset])
-        return run_id
 
     def _log_artifacts(self, run_id: str, artifacts: Mapping[str, Path | bytes | str]) -> None:
         with TemporaryDirectory(prefix="lidstudy-") as folder:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from reports.records import TRAIN_LOSS, VAL_C_AVG, TrialState
 from study.active import ActiveTrial, Outcome
-from study.storage import TrialSummary
+from study.storage import TrialSummary, best_trial
 
 STATES_SHOWN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.DIVERGED)
 
@@ -135,12 +135,6 @@ class LiveView:
             outcome.state, "dim"
         )
         self._live.console.print(Text(ending(trial, outcome), style=style))
-
-
-def best_trial(trials: tuple[TrialSummary, ...] | list[TrialSummary]) -> TrialSummary | None:
-    """The complete trial with the smallest value; the earlier of equals."""
-    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial.value is not None]
-    return min(complete, key=lambda trial: (trial.value, trial.number), default=None)
 
 
 def ending(trial: ActiveTrial, outcome: Outcome) -> str:

@@ -7,6 +7,8 @@ Recurrence runs on torch's fused kernels. Padding is kept out of the backward di
 are equal there is none, and the plain call is faster.
 """
 
+from typing import Any, assert_never
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -66,36 +68,24 @@ def length_mask(lengths_B: Tensor, num_frames: int) -> Tensor:
 
 
 def _recurrence(config: RecurrentEncoderConfig, *, input_size: int) -> nn.RNN | nn.GRU | nn.LSTM:
-    dropout = (
-        config.dropout if config.num_layers > 1 else 0.0
-    )  # torch warns of dropout between layers that are not there
-    if config.cell == "gru":
-        return nn.GRU(
-            input_size,
-            config.hidden_size,
-            config.num_layers,
-            batch_first=True,
-            dropout=dropout,
-            bidirectional=config.bidirectional,
-        )
-    if config.cell == "lstm":
-        return nn.LSTM(
-            input_size,
-            config.hidden_size,
-            config.num_layers,
-            batch_first=True,
-            dropout=dropout,
-            bidirectional=config.bidirectional,
-        )
-    return nn.RNN(
-        input_size,
-        config.hidden_size,
-        config.num_layers,
-        nonlinearity="tanh" if config.cell == "rnn_tanh" else "relu",
-        batch_first=True,
-        dropout=dropout,
-        bidirectional=config.bidirectional,
-    )
+    options: dict[str, Any] = {
+        "num_layers": config.num_layers,
+        "dropout": config.dropout
+        if config.num_layers > 1
+        else 0.0,  # torch warns where there is nothing between layers
+        "bidirectional": config.bidirectional,
+        "batch_first": True,
+    }
+    match config.cell:
+        case "gru":
+            return nn.GRU(input_size, config.hidden_size, **options)
+        case "lstm":
+            return nn.LSTM(input_size, config.hidden_size, **options)
+        case "rnn_tanh" | "rnn_relu":
+            nonlinearity = config.cell.removeprefix("rnn_")
+            return nn.RNN(input_size, config.hidden_size, nonlinearity=nonlinearity, **options)
+        case _:
+            assert_never(config.cell)
 
 
 def _initialise(recurrence: nn.Module, *, cell: str) -> None:

@@ -13,9 +13,8 @@ from study.commands.console import make_console, print_json
 from study.events import EpochEnded, read_events
 from study.plan import read_manifest
 from study.spec import EVENTS_FILE
-from study.storage import TrialSummary, read_trials
+from study.storage import TrialSummary, best_trial, read_trials
 from study.tracking import flat
-from study.view import best_trial
 from study.workspace import StudyFolder, coordinator_pid, open_workspace, read_json
 
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.DIVERGED, TrialState.RUNNING)

@@ -56,7 +56,7 @@ def run(study: str, *, slots: int | None, trials: int | None, folder: Path) -> i
             launcher=launcher,
             view=view,
         )
-        stack.enter_context(_stop_on_signals(coordinator, view))
+        stack.enter_context(_stop_on_signals(coordinator))
         state = coordinator.run()
     _print_end(console, state, config.name, workspace)
     return EXIT_STATUS[state]
@@ -134,9 +134,8 @@ def _view(console: Console) -> Iterator[View]:
 
 
 @contextmanager
-def _stop_on_signals(coordinator: Coordinator, view: View) -> Iterator[None]:
+def _stop_on_signals(coordinator: Coordinator) -> Iterator[None]:
     def stop(_signal: int, _frame: object) -> None:
-        view.message("stopping: attempts end now, their last epochs are kept; the same command goes on from there")
         coordinator.request_stop()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -4,11 +4,13 @@ The coordinator owns what a trial means; a launcher only knows processes, slots 
 spec.
 """
 
+import json
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
-from study.spec import AttemptSpec
+from study.spec import EXIT_FILE, AttemptSpec
 
 
 class Life(Enum):
@@ -26,6 +28,14 @@ class Status:
 
     life: Life
     exit_status: int | None = None
+
+
+def exit_status(folder: Path) -> int | None:
+    """What an attempt's exit record says (negative: the signal), or None while there is none."""
+    try:
+        return int(json.loads((folder / EXIT_FILE).read_text())["status"])
+    except FileNotFoundError:
+        return None
 
 
 class Launcher(Protocol):

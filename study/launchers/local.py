@@ -15,13 +15,14 @@ import multiprocessing
 import os
 import signal
 import sys
+import traceback
 from multiprocessing import reduction
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from lightning_modules.errors import TrialError
-from study.launchers._base import Life, Status
+from study.launchers._base import Life, Status, exit_status
 from study.spec import EVENTS_FILE, EXIT_FILE, OUTPUT_FILE, SPEC_FILE, SUPERVISOR_FILE, AttemptSpec
 from study.workspace import Workspace, try_lock, write_json
 
@@ -37,7 +38,6 @@ class LocalLauncher:
         self._folder = workspace.slots
         self._folder.mkdir(parents=True, exist_ok=True)
         self._slots = tuple(f"cpu-{index}" for index in range(num_slots))
-        self._processes: list[BaseProcess] = []
         self._context = multiprocessing.get_context("forkserver")
         if importlib.util.find_spec(WARM_MODULE) is None:  # the forkserver would pass over a misspelt module in silence
             raise TrialError(f"the forkserver's preload module {WARM_MODULE} does not exist.")
@@ -62,27 +62,34 @@ class LocalLauncher:
             write_json(spec.folder / SPEC_FILE, spec.model_dump(mode="json"))
             process = self._context.Process(target=_supervise, args=(str(spec.folder), _HandedOver(lock)))
             process.start()
-            self._processes.append(process)
+            _forget(process)
         finally:
             os.close(lock)
         return True
 
     def poll(self, spec: AttemptSpec) -> Status:
-        """Reads the exit record; without one, the slot's lock tells life from death."""
-        status = _exit_status(spec)
-        if status is None and self._is_free(spec.slot):
-            status = _exit_status(spec)  # it may have ended between the two looks
+        """Reads the exit record; without one, the supervisor's process tells life from death.
+
+        The slot's lock speaks only for an attempt whose supervisor has not signed in yet: another may hold it later.
+        """
+        status = exit_status(spec.folder)
+        if status is None:
+            supervisor = _supervisor(spec)
+            lives = not self._is_free(spec.slot) if supervisor is None else _is_alive(supervisor)
+            status = exit_status(spec.folder)  # it may have ended between the two looks
             if status is None:
-                return Status(Life.LOST)
-        return Status(Life.RUNNING) if status is None else Status(Life.EXITED, status)
+                return Status(Life.RUNNING if lives else Life.LOST)
+        return Status(Life.EXITED, status)
 
     def kill(self, spec: AttemptSpec) -> None:
         """Asks the supervisor to kill its trainer; nothing to do before it has signed in or after it has gone."""
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            supervisor = json.loads((spec.folder / SUPERVISOR_FILE).read_text())
+        supervisor = _supervisor(spec)
+        if supervisor is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
             descriptor = os.pidfd_open(supervisor["pid"])
             try:
-                if start_time(supervisor["pid"]) == supervisor["start_time"]:
+                if _is_alive(supervisor):  # with the descriptor open, the pid cannot come to mean another process
                     signal.pidfd_send_signal(descriptor, signal.SIGTERM)
             finally:
                 os.close(descriptor)
@@ -104,14 +111,17 @@ class LocalLauncher:
             return ""
 
     def close(self) -> None:
-        """Drops the process objects of attempts that ended; at exit, Python would wait for the others."""
-        for process in self._processes:
-            multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]  # noqa: SLF001
+        """Holds nothing: attempts are known by their files."""
 
     def _is_free(self, slot: str) -> bool:
         path = self._folder / f"{slot}.lock"
         with path.open("a") as file:
             return try_lock(file.fileno())
+
+
+def _forget(process: BaseProcess) -> None:
+    """Lets go of a process: multiprocessing would keep two pipes for each, and wait for them all when Python ends."""
+    multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
 
 
 class _HandedOver:
@@ -136,11 +146,20 @@ def start_time(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
-def _exit_status(spec: AttemptSpec) -> int | None:
+def _supervisor(spec: AttemptSpec) -> dict[str, int] | None:
+    """The supervisor's pid and start time, once it has signed in."""
     try:
-        return int(json.loads((spec.folder / EXIT_FILE).read_text())["status"])
+        record: dict[str, int] = json.loads((spec.folder / SUPERVISOR_FILE).read_text())
     except FileNotFoundError:
         return None
+    return record
+
+
+def _is_alive(supervisor: dict[str, int]) -> bool:
+    try:
+        return start_time(supervisor["pid"]) == supervisor["start_time"]
+    except FileNotFoundError:
+        return False
 
 
 def _supervise(folder: str, lock: _HandedOver) -> None:
@@ -153,7 +172,8 @@ def _supervise(folder: str, lock: _HandedOver) -> None:
         nonlocal killed
         killed = True
         if trainer:
-            os.kill(trainer, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(trainer, signal.SIGKILL)
 
     signal.signal(signal.SIGTERM, on_sigterm)
     place = Path(folder)
@@ -184,6 +204,8 @@ def _train(folder: Path, supervisor: int) -> None:
 
         spec = AttemptSpec.model_validate_json((folder / SPEC_FILE).read_text())
         status = run_attempt(spec, warm=warm)
+    except BaseException:  # noqa: BLE001 - the process ends below, so nobody else would print it
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

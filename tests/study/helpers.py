@@ -22,22 +22,22 @@ from study.workspace import Workspace, coordinator_lease
 
 @dataclass
 class RecordingView:
-    """A view that keeps what it was shown, and can act on it."""
+    """A view that keeps what it was shown, and can act when the n-th trial has ended."""
 
     messages: list[str] = field(default_factory=list)
     endings: list[tuple[int, TrialState]] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
-    on_update: Callable[[Snapshot], None] = lambda _: None
+    on_ended: Callable[[int], None] = lambda _: None
 
     def update(self, snapshot: Snapshot) -> None:
         self.snapshots.append(snapshot)
-        self.on_update(snapshot)
 
     def message(self, text: str) -> None:
         self.messages.append(text)
 
     def trial_ended(self, trial: ActiveTrial, outcome: Outcome) -> None:
         self.endings.append((trial.number, outcome.state))
+        self.on_ended(len(self.endings))
 
 
 def run_study(

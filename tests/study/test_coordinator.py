@@ -1,6 +1,7 @@
 """A whole study with real attempts, in one process: budget, outcomes, records, and what a second run changes."""
 
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -8,16 +9,22 @@ import pytest
 from lightning_modules.config import TrialConfig
 from lightning_modules.errors import ConfigError, StorageError, TrialError
 from reports.records import TrialState
+from study.commands.inspect import study_status
 from study.coordinator import Coordinator
 from study.evaluation import read_ledger
 from study.plan import make_plan, settle
 from study.tracking import Tracker
-from study.view import Snapshot
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
 from tests.study.helpers import RecordingView, config_of, record_of, run_study, trials_of
 
 pytestmark = pytest.mark.timeout(120)
+
+
+def num_running(workspace: Path) -> int:
+    """Runs of any kind that MLflow calls RUNNING."""
+    with sqlite3.connect(Workspace(workspace).mlflow / "mlflow.db") as connection:
+        return int(connection.execute("select count(*) from runs where status = 'RUNNING'").fetchone()[0])
 
 
 def test_a_study_spends_its_budget_and_optuna_and_mlflow_agree(workspace: Path, tiny_study: Path) -> None:
@@ -111,10 +118,11 @@ def test_three_defects_in_a_row_stop_the_study_and_keep_their_tracebacks(workspa
 
 def test_a_study_that_is_stopped_leaves_no_run_running_and_goes_on(workspace: Path, tiny_study: Path) -> None:
     def stop_after_two(coordinator: Coordinator) -> None:
-        view.on_update = lambda snapshot: coordinator.request_stop() if snapshot.num_done >= 2 else None
+        view.on_ended = lambda count: coordinator.request_stop() if count == 2 else None
 
     view = RecordingView()
     assert run_study(tiny_study, workspace, view=view, prepare=stop_after_two) is TrialState.INTERRUPTED
+    assert num_running(workspace) == 0
     assert TrialState.RUNNING not in {run.state for run in record_of(workspace).trials}
     assert run_study(tiny_study, workspace) is TrialState.COMPLETE
     assert len(trials_of(workspace)) == 4
@@ -131,15 +139,16 @@ def test_a_duplicate_configuration_becomes_a_replicate(workspace: Path, tmp_path
 
 
 def test_a_missing_checkpoint_is_told_when_test_data_is_scored(workspace: Path, tiny_study: Path) -> None:
-    def lose_the_checkpoints(snapshot: Snapshot) -> None:
-        if snapshot.num_done == 4:
+    def lose_the_checkpoints(count: int) -> None:
+        if count == 4:
             for path in (workspace / "studies").rglob("best.ckpt"):
                 path.unlink()
 
-    view = RecordingView(on_update=lose_the_checkpoints)
+    view = RecordingView(on_ended=lose_the_checkpoints)
     with pytest.raises(TrialError, match="could not be scored on test data: FileNotFoundError"):
         run_study(tiny_study, workspace, view=view)
     assert read_ledger(Workspace(workspace).study("tiny")) == []
+    assert num_running(workspace) == 0
 
 
 def test_the_same_study_twice_gives_the_same_values(workspace: Path, tiny_study: Path, tmp_path: Path) -> None:
@@ -169,3 +178,21 @@ def test_a_trial_that_mlflow_never_heard_of_is_recorded_later(
     assert run_study(tiny_study, workspace) is TrialState.COMPLETE
     assert [run.number for run in record_of(workspace).trials] == [0, 1, 2, 3]
     assert [run.objective for run in record_of(workspace).trials] == [trial.value for trial in trials_of(workspace)]
+
+
+@pytest.mark.parametrize("objective", ["error_rate", "c_primary"])
+def test_early_stopping_follows_the_objective(workspace: Path, tmp_path: Path, objective: str) -> None:
+    study = write_tiny_study(tmp_path, trials=1, epochs=12, changes="patience = 1\n")
+    study.write_text(study.read_text().replace("seed = 3", f'seed = 3\nobjective = "{objective}"', 1))
+    assert run_study(study, workspace) is TrialState.COMPLETE
+    (run,) = record_of(workspace).trials
+    points = [point.value for point in run.history[f"val/{objective}"]]
+    assert run.objective == min(points)
+    assert len(points) < 12
+    assert points[-1] >= min(points[:-1])
+
+
+def test_a_raised_budget_is_what_status_shows(workspace: Path, tmp_path: Path) -> None:
+    for trials in (1, 2):
+        run_study(write_tiny_study(tmp_path, trials=trials), workspace)
+    assert study_status(Workspace(workspace).study("tiny"))["budget"] == 2

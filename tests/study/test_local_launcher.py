@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -149,7 +150,44 @@ def test_a_pid_that_was_given_to_another_process_is_not_killed(
     assert received == []
 
 
-def test_what_an_attempt_prints_is_kept(launcher: LocalLauncher, make_spec: Callable[..., AttemptSpec]) -> None:
+def test_no_file_stays_open_for_an_attempt_that_ended(
+    launcher: LocalLauncher, make_spec: Callable[..., AttemptSpec]
+) -> None:
+    counts = []
+    for number in range(4):
+        spec = make_spec(number, epochs=1, steps=1)
+        until(partial(launcher.submit, spec))
+        ended(launcher, spec)
+        counts.append(len(list(Path("/proc/self/fd").iterdir())))
+    assert counts[-1] <= counts[1]
+
+
+def test_a_dead_attempt_is_lost_though_another_holds_its_slot(
+    launcher: LocalLauncher, make_spec: Callable[..., AttemptSpec]
+) -> None:
+    first, second = make_spec(0, epochs=200), make_spec(1, epochs=200)
+    launcher.submit(first)
+    until(lambda: has_trained_an_epoch(launcher, first))
+    os.kill(json.loads((first.folder / SUPERVISOR_FILE).read_text())["pid"], signal.SIGKILL)
+    until(partial(launcher.submit, second))
+    assert launcher.poll(first) == Status(Life.LOST)
+    assert launcher.poll(second) == Status(Life.RUNNING)
+    ended(launcher, second, kill=True)
+
+
+def test_a_broken_spec_leaves_its_traceback_in_the_output(
+    launcher: LocalLauncher, make_spec: Callable[..., AttemptSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec(0)
+    monkeypatch.setattr("study.launchers.local.write_json", lambda path, _content: path.write_text("rubbish"))
+    launcher.submit(spec)
+    assert ended(launcher, spec) == Status(Life.EXITED, 1)
+    assert "ValidationError" in launcher.output_tail(spec)
+
+
+def test_a_missing_corpus_is_the_attempts_last_word(
+    launcher: LocalLauncher, make_spec: Callable[..., AttemptSpec]
+) -> None:
     spec = make_spec(0).model_copy(update={"workspace": Path("/nonexistent")})
     launcher.submit(spec)
     assert ended(launcher, spec) == Status(Life.EXITED, 0)

@@ -9,8 +9,11 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.errors import StorageError
 from reports.load import load_study
 from reports.records import StudyManifest, TrialState
+from study.active import ActiveTrial
+from study.events import Started
+from study.spec import AttemptSpec
 from study.tracking import Tracker, flat, open_tracker
-from study.workspace import Workspace
+from study.workspace import TrialFolder, Workspace
 
 MANIFEST = StudyManifest(
     name="tracked",
@@ -29,13 +32,34 @@ MANIFEST = StudyManifest(
 )
 
 
+STARTED = ActiveTrial(
+    number=0,
+    config=TrialConfig(),
+    folder=TrialFolder(Path("trial")),
+    spec=AttemptSpec(
+        number=0,
+        attempt=0,
+        folder=Path("trial/attempt-0"),
+        trial_folder=Path("trial"),
+        workspace=Path(),
+        objective="cllr",
+        num_threads=1,
+        slot="cpu-0",
+        config=TrialConfig(),
+    ),
+    started=Started(
+        time_ms=10, pid=1, host="here", device="cpu", num_threads=1, num_parameters=7, resumed_epoch=0, warm=True
+    ),
+)
+
+
 def opened(root: Path) -> Tracker:
     return open_tracker(Workspace(root), MANIFEST, tags={"lidstudy.commit": "c0ffee"}, data_hash="abc")
 
 
 def tell_all(tracker: Tracker) -> None:
     tracker.open_trial(0, TrialConfig())
-    tracker.log_attempt(0, attempts=1, num_parameters=7, tags={"lidstudy.device": "cpu"}, time_ms=10)
+    tracker.log_attempt(STARTED)
     for epoch in range(3):
         tracker.log_epoch(0, {"val/cllr_calibrated": 2.0 - epoch, "train/loss": 1.0}, epoch=epoch, time_ms=100 + epoch)
     tracker.finish_trial(
@@ -73,6 +97,15 @@ def test_what_is_recorded_is_known_to_the_next_coordinator(tmp_path: Path) -> No
         1, TrialState.PRUNED, end_ms=5, objective=None, best_epoch=None, metrics={}, failure="", artifacts={}
     )
     assert opened(tmp_path).recorded() == {1}
+
+
+def test_a_run_whose_maker_died_early_gets_its_params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "_describe", lambda *_: None)
+        opened(tmp_path).open_trial(0, TrialConfig())
+    opened(tmp_path).open_trial(0, TrialConfig())
+    (run,) = load_study("tracked", tracking_uri=Workspace(tmp_path).tracking_uri).trials
+    assert run.params["encoder.hidden_size"] == 64
 
 
 def test_the_database_has_a_write_ahead_log(tmp_path: Path) -> None:

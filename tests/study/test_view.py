@@ -10,8 +10,8 @@ from lightning_modules.config import TrialConfig
 from reports.records import TrialState
 from study.active import ActiveTrial, Outcome
 from study.events import EpochEnded
-from study.storage import TrialSummary
-from study.view import LiveView, PlainView, RemainingTime, SlotRow, Snapshot, best_trial, duration, ending
+from study.storage import TrialSummary, best_trial
+from study.view import LiveView, PlainView, RemainingTime, SlotRow, Snapshot, duration, ending
 from study.workspace import TrialFolder
 
 

@@ -1,0 +1,154 @@
+"""What a coordinator finds: states that a crash, a power cut or a full disk can leave behind."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reports.records import TrialState
+from study.coordinator import Coordinator
+from study.launchers._base import Life, Status
+from study.launchers.inline import InlineLauncher
+from study.spec import EVENTS_FILE, EXIT_FILE, EXIT_STORAGE_FULL, SPEC_FILE, STOP_FILE, AttemptSpec
+from study.tracking import Tracker
+from study.workspace import Workspace, write_json
+from tests.conftest import write_tiny_study
+from tests.study.helpers import RecordingView, record_of, run_study, trials_of
+
+pytestmark = pytest.mark.timeout(120)
+
+
+class Scripted(InlineLauncher):
+    """An inline launcher whose first looks at an attempt see what the script says."""
+
+    def __init__(self, *script: Status) -> None:
+        super().__init__()
+        self._script = list(script)
+
+    def poll(self, spec: AttemptSpec) -> Status:
+        return self._script.pop(0) if self._script else super().poll(spec)
+
+
+class SilentAndLost(InlineLauncher):
+    """Every attempt is lost before it says a word."""
+
+    num_submitted = 0
+
+    def submit(self, spec: AttemptSpec) -> bool:
+        self.num_submitted += 1
+        spec.folder.mkdir(parents=True)
+        write_json(spec.folder / SPEC_FILE, spec.model_dump(mode="json"))
+        (spec.folder / EVENTS_FILE).touch()
+        return True
+
+    def poll(self, spec: AttemptSpec) -> Status:  # noqa: ARG002 - the protocol's signature
+        return Status(Life.LOST)
+
+
+@pytest.fixture
+def one_trial(tmp_path: Path) -> Path:
+    return write_tiny_study(tmp_path, trials=1)
+
+
+def cut_off(workspace: Path, study: Path, *, leave: Callable[[Path], None]) -> None:
+    """A study whose coordinator died after the first epoch of trial 0; `leave` writes what else it left."""
+
+    class PowerCut(BaseException):
+        pass
+
+    class DiesOnSubmit(InlineLauncher):
+        def submit(self, spec: AttemptSpec) -> bool:
+            super().submit(spec)
+            log = spec.folder / EVENTS_FILE
+            log.write_text("".join(line + "\n" for line in log.read_text().splitlines()[:2]))
+            (spec.trial_folder / "last.ckpt").unlink()  # the log's second line came before the first checkpoint
+            leave(spec.folder)
+            raise PowerCut
+
+    with pytest.raises(PowerCut):
+        run_study(study, workspace, launcher=DiesOnSubmit())
+    (trial,) = trials_of(workspace)
+    assert trial.state is TrialState.RUNNING
+
+
+def check_complete(workspace: Path) -> None:
+    (trial,), (run,) = trials_of(workspace), record_of(workspace).trials
+    assert trial.state is run.state is TrialState.COMPLETE
+    assert run.objective == trial.value
+    assert [point.step for point in run.history["val/loss"]] == [0, 1, 2]
+    assert run.metrics["model/num_parameters"] > 0
+    assert run.tags["lidstudy.device"] == "cpu"
+    assert run.params["encoder.cell"] == trial.params["encoder.cell"]
+
+
+def test_a_full_disk_is_forgotten_once_there_is_room(workspace: Path, one_trial: Path) -> None:
+    cut_off(workspace, one_trial, leave=lambda folder: write_json(folder / EXIT_FILE, {"status": EXIT_STORAGE_FULL}))
+    launcher = Scripted(Status(Life.EXITED, EXIT_STORAGE_FULL))
+    assert run_study(one_trial, workspace, launcher=launcher) is TrialState.COMPLETE
+    check_complete(workspace)
+
+
+def test_an_attempt_that_is_still_being_stopped_is_followed_by_another(workspace: Path, one_trial: Path) -> None:
+    cut_off(workspace, one_trial, leave=lambda folder: write_json(folder / STOP_FILE, {"reason": "interrupted"}))
+    launcher = Scripted(Status(Life.RUNNING), Status(Life.RUNNING), Status(Life.EXITED, -9))
+    assert run_study(one_trial, workspace, launcher=launcher) is TrialState.COMPLETE
+    check_complete(workspace)
+
+
+def test_a_lost_attempt_is_followed_by_another_but_not_for_ever(workspace: Path, one_trial: Path) -> None:
+    cut_off(workspace, one_trial, leave=lambda _: None)
+    launcher = SilentAndLost()
+    assert run_study(one_trial, workspace, launcher=launcher) is TrialState.COMPLETE
+    (trial,), (run,) = trials_of(workspace), record_of(workspace).trials
+    assert trial.state is run.state is TrialState.FAILED
+    assert run.failure == "its process was lost 3 times"
+    assert launcher.num_submitted == 2
+
+
+def test_trials_that_wait_are_not_left_running_when_the_study_stops(workspace: Path, one_trial: Path) -> None:
+    cut_off(workspace, one_trial, leave=lambda _: None)
+    stopped = run_study(
+        one_trial,
+        workspace,
+        launcher=Scripted(Status(Life.LOST)),
+        view=RecordingView(),
+        prepare=Coordinator.request_stop,
+    )
+    assert stopped is TrialState.INTERRUPTED
+    (run,) = record_of(workspace).trials
+    assert run.state is TrialState.INTERRUPTED
+    assert run_study(one_trial, workspace, launcher=Scripted(Status(Life.LOST))) is TrialState.COMPLETE
+    check_complete(workspace)
+
+
+def test_a_trial_without_a_configuration_never_started(workspace: Path, one_trial: Path) -> None:
+    cut_off(workspace, one_trial, leave=lambda _: None)
+    shutil.rmtree(Workspace(workspace).study("tiny").trial(0).root)
+    assert run_study(one_trial, workspace) is TrialState.COMPLETE
+    assert [trial.number for trial in trials_of(workspace)] == [1]
+
+
+def test_a_defect_that_mlflow_never_heard_of_keeps_its_traceback(
+    workspace: Path, one_trial: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class DiesBeforeRecording(BaseException):
+        pass
+
+    def die(*_arguments: object, **_keywords: object) -> None:
+        raise DiesBeforeRecording
+
+    def break_the_features(_: Coordinator) -> None:
+        (workspace / "features").unlink()
+        (workspace / "features").mkdir()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "finish_trial", die)
+        with pytest.raises(DiesBeforeRecording):
+            run_study(one_trial, workspace, prepare=break_the_features)
+    run_study(one_trial, workspace)
+    (run,) = record_of(workspace).trials
+    assert run.state is TrialState.FAILED
+    assert run.failure.startswith("CorpusError")
+    (traceback,) = (workspace / "mlflow").rglob("traceback.txt")
+    assert "Traceback" in traceback.read_text()
