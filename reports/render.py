@@ -18,7 +18,7 @@ from reports.records import StudyRecord, TrialRecord
 from reports.sections import SECTIONS, answer, cost
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Drawing
-from reports.sections._text import NOTHING, count, duration, number, p_value, states_text, times
+from reports.sections._text import NOTHING, count, duration, number, states_text, times
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -96,7 +96,7 @@ def _test_cards(found: answer.Answer) -> tuple[Card, ...]:
     if test is None:
         return (Card(title="Test data", value=NOTHING, note="not evaluated yet"),)
     shown = "above chance" if test.above_chance else "above chance not shown"
-    verdict = f"{shown}, {p_value(test.p_value)}" if test.p_value is not None else "above chance not tested"
+    verdict = f"{shown}, {answer.tested_p(test)}" if test.p_value is not None else "above chance not tested"
     return (
         Card(
             title="Test accuracy",

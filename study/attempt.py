@@ -120,7 +120,7 @@ def development_loader(
 
 
 class TrialProgress(pl.Callback):
-    """After each epoch: an event, then the checkpoint, and the scores where the objective is the best so far."""
+    """After each epoch: scores and weights if it is the best so far, then the event, then the checkpoint."""
 
     def __init__(self, spec: AttemptSpec, log: EventLog, *, utterances: Sequence[Utterance]) -> None:
         self._spec = spec
@@ -146,13 +146,13 @@ class TrialProgress(pl.Callback):
         metrics["time/validation_s"] = now - self._validation_started
         objective = metrics[f"val/{self._spec.objective}"]
         epoch = trainer.current_epoch
-        self._log.append(EpochEnded(time_ms=self._log.now_ms(), epoch=epoch, objective=objective, metrics=metrics))
         if self._best_objective is None or objective < self._best_objective:
             self._best_objective = objective
             assert pl_module.development_scores is not None
             scores = score_table(pl_module.development_scores, self.utterances, self._spec.config.data.languages)
-            write_json(self._spec.trial_folder / "scores.json", dataclasses.asdict(scores))
+            write_json(self._spec.trial_folder / "scores.json", {"epoch": epoch, **dataclasses.asdict(scores)})
             _save(trainer, self._spec.trial_folder / "best.ckpt", weights_only=True)
+        self._log.append(EpochEnded(time_ms=self._log.now_ms(), epoch=epoch, objective=objective, metrics=metrics))
         _save(trainer, self._spec.trial_folder / "last.ckpt", weights_only=False)
 
     def state_dict(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Everything heavy is imported inside the commands, so that `lidstudy --help` answ
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -134,6 +135,7 @@ def score(
     *,
     kind: Annotated[Literal["llr", "log_posterior"], typer.Option(help="What the scores are, in nats.")] = "llr",
     as_json: JsonOption = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,  # noqa: ARG001 - every command takes it; this one needs none
 ) -> None:
     """Score any system's output: accuracy, C_avg, C_primary, EER, Cllr."""
     from study.commands.score import score_file
@@ -142,7 +144,11 @@ def score(
 
 
 @space_app.command("check")
-def space_check(space: Annotated[str, typer.Argument(help="A shipped space or the path of a .toml file.")]) -> None:
+def space_check(
+    space: Annotated[str, typer.Argument(help="A shipped space or the path of a .toml file.")],
+    *,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,  # noqa: ARG001 - every command takes it; this one needs none
+) -> None:
     """Check a search space against the configuration's schema."""
     from study.commands.space import check
 
@@ -150,7 +156,10 @@ def space_check(space: Annotated[str, typer.Argument(help="A shipped space or th
 
 
 @space_app.command("schema")
-def space_schema_command() -> None:
+def space_schema_command(
+    *,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,  # noqa: ARG001 - every command takes it; this one needs none
+) -> None:
     """Print the JSON Schema of search spaces, for editors."""
     from study.commands.space import schema
 
@@ -165,11 +174,18 @@ def doctor(*, workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
     raise typer.Exit(examine(workspace))
 
 
+def _interrupted(_signal: int, _frame: object) -> None:
+    """Ctrl-C where a command has no way of its own to stop; click would call it `Aborted` and exit with 1."""
+    sys.stderr.write("\nlidstudy: interrupted; the same command goes on from here.\n")
+    sys.exit(130)
+
+
 def main() -> None:
     """Exit status: 0 done, 1 a study that ended badly, 2 something that the user can mend, 130 stopped by Ctrl-C."""
     logging.basicConfig(
         level=os.environ.get("LIDSTUDY_LOG", "WARNING").upper(), format="%(levelname)s %(name)s: %(message)s"
     )
+    signal.signal(signal.SIGINT, _interrupted)
     try:
         app()
     except LidstudyError as error:
@@ -183,6 +199,3 @@ def main() -> None:
         sys.stderr.write(f"lidstudy: error: cannot write {error.filename or 'to the workspace'}: {error.strerror}. ")
         sys.stderr.write("Mend that and run the same command again: nothing is lost.\n")
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nlidstudy: interrupted; the same command goes on from here.\n")
-        sys.exit(130)

@@ -3,6 +3,8 @@
 import os
 import re
 import tomllib
+from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -11,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from lightning_modules.config import Frozen, PositiveInt, TrialConfig, content_hash
 from lightning_modules.errors import ConfigError
+from search_spaces.schema import leaves
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
@@ -126,9 +129,23 @@ def first_finding(error: ValidationError) -> str:
     first = findings[0]
     key = ".".join(str(part) for part in first["loc"]) or "(top level)"
     message = re.sub(r"^Value error, ", "", first["msg"])
+    if first["type"] == "extra_forbidden":
+        return f"{key}: there is no such key{_nearest(key, str(first['loc'][-1]))}{_more(findings)}"
     given = f" (got {first['input']!r})" if isinstance(first["input"], str | int | float | bool) else ""
-    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    return f"{key}: {message}{given}{more}"
+    return f"{key}: {message}{given}{_more(findings)}"
+
+
+def _more(findings: Sequence[Any]) -> str:
+    return f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+
+
+def _nearest(path: str, name: str) -> str:
+    """`; did you mean …?` where a key of that section, or of the study, is spelt alike."""
+    section = path.removesuffix(name).rstrip(".")
+    known = {key.rpartition(".")[2] for key in leaves() if f"trial.{key.rpartition('.')[0]}" == section}
+    known |= set(StudyConfig.model_fields) if not section else set()
+    close = get_close_matches(name, sorted(known), n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(sorted(known))}" if known else ""
 
 
 def preset_names() -> list[str]:
@@ -149,4 +166,5 @@ def _read(name_or_path: str) -> tuple[str, str]:
     try:
         return Path(name_or_path).read_text(encoding="utf-8"), name_or_path
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{name_or_path}: cannot be read: {error}") from None
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"{name_or_path}: cannot be read: {why}.") from None

@@ -9,6 +9,7 @@ Optuna · MLflow.
 """
 
 import contextlib
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -50,6 +51,7 @@ class Coordinator:
         tracker: Tracker,
         launcher: Launcher,
         view: View,
+        stop: threading.Event | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -67,14 +69,15 @@ class Coordinator:
         self._configurations: dict[str, int] = {}  # configuration hash -> how often it was started
         self._num_started = 0
         self._defects_in_a_row = 0
-        self._stopping = self._said_so = False
+        self._stop_asked = stop or threading.Event()
+        self._said_so = False
         self._started_at = clock()
         self._viewed_at = 0.0
         self._remaining = RemainingTime(clock=clock)
 
     def request_stop(self) -> None:
-        """Asks the loop to stop its attempts and return; safe in a signal handler."""
-        self._stopping = True
+        """Asks the loop to stop its attempts and return."""
+        self._stop_asked.set()
 
     def run(self) -> TrialState:
         """Runs until the budget is spent (COMPLETE), a stop is asked for (INTERRUPTED), or three trials in a row fail.
@@ -126,6 +129,10 @@ class Coordinator:
         if self._active:
             return True
         return not self._is_ending() and bool(self._waiting or self._num_started < self._plan.config.trials)
+
+    @property
+    def _stopping(self) -> bool:
+        return self._stop_asked.is_set()
 
     def _is_ending(self) -> bool:
         return self._stopping or self._defects_in_a_row >= MAX_DEFECTS_IN_A_ROW

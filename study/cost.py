@@ -15,7 +15,7 @@ from lightning_modules.data.utterances import join_utterances
 from study.plan import StudyPlan
 from study.storage import sample_params
 
-NUM_SAMPLES = 4
+NUM_SAMPLES = 6
 NUM_STEPS = 4
 BYTES_A_PARAMETER = 4
 COPIES = 2 + 3  # best checkpoint, here and in MLflow; the last one has Adam's two moments beside the weights
@@ -24,7 +24,7 @@ ARTIFACTS_MB = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Seconds are medians over the sampled configurations."""
+    """Seconds are means over the sampled configurations, of one slot at work."""
 
     num_samples: int
     step_s: float
@@ -43,11 +43,11 @@ def estimate_cost(plan: StudyPlan) -> Cost:
         plan.space.apply(base, params) for params in sample_params(plan.space, NUM_SAMPLES, seed=plan.config.seed)
     ]
     measured = [_measure(plan, config) for config in configs]
-    step_s = statistics.median(step for step, _, _ in measured)
-    development_s = statistics.median(development for _, development, _ in measured)
+    step_s = statistics.mean(step for step, _, _ in measured)
+    development_s = statistics.mean(development for _, development, _ in measured)
     training = plan.config.trial.training
     trial_s = training.max_epochs * (training.steps_per_epoch * step_s + development_s)
-    num_rounds = -(-plan.config.trials // plan.num_slots)
+    num_rounds = -(-plan.config.trials // min(plan.num_slots, plan.num_cores))
     size_mb = statistics.mean(size for _, _, size in measured) * BYTES_A_PARAMETER * COPIES / 1e6
     return Cost(
         num_samples=len(measured),

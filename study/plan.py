@@ -34,6 +34,7 @@ class StudyPlan:
         workspace: where everything lies.
         corpus: the prepared corpus.
         num_slots: attempts at a time.
+        num_cores: cores that this process may use.
         num_threads: CPU threads of each, so that the slots together do not oversubscribe the cores.
         objective_bound: upper bound of the objective.
     """
@@ -43,6 +44,7 @@ class StudyPlan:
     workspace: Workspace
     corpus: PreparedCorpus
     num_slots: int
+    num_cores: int
     num_threads: int
     objective_bound: float
 
@@ -82,7 +84,10 @@ def make_plan(config: StudyConfig, *, workspace: Workspace, slots: int | None) -
         ConfigError: the space does not fit the base configuration.
         CorpusError: the corpus is missing, leaks, or lacks a language.
     """
-    space = load_space(config.space)
+    try:
+        space = load_space(config.space)
+    except ConfigError as error:
+        raise ConfigError(f"study {config.name}, key space: {error}") from None
     space.apply(config.trial.model_dump(mode="json"), {})
     data = config.trial.data
     corpus = open_corpus(data.corpus, workspace.root)
@@ -97,6 +102,7 @@ def make_plan(config: StudyConfig, *, workspace: Workspace, slots: int | None) -
         workspace=workspace,
         corpus=corpus,
         num_slots=num_slots,
+        num_cores=num_cores,
         num_threads=max(1, num_cores // num_slots),
         objective_bound=objective_bound(config),
     )

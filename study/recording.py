@@ -25,7 +25,10 @@ from study.workspace import read_json
 
 
 def trial_artifacts(trial: ActiveTrial, outcome: Outcome) -> dict[str, Path | bytes | str]:
-    """Path in the run -> file or content; only a complete trial keeps its checkpoint."""
+    """Path in the run -> file or content; only a complete trial keeps its checkpoint.
+
+    Scores of an epoch whose event was never written, as when an attempt is killed between the two, are left out.
+    """
     logs = [folder / EVENTS_FILE for folder in trial.folder.attempts()]
     artifacts: dict[str, Path | bytes | str] = {
         ARTIFACT_CONFIG: trial.folder.config,
@@ -35,7 +38,7 @@ def trial_artifacts(trial: ActiveTrial, outcome: Outcome) -> dict[str, Path | by
         artifacts[ARTIFACT_TRACEBACK] = outcome.details
     if trial.history:
         artifacts[ARTIFACT_CURVES] = to_png(learning_curves(trial.history))
-    if trial.folder.scores.exists():
+    if trial.folder.scores.exists() and read_json(trial.folder.scores)["epoch"] == trial.best_epoch:
         artifacts[ARTIFACT_SCORES_DEV] = scores_parquet(trial.folder.scores)
         artifacts[ARTIFACT_CONFUSION] = to_png(_confusion(read_json(trial.folder.scores)))
     if outcome.state is TrialState.COMPLETE and trial.folder.best_checkpoint.exists():

@@ -72,8 +72,10 @@ class Tracker:
         study: str,
         tags: Mapping[str, str],
         dataset: DatasetInput,
+        named_by: tuple[str, ...],
     ) -> None:
         self.dataset = dataset
+        self._named_by = named_by
         self._client = client
         self._experiment_id = experiment_id
         self._run_id = run_id
@@ -230,7 +232,10 @@ class Tracker:
             TAG_SEED: str(config.seed),
             TAG_CONFIGURATION: config.configuration_hash(),
         }
-        run = self._client.create_run(self._experiment_id, tags=tags, run_name=f"{self._study}-{number:03d}")
+        content = flat(config.model_dump(mode="json"))
+        varied = " ".join(str(content[path]) for path in self._named_by if path in content)
+        name = f"{self._study}-{number:03d} {varied}".strip()
+        run = self._client.create_run(self._experiment_id, tags=tags, run_name=name)
         run_id: str = run.info.run_id
         return run_id
 
@@ -273,6 +278,7 @@ def open_tracker(workspace: Workspace, manifest: StudyManifest, *, tags: Mapping
             study=manifest.name,
             tags=tags,
             dataset=_dataset(str(manifest.corpus["name"]), data_hash),
+            named_by=tuple(parameter.path for parameter in manifest.parameters if parameter.choices),
         )
         tracker._log_artifacts(run_id, {ARTIFACT_STUDY: json.dumps(asdict(manifest), indent=1)})  # noqa: SLF001 - its maker
         client.log_inputs(run_id, [tracker.dataset])

@@ -185,13 +185,25 @@ def coordinator_lease(folder: StudyFolder, *, patience_s: float = 1.0) -> Iterat
         while not try_lock(file.fileno()):
             if time.monotonic() > deadline:  # `status` holds the lock for a moment when it looks
                 file.seek(0)
-                raise StorageError(f"study '{folder.root.name}' already has a coordinator ({file.read().strip()}).")
+                raise StorageError(_who_holds(folder, file.read()))
             time.sleep(0.02)
         file.truncate(0)
         file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": time.time()}))
         file.flush()
         yield
         file.truncate(0)
+
+
+def _who_holds(folder: StudyFolder, text: str) -> str:
+    who = "another process"
+    if text.strip():
+        lease = json.loads(text)
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lease["started"]))
+        who = f"process {lease['pid']} on {lease['host']}, since {since}"
+    return (
+        f"study '{folder.root.name}' already has a coordinator: {who}. "
+        f"Watch it with `lidstudy status {folder.root.name}`, or end it with Ctrl-C or SIGTERM first."
+    )
 
 
 def coordinator_pid(folder: StudyFolder) -> int | None:

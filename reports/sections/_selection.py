@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from reports.records import MetricPoint, SearchedParameter, StudyRecord, TrialRecord, TrialState
+from reports.records import MetricPoint, ScoreTable, SearchedParameter, StudyRecord, TrialRecord, TrialState
 
 
 def with_state(study: StudyRecord, *states: TrialState) -> tuple[TrialRecord, ...]:
@@ -52,6 +52,11 @@ def values(points: Sequence[MetricPoint] | None) -> tuple[float, ...]:
 def objectives(trials: Iterable[TrialRecord]) -> tuple[float, ...]:
     """The objectives that there are."""
     return tuple(trial.objective for trial in trials if trial.objective is not None and is_finite(trial.objective))
+
+
+def recognised(table: ScoreTable) -> tuple[str, ...]:
+    """The language with the largest score, an utterance."""
+    return tuple(table.targets[max(range(len(row)), key=row.__getitem__)] for row in table.llr)
 
 
 def having(parameter: SearchedParameter, trials: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:

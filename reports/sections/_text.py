@@ -56,6 +56,11 @@ def spread(mean: float | None, sd: float | None) -> str:
     return number(mean) if sd is None else f"{number(mean)} ± {number(sd)}"
 
 
+def percent(value: float) -> str:
+    """A share in whole per cent, for a sentence."""
+    return f"{100 * value:.0f}{_UNBROKEN}%"
+
+
 def parameter(value: object) -> str:
     """A parameter's value, short."""
     if value is None:

@@ -5,11 +5,21 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from reports.records import TEST_P_VALUE, StudyRecord
+from reports.records import TEST_P_VALUE, ScoreTable, StudyRecord
 from reports.sections import _selection as select
 from reports.sections import data
 from reports.sections._blocks import Block, Items, Section
-from reports.sections._text import count, listing, number, p_value, parameter, short_names, states_text, times
+from reports.sections._text import (
+    count,
+    listing,
+    number,
+    p_value,
+    parameter,
+    percent,
+    short_names,
+    states_text,
+    times,
+)
 
 SIGNIFICANT: Final = 0.05
 ACCURACY: Final = "test/accuracy"
@@ -22,8 +32,10 @@ class TestScore:
 
     Attributes:
         p_value: of the accuracy under languages permuted over sources, or None if it was not computed.
+        num_evaluations: looks at test data so far; each was a chance of a small p-value.
         trained_on: test sources that training had too, or None if that is not recorded.
         chosen_on: test sources that development data, which chose the trial, had too; they share no recording.
+        below_guessing: (language, recall) of those recognised less often than guessing would, the worst last.
     """
 
     __test__ = False  # no test of pytest's
@@ -31,16 +43,23 @@ class TestScore:
     accuracy: float | None
     c_primary: float | None
     p_value: float | None
+    num_evaluations: int
     num_utterances: int
     num_sources: int
     num_speakers: int
     trained_on: tuple[str, ...] | None
     chosen_on: tuple[str, ...]
+    below_guessing: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def corrected_p(self) -> float | None:
+        """The p-value times the looks at test data (Bonferroni), at most 1; None if none was computed."""
+        return None if self.p_value is None else min(1.0, self.p_value * self.num_evaluations)
 
     @property
     def above_chance(self) -> bool:
-        """Whether it may be called above chance."""
-        return self.p_value is not None and self.p_value < SIGNIFICANT
+        """Whether it may be called above chance, whichever of the looks one reports."""
+        return self.corrected_p is not None and self.corrected_p < SIGNIFICANT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,12 +135,24 @@ def _test(study: StudyRecord) -> TestScore | None:
         accuracy=study.test_metrics.get(ACCURACY),
         c_primary=study.test_metrics.get(C_PRIMARY),
         p_value=study.test_metrics.get(TEST_P_VALUE),
+        num_evaluations=max(1, len(study.ledger)),  # there are metrics, so somebody looked
         num_utterances=counts[0],
         num_sources=counts[1],
         num_speakers=counts[2],
         trained_on=_common(corpus, "train") if corpus.portions else None,
         chosen_on=_common(corpus, "dev"),
+        below_guessing=_below_guessing(table) if table else (),
     )
+
+
+def _below_guessing(table: ScoreTable) -> tuple[tuple[str, float], ...]:
+    spoken = Counter(table.language)
+    hits = Counter(
+        guess for guess, language in zip(select.recognised(table), table.language, strict=True) if guess == language
+    )
+    recalls = {language: hits[language] / spoken[language] for language in table.targets if spoken[language]}
+    below = ((language, recall) for language, recall in recalls.items() if recall < 1 / len(table.targets))
+    return tuple(sorted(below, key=lambda pair: -pair[1]))
 
 
 def _common(corpus: data.Data, split: str) -> tuple[str, ...]:
@@ -173,8 +204,17 @@ def _found(answer: Answer) -> str:
     return (
         f"On {count(test.num_utterances, 'test utterance')} from {count(test.num_sources, 'source')} and "
         f"{count(test.num_speakers, 'speaker')}, {_independence(test)}, it reached {reached}; "
-        f"{_verdict(test)}{_dependence(test)}. Test data was evaluated {times(answer.num_evaluations)}."
+        f"{_verdict(test)}{_dependence(test)}. {_below(test)}Test data was evaluated {times(answer.num_evaluations)}."
     )
+
+
+def _below(test: TestScore) -> str:
+    """What an accuracy over all languages hides."""
+    if not test.below_guessing:
+        return ""
+    languages = listing(f"{language} ({percent(recall)})" for language, recall in test.below_guessing)
+    verb = "is" if len(test.below_guessing) == 1 else "are"
+    return f"But {languages} {verb} recognised less often than by guessing. "
 
 
 def _independence(test: TestScore) -> str:
@@ -191,10 +231,20 @@ def _dependence(test: TestScore) -> str:
     return f"; other recordings of {sources} were in the development data that chose the trial, so this is optimistic"
 
 
+def tested_p(test: TestScore) -> str:
+    """The p-value, and after several looks at test data what is left of it: `p = 0.011, times 2 evaluations: 0.022`."""
+    if test.p_value is None or test.corrected_p is None:
+        return "p not computed"
+    if test.num_evaluations == 1:
+        return p_value(test.p_value)
+    corrected = p_value(test.corrected_p).removeprefix("p").removeprefix("\N{NO-BREAK SPACE}=").strip()
+    return f"{p_value(test.p_value)}, times {count(test.num_evaluations, 'evaluation')}: {corrected}"
+
+
 def _verdict(test: TestScore) -> str:
     if test.p_value is None:
         return "whether that is above chance was not tested, so it is not shown"
-    tested = f"{p_value(test.p_value)}, languages permuted over sources"
+    tested = f"{tested_p(test)}, languages permuted over sources"
     return f"this is above chance ({tested})" if test.above_chance else f"above chance is not shown ({tested})"
 
 

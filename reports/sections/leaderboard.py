@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from reports.records import BEST_PREFIX, NUM_PARAMETERS, StudyRecord, TrialRecord, TrialState
@@ -16,7 +16,6 @@ from reports.sections._text import (
     numeric,
     parameter,
     share,
-    short_names,
     significant,
     spread,
     states_text,
@@ -34,6 +33,7 @@ class Row:
         n: replicates with an objective; the means are over these.
         sd: None for n = 1.
         interval: 95 % t-interval of the mean over replicates; None for n = 1.
+        rank: place by mean objective; None without one, as of a pruned or failed configuration.
         separated: its interval lies below the interval of every other configuration that has an objective.
     """
 
@@ -50,7 +50,13 @@ class Row:
     eer: float | None
     num_parameters: float | None
     seconds: float | None
+    rank: int | None = None
     separated: bool = False
+
+    @property
+    def state(self) -> str:
+        """`complete`, `pruned`; with counts where the replicates differ or are several."""
+        return next(iter(self.states)) if len(self.numbers) == 1 else states_text(self.states)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +67,11 @@ class Leaderboard:
     searched: tuple[str, ...]
     rows: tuple[Row, ...]
 
+    @property
+    def replicated(self) -> bool:
+        """Whether any configuration has an interval: without one its column says nothing."""
+        return any(row.n > 1 for row in self.rows)
+
 
 def summarise(study: StudyRecord) -> Leaderboard:
     """Configurations by mean objective; those without one come last."""
@@ -70,7 +81,7 @@ def summarise(study: StudyRecord) -> Leaderboard:
         groups[trial.configuration_hash or f"trial {trial.number}"].append(trial)
     rows = [_row(key, trials, searched) for key, trials in groups.items()]
     rows.sort(key=lambda row: (row.objective is None, row.objective or 0.0, row.numbers))
-    return Leaderboard(objective_name=study.manifest.objective, searched=searched, rows=_separate(rows))
+    return Leaderboard(objective_name=study.manifest.objective, searched=searched, rows=_separate(_rank(rows)))
 
 
 def _row(key: str, trials: Sequence[TrialRecord], searched: Sequence[str]) -> Row:
@@ -98,10 +109,13 @@ def _mean(trials: Sequence[TrialRecord], metric: str) -> float | None:
     return select.mean(trial.metrics.get(metric) for trial in trials)
 
 
+def _rank(rows: Sequence[Row]) -> list[Row]:
+    """A place for those that have an objective; the rows are sorted already."""
+    return [replace(row, rank=None if row.objective is None else i) for i, row in enumerate(rows, start=1)]
+
+
 def _separate(rows: Sequence[Row]) -> tuple[Row, ...]:
     """Mark the first row if its interval separates it: only then may it stand out."""
-    from dataclasses import replace
-
     if not rows or rows[0].interval is None:
         return tuple(rows)
     others = [row for row in rows[1:] if row.objective is not None]
@@ -114,30 +128,36 @@ def present(board: Leaderboard) -> tuple[Block, ...]:
     """One table; the longest tail is left to the CSV."""
     if not board.rows:
         return ()
-    names = short_names(board.searched)
-    columns = (
-        Column("#", hint="rank by mean objective"),
-        Column(board.objective_name, hint="mean ± standard deviation over replicates; lower is better"),
+    shown = board.rows[:SHOWN]
+    rows = tuple(_cells(row, replicated=board.replicated) for row in shown)
+    table = Table(caption="Configurations on development data, best first", columns=columns(board), rows=rows)
+    return (Text(_note(board), tone="quiet"), table)
+
+
+def columns(board: Leaderboard) -> tuple[Column, ...]:
+    """What tells configurations apart at a glance stands left, what they are made of after it."""
+    several = (
         Column("95 %", numeric=False, hint="t-interval of the mean over replicates"),
         Column("n", hint="replicates in the mean"),
-        *(Column(names[path], numeric=False, hint=path) for path in board.searched),
-        Column("C_primary"),
-        Column("accuracy"),
-        Column("EER"),
-        Column("parameters"),
-        Column("time", hint="mean seconds a trial"),
-        Column("state", numeric=False),
-        Column("trials", numeric=False),
     )
-    shown = board.rows[:SHOWN]
-    rows = tuple(_cells(rank, row) for rank, row in enumerate(shown, start=1))
-    table = Table(caption="Configurations on development data, best first", columns=columns, rows=rows)
-    return (Text(_note(board), tone="quiet"), table)
+    return (
+        Column("#", hint="rank by mean objective; none without a complete trial"),
+        Column("trials" if board.replicated else "trial", numeric=False),
+        Column(board.objective_name, hint="mean ± standard deviation over replicates; lower is better"),
+        *(several if board.replicated else ()),
+        Column("accuracy"),
+        Column("C_primary"),
+        Column("state", numeric=False),
+        *(Column(path, numeric=False) for path in board.searched),
+        Column("EER"),
+        Column("model parameters"),
+        Column("time", hint="mean seconds a trial"),
+    )
 
 
 def _note(board: Leaderboard) -> str:
     text = "Means are over complete trials. "
-    if any(row.n > 1 for row in board.rows):
+    if board.replicated:
         text += "± is the standard deviation over seeds; the interval is a t-interval over seeds, for these sources. "
     else:
         text += "Every configuration has one seed, so no spread is known and no order among them is shown to be real. "
@@ -152,21 +172,21 @@ def _note(board: Leaderboard) -> str:
     return text.strip()
 
 
-def _cells(rank: int, row: Row) -> tuple[Cell, ...]:
+def _cells(row: Row, *, replicated: bool) -> tuple[Cell, ...]:
     interval = f"{number(row.interval.low)} to {number(row.interval.high)}" if row.interval else NOTHING
+    several = (Cell(interval, sort=row.interval.low if row.interval else None), numeric(row.n, str(row.n)))
     return (
-        numeric(rank, str(rank)),
+        numeric(row.rank, NOTHING if row.rank is None else str(row.rank)),
+        Cell(", ".join(str(n) for n in row.numbers), sort=float(row.numbers[0])),
         numeric(row.objective, spread(row.objective, row.sd), strong=row.separated),
-        Cell(interval, sort=row.interval.low if row.interval else None),
-        numeric(row.n, str(row.n)),
-        *(_parameter_cell(value) for value in row.params.values()),
-        numeric(row.c_primary, number(row.c_primary)),
+        *(several if replicated else ()),
         numeric(row.accuracy, number(row.accuracy)),
+        numeric(row.c_primary, number(row.c_primary)),
+        Cell(row.state, tone="" if row.n else "quiet"),
+        *(_parameter_cell(value) for value in row.params.values()),
         numeric(row.eer, share(row.eer)),
         numeric(row.num_parameters, significant(row.num_parameters)),
         numeric(row.seconds, duration(row.seconds)),
-        Cell(states_text(row.states), tone="" if row.n else "quiet"),
-        Cell(", ".join(str(n) for n in row.numbers), sort=float(row.numbers[0])),
     )
 
 

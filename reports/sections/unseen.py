@@ -8,8 +8,8 @@ from typing import Final
 from reports.records import BEST_PREFIX, TEST_P_VALUE, ScoreTable, StudyRecord
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Column, Section, Table, Text
-from reports.sections._text import count, number, numeric, p_value, share
-from reports.sections.answer import SIGNIFICANT, TestScore
+from reports.sections._text import count, number, numeric, share
+from reports.sections.answer import SIGNIFICANT, TestScore, tested_p
 from reports.sections.answer import summarise as answer_of
 
 METRICS: Final = {
@@ -90,13 +90,8 @@ def _metrics(study: StudyRecord) -> tuple[Metric, ...]:
     )
 
 
-def recognised(table: ScoreTable) -> tuple[str, ...]:
-    """The language with the largest score, an utterance."""
-    return tuple(table.targets[max(range(len(row)), key=row.__getitem__)] for row in table.llr)
-
-
 def _recalls(table: ScoreTable) -> tuple[Recall, ...]:
-    guesses = recognised(table)
+    guesses = select.recognised(table)
     recalls = []
     for language, source in sorted(set(zip(table.language, table.source, strict=True))):
         rows = [
@@ -120,7 +115,7 @@ def _smallest_p(table: ScoreTable) -> float | None:
     from reports.statistics import permutation_p_value
 
     try:
-        return permutation_p_value(table.language, recognised(table), table.source).smallest_p
+        return permutation_p_value(table.language, select.recognised(table), table.source).smallest_p
     except ValueError:  # a source of two languages cannot be permuted, so nothing is known
         return None
 
@@ -145,11 +140,17 @@ def _significance(unseen: Unseen) -> str:
     if test is None or test.p_value is None:
         return "No test of whether this is above chance is recorded."
     shown = "shown" if test.above_chance else "not shown"
-    text = f"Languages permuted over sources: {p_value(test.p_value)}, so above chance is {shown}."
+    text = f"Languages permuted over sources: {tested_p(test)}, so above chance is {shown}."
     if unseen.smallest_p is None:
         return text
     text += f" The least p that these sources allow is {unseen.smallest_p:.2g}"
-    return text + (": no result could have shown it." if unseen.smallest_p >= SIGNIFICANT else ".")
+    hopeless = unseen.smallest_p * test.num_evaluations >= SIGNIFICANT
+    return text + (": no result could have shown it." if hopeless else ".")
+
+
+def _caption(unseen: Unseen) -> str:
+    calibrated = any(metric.calibrated is not None for metric in unseen.metrics)
+    return "Scores on test data" + ("; calibrated means: calibrated on development data" if calibrated else "")
 
 
 def _metric_table(unseen: Unseen) -> Table:
@@ -167,7 +168,7 @@ def _metric_table(unseen: Unseen) -> Table:
         )
         for metric in unseen.metrics
     )
-    return Table(caption="Scores on test data", columns=columns, rows=rows)
+    return Table(caption=_caption(unseen), columns=columns, rows=rows)
 
 
 def _recall_table(unseen: Unseen) -> Table:

@@ -27,3 +27,9 @@ for (const table of document.querySelectorAll("table")) {
     });
   });
 }
+// A table that is wider than its frame says so: a shadow alone is easily overlooked.
+const hint = () => {
+  for (const frame of document.querySelectorAll(".scroll")) frame.classList.toggle("wide", frame.scrollWidth > frame.clientWidth + 1);
+};
+addEventListener("resize", hint);
+hint();

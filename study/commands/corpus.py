@@ -1,5 +1,6 @@
 """`lidstudy corpus prepare|describe`."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -8,23 +9,44 @@ from rich.table import Table
 
 from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.feature_store import build_feature_store, feature_store_path
-from lightning_modules.data.prepared import PreparedCorpus, describe_corpus, open_corpus, prepare_corpus
+from lightning_modules.data.prepared import (
+    PreparedCorpus,
+    corpus_folder,
+    describe_corpus,
+    find_corpus,
+    open_corpus,
+    prepare_corpus,
+)
 from lightning_modules.data.splits import check_splits
+from lightning_modules.errors import StorageError
 from study.commands.console import make_console, progress_bars
-from study.workspace import open_workspace
+from study.workspace import Workspace, open_workspace
 
 MAX_REASONS = 8
+SPACE_A_DOWNLOAD = 3
 
 
 def prepare(name: str, folder: Path) -> None:
     """Prepares a corpus and its default features, then shows what it holds."""
     console = make_console()
     workspace = open_workspace(folder, writable=True)
+    _check_room(name, workspace)
     with progress_bars(console) as progress:
         corpus = prepare_corpus(name, workspace.root, progress=progress)
         if not feature_store_path(corpus, FeaturesConfig(), workspace.root).exists():
             build_feature_store(corpus, FeaturesConfig(), workspace=workspace.root, progress=progress)
     print_corpus(console, corpus)
+
+
+def _check_room(name: str, workspace: Workspace) -> None:
+    """Packages, what they unpack to, audio and features lie side by side for a while."""
+    needed = SPACE_A_DOWNLOAD * find_corpus(name).card.download_bytes
+    free = shutil.disk_usage(workspace.root).free
+    if not corpus_folder(name, workspace.root).exists() and free < needed:
+        raise StorageError(
+            f"corpus {name} needs about {needed / 1e6:,.0f} MB while it is prepared, but {workspace.root} has "
+            f"{free / 1e6:,.0f} MB free; make room or choose another --workspace."
+        )
 
 
 def describe(name: str, folder: Path) -> None:

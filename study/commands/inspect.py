@@ -11,13 +11,21 @@ from lightning_modules.errors import ConfigError
 from reports.records import TRAIN_LOSS, VAL_ACCURACY, VAL_C_AVG, VAL_C_PRIMARY, TrialState
 from study.commands.console import make_console, print_json
 from study.events import EpochEnded, read_events
+from study.launchers.local import lives
 from study.plan import read_manifest
 from study.spec import EVENTS_FILE
 from study.storage import TrialSummary, best_trial, read_trials
 from study.tracking import flat
 from study.workspace import StudyFolder, coordinator_pid, open_workspace, read_json
 
-COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.DIVERGED, TrialState.RUNNING)
+COUNTED = (
+    TrialState.COMPLETE,
+    TrialState.PRUNED,
+    TrialState.FAILED,
+    TrialState.DIVERGED,
+    TrialState.RUNNING,
+    TrialState.INTERRUPTED,
+)
 COLUMNS = {"loss": TRAIN_LOSS, "accuracy": VAL_ACCURACY, "C_avg": VAL_C_AVG, "C_primary": VAL_C_PRIMARY}
 
 
@@ -25,16 +33,26 @@ def study_status(folder: StudyFolder) -> dict[str, Any]:
     """The content of `status --json`."""
     name = folder.root.name
     trials = read_trials(folder.journal, name)
-    counts = Counter(trial.state for trial in trials)
-    best = best_trial(trials)
     pid = coordinator_pid(folder)
+    counts = Counter(_present_state(trial, folder, has_coordinator=pid is not None) for trial in trials)
+    best = best_trial(trials)
+    manifest = read_manifest(folder)
     return {
         "study": name,
         "trials": {state.value: counts[state] for state in COUNTED},
-        "budget": read_manifest(folder)["num_trials"],
+        "budget": manifest["num_trials"],
+        "objective": manifest["objective"],
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
         "coordinator": {"alive": pid is not None, "pid": pid},
     }
+
+
+def _present_state(trial: TrialSummary, folder: StudyFolder, *, has_coordinator: bool) -> TrialState:
+    """A trial that Optuna calls running but on which nothing works is interrupted, until a sweep takes it up."""
+    if trial.state is not TrialState.RUNNING or has_coordinator:
+        return trial.state
+    attempts = folder.trial(trial.number).attempts()
+    return TrialState.RUNNING if attempts and lives(attempts[-1]) else TrialState.INTERRUPTED
 
 
 def show_status(study: str, folder: Path, *, as_json: bool) -> None:
@@ -46,13 +64,14 @@ def show_status(study: str, folder: Path, *, as_json: bool) -> None:
     console = make_console()
     alive = f"coordinator {found['coordinator']['pid']}" if found["coordinator"]["alive"] else "no coordinator"
     counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items())
-    console.print(f"{study}: {counts}; {alive}")
+    console.print(f"{study}, {found['budget']} trials: {counts}; {alive}")
     if found["best"]:
-        console.print(f"best: trial {found['best']['number']}, {found['best']['value']:.4f}", markup=False)
+        best = found["best"]
+        console.print(f"best: trial {best['number']}, {found['objective']} = {best['value']:.4f}", markup=False)
         for path, value in found["best"]["params"].items():
             console.print(f"  {path:<28} {value}", markup=False)
-    if not found["coordinator"]["alive"] and found["trials"]["running"]:
-        console.print("its last coordinator is gone: run the same sweep command again to go on")
+    if not found["coordinator"]["alive"] and _num_ended(found) < found["budget"]:
+        console.print("nobody works on it: run the same sweep command again to go on")
 
 
 def list_all(folder: Path, *, as_json: bool) -> None:
@@ -67,15 +86,23 @@ def list_all(folder: Path, *, as_json: bool) -> None:
         console.print(f"no studies in {workspace.root} yet; start one with `lidstudy sweep demo`", soft_wrap=True)
         return
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for column in ("study", "trials", "best", "coordinator"):
+    for column in ("study", "trials", "best", "now"):
         table.add_column(column)
     for each in found:
         best = f"trial {each['best']['number']}: {each['best']['value']:.4f}" if each["best"] else "none yet"
-        done = sum(each["trials"].values()) - each["trials"]["running"]
-        table.add_row(
-            each["study"], f"{done}/{each['budget']}", best, "alive" if each["coordinator"]["alive"] else "gone"
-        )
+        table.add_row(each["study"], f"{_num_ended(each)}/{each['budget']}", best, _standing(each))
     console.print(table)
+
+
+def _num_ended(found: dict[str, Any]) -> int:
+    unfinished = (TrialState.RUNNING.value, TrialState.INTERRUPTED.value)
+    return sum(count for state, count in found["trials"].items() if state not in unfinished)
+
+
+def _standing(found: dict[str, Any]) -> str:
+    if found["coordinator"]["alive"]:
+        return "running"
+    return "done" if _num_ended(found) >= found["budget"] else "stopped"
 
 
 def show_trial(study: str, number: int, folder: Path, *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -12,17 +13,18 @@ from rich.console import Console
 
 from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.feature_store import build_feature_store
-from reports.records import TrialState
+from reports.records import TEST_P_VALUE, TrialState
 from study.commands.console import make_console, progress_bars
 from study.config import StudyConfig, load_study_config
 from study.coordinator import Coordinator
+from study.evaluation import read_ledger
 from study.launchers.local import LocalLauncher
-from study.plan import StudyPlan, make_plan, needs_features, settle
+from study.plan import StudyPlan, make_plan, needs_features, read_manifest, settle
 from study.provenance import code_tags
 from study.storage import open_trial_store
 from study.tracking import open_tracker
 from study.view import LiveView, PlainView, View, duration
-from study.workspace import Workspace, coordinator_lease, open_workspace
+from study.workspace import StudyFolder, Workspace, coordinator_lease, open_workspace
 
 if TYPE_CHECKING:
     from study.cost import Cost
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+SIGNIFICANT = 0.05
 EXIT_STATUS = {TrialState.COMPLETE: 0, TrialState.FAILED: 1, TrialState.INTERRUPTED: 130}
 
 
@@ -42,6 +45,7 @@ def run(study: str, *, slots: int | None, trials: int | None, folder: Path) -> i
     plan = make_plan(config, workspace=workspace, slots=slots)
     with ExitStack() as stack:
         stack.enter_context(coordinator_lease(study_folder))
+        stop = stack.enter_context(_stop_on_signals())
         settle(plan, study_folder)
         _ensure_features(plan, console)
         launcher = LocalLauncher(workspace, num_slots=plan.num_slots)
@@ -55,8 +59,8 @@ def run(study: str, *, slots: int | None, trials: int | None, folder: Path) -> i
             tracker=open_tracker(workspace, plan.manifest(), tags=code_tags(), data_hash=plan.data_hash),
             launcher=launcher,
             view=view,
+            stop=stop,
         )
-        stack.enter_context(_stop_on_signals(coordinator))
         state = coordinator.run()
     _print_end(console, state, config.name, workspace)
     return EXIT_STATUS[state]
@@ -80,7 +84,12 @@ def dry(study: str, *, slots: int | None, trials: int | None, folder: Path) -> N
         f"a trial takes about {duration(cost.trial_s)} (measured on {cost.num_samples} sampled configurations: "
         f"{cost.step_s * 1000:.0f} ms a step, {cost.development_s:.1f} s a development pass)"
     )
-    console.print(f"the study takes at most about {duration(cost.study_s)}; pruned trials make it shorter")
+    console.print(
+        f"the study takes about {duration(cost.study_s)} if no trial is pruned; larger configurations, which a sampler "
+        "may come to prefer, and a busy machine make it longer"
+    )
+    if plan.num_slots > plan.num_cores:
+        console.print(f"note: {plan.num_slots} slots share {plan.num_cores} cores, so each is slower than was measured")
     console.print(f"it needs about {cost.disk_mb:.0f} MB of disk; {cost.free_mb:,.0f} MB are free")
 
 
@@ -134,21 +143,42 @@ def _view(console: Console) -> Iterator[View]:
 
 
 @contextmanager
-def _stop_on_signals(coordinator: Coordinator) -> Iterator[None]:
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, from before the first record is made until after the last."""
+    asked = threading.Event()
+
     def stop(_signal: int, _frame: object) -> None:
-        coordinator.request_stop()
+        asked.set()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
+def _test_lines(folder: StudyFolder) -> list[str]:
+    """What the last look at test data found, with what guessing would give beside it."""
+    entries = read_ledger(folder)
+    if not entries:
+        return []
+    entry = entries[-1]
+    num_languages = len(read_manifest(folder)["languages"])
+    shown = "above chance" if entry.metrics[TEST_P_VALUE] * len(entries) < SIGNIFICANT else "above chance is not shown"
+    accuracy = f"accuracy {entry.metrics['test/accuracy']:.3f} (chance {1 / num_languages:.3f})"
+    c_primary = f"C_primary {entry.metrics['test/c_primary']:.3f} (chance 1.000)"
+    return [
+        f"test data, {entry.num_utterances} utterances, {entry.num_sources} sources: {accuracy}, {c_primary}",
+        f"{shown} (p = {entry.metrics[TEST_P_VALUE]:.3f} over sources; looks at test data: {len(entries)})",
+    ]
+
+
 def _print_end(console: Console, state: TrialState, name: str, workspace: Workspace) -> None:
     match state:
         case TrialState.COMPLETE:
+            for line in _test_lines(workspace.study(name)):
+                console.print(line)
             console.print(f"study {name} is complete. Report: `lidstudy report {name}`. MLflow UI: `lidstudy ui`.")
         case TrialState.INTERRUPTED:
             console.print(f"study {name} was stopped; run the same command to go on.")

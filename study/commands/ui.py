@@ -38,10 +38,11 @@ def serve(folder: Path, *, port: int) -> int:
         "--port",
         str(port),
     ]
-    command += ["--workers", "1"]
+    command += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     server = subprocess.Popen(command, env={**os.environ, **quiet}, start_new_session=True)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         return server.wait()
     except KeyboardInterrupt:

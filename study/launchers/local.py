@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import traceback
-from multiprocessing import reduction
+from multiprocessing import forkserver, reduction
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ class LocalLauncher:
                 return False
             spec.folder.mkdir(parents=True, exist_ok=True)
             write_json(spec.folder / SPEC_FILE, spec.model_dump(mode="json"))
+            self._warm_up()
             process = self._context.Process(target=_supervise, args=(str(spec.folder), _HandedOver(lock)))
             process.start()
             _forget(process)
@@ -74,7 +75,7 @@ class LocalLauncher:
         """
         status = exit_status(spec.folder)
         if status is None:
-            supervisor = _supervisor(spec)
+            supervisor = _supervisor(spec.folder)
             lives = not self._is_free(spec.slot) if supervisor is None else _is_alive(supervisor)
             status = exit_status(spec.folder)  # it may have ended between the two looks
             if status is None:
@@ -83,7 +84,7 @@ class LocalLauncher:
 
     def kill(self, spec: AttemptSpec) -> None:
         """Asks the supervisor to kill its trainer; nothing to do before it has signed in or after it has gone."""
-        supervisor = _supervisor(spec)
+        supervisor = _supervisor(spec.folder)
         if supervisor is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -109,6 +110,14 @@ class LocalLauncher:
             return (spec.folder / OUTPUT_FILE).read_bytes()[-OUTPUT_TAIL_BYTES:].decode(errors="replace")
         except FileNotFoundError:
             return ""
+
+    def _warm_up(self) -> None:
+        """Starts the forkserver deaf to Ctrl-C, which a terminal sends to it as well."""
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def close(self) -> None:
         """Holds nothing: attempts are known by their files."""
@@ -146,10 +155,16 @@ def start_time(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
-def _supervisor(spec: AttemptSpec) -> dict[str, int] | None:
+def lives(folder: Path) -> bool:
+    """Whether the supervisor of the attempt in that folder is at work."""
+    supervisor = _supervisor(folder)
+    return supervisor is not None and exit_status(folder) is None and _is_alive(supervisor)
+
+
+def _supervisor(folder: Path) -> dict[str, int] | None:
     """The supervisor's pid and start time, once it has signed in."""
     try:
-        record: dict[str, int] = json.loads((spec.folder / SUPERVISOR_FILE).read_text())
+        record: dict[str, int] = json.loads((folder / SUPERVISOR_FILE).read_text())
     except FileNotFoundError:
         return None
     return record

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -391,19 +390,7 @@ def test_too_few_folds_and_groups_of_another_length_are_refused() -> None:
         scoring.cross_fitted(HAND_LLR, HAND_TRUTH, groups=["a"])
 
 
-# --- what it costs ----------------------------------------------------------------------------------------------------
-
-
-def test_scoring_is_cheap() -> None:
-    rng = np.random.default_rng(0)
-    truth = np.arange(200) % 5
-    llr = rng.normal(size=(200, 5)) + 2 * np.eye(5)[truth]
-    seconds = []
-    for _ in range(10):
-        start = time.perf_counter()
-        scoring.score(llr, truth)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.02
+# --- what it needs ----------------------------------------------------------------------------------------------------
 
 
 def test_scoring_imports_neither_torch_nor_pandas() -> None:

@@ -8,14 +8,17 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
 
 from reports.load import load_study
 from reports.render import write_report
 from tests.conftest import write_tiny_study
 from tests.study.helpers import record_of, run_study
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -48,7 +51,9 @@ def address(finished: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser() -> "Iterator[Browser]":
+    from playwright.sync_api import sync_playwright  # of the extra `services`, which plain tests do without
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM_ARGUMENTS)
         yield browser
@@ -80,7 +85,7 @@ def test_the_runs_are_found_over_http(address: str, finished: Path) -> None:
     assert remote.scores_test == local.scores_test
 
 
-def test_the_training_view_shows_the_runs(address: str, browser: Browser) -> None:
+def test_the_training_view_shows_the_runs(address: str, browser: "Browser") -> None:
     page = browser.new_page(viewport={"width": 1500, "height": 900})
     page.goto(address)
     page.get_by_text("tiny-000").first.wait_for(timeout=60_000)
@@ -89,7 +94,7 @@ def test_the_training_view_shows_the_runs(address: str, browser: Browser) -> Non
 
 
 def test_the_report_opens_offline_without_a_request_or_an_error(
-    finished: Path, browser: Browser, tmp_path: Path
+    finished: Path, browser: "Browser", tmp_path: Path
 ) -> None:
     files = write_report(record_of(finished), tmp_path)
     page = browser.new_page()

@@ -63,7 +63,7 @@ def test_the_corpus_holds_seven_languages_and_says_what_it_left_out(real_workspa
 
 def test_the_sweep_is_complete_and_its_champion_scored_on_unseen_sources(real_workspace: Path) -> None:
     status = json.loads(lidstudy("status", "first_light", "--json", "--workspace", real_workspace))
-    assert status["trials"] == {"complete": 3, "pruned": 0, "failed": 0, "diverged": 0, "running": 0}
+    assert status["trials"] == {"complete": 3, "pruned": 0, "failed": 0, "diverged": 0, "running": 0, "interrupted": 0}
     assert status["coordinator"] == {"alive": False, "pid": None}
     record = record_of(real_workspace, "first_light")
     assert record.champion == status["best"]["number"]

@@ -23,7 +23,10 @@ def test_an_unknown_preset_lists_the_known_ones() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("[trial.encoder]\nhiden_size = 3\n", r"tiny\.toml: trial\.encoder\.hiden_size: Extra inputs"),
+        (
+            "[trial.encoder]\nhiden_size = 3\n",
+            r"tiny\.toml: trial\.encoder\.hiden_size: .*did you mean hidden_size\?",
+        ),
         ("[trial.encoder]\nhidden_size = 0\n", r"trial\.encoder\.hidden_size: .*greater than or equal to 1 \(got 0\)"),
         ("[trial.clipping]\nkind = 'hard'\n", r"trial\.clipping: .*'hard'"),
         ("[trial]\nseed = 3\n", r"trial\.seed is set by the study"),
