@@ -52,7 +52,9 @@ _VARIABLES: Final = {
 _SMALL: Final = 8.5
 _TOP: Final = 0.96  # where a scatter has its crosses, as a share of its height
 _NARROW: Final = 5.0  # a logarithmic axis over a smaller ratio has even ticks
+_ROOM: Final = 1.6  # beside the values of a narrow axis, so that at least one of 1, 2 and 5 falls on it
 _WIDE: Final = 20.0  # a logarithmic axis over a larger ratio names only its decades
+_CROWDED: Final = 24  # letters along x, above which the names of levels are set smaller
 _CELL: Final = "#0072b3"  # blue, but no variable: white text must stay readable on it on a dark page too
 _SCREEN_REM_PER_POINT: Final = 0.09  # one scale for all figures of a page, so that their text is of one size
 _DARK_CELL: Final = 0.55  # share above which a cell of the confusion matrix wants white text
@@ -102,17 +104,17 @@ class Panel:
 
 def learning_curves(history: Mapping[str, Sequence[MetricPoint]], *, objective: str = OBJECTIVE) -> "Figure":
     """Loss, objective and gradient norm of one trial by epoch; what was not logged is left out."""
-    figure, axes = _row(2, width=8.0, height=2.7)
+    figure, axes = _row(2, width=8.0, height=2.9, top=0.48)
     shown = {
         "training loss": (TRAIN_LOSS, BLUE),
-        "development": (VAL_LOSS, ORANGE),
-        objective.removeprefix("val/"): (objective, GREEN),
+        "development loss": (VAL_LOSS, ORANGE),
+        f"objective, {objective.removeprefix('val/')}": (objective, GREEN),
     }
     _draw_histories(axes[0], history, shown)
     norms = {
-        "largest norm": (GRAD_NORM_MAX, QUIET),
+        "largest before clipping": (GRAD_NORM_MAX, QUIET),
         "mean before clipping": (GRAD_NORM_BEFORE, BLUE),
-        "after": (GRAD_NORM_AFTER, ORANGE),
+        "mean after clipping": (GRAD_NORM_AFTER, ORANGE),
     }
     if _draw_histories(axes[1], history, norms):
         axes[1].set_yscale("log")
@@ -142,15 +144,24 @@ def confusion_figure(counts: Sequence[Sequence[int]], languages: Sequence[str]) 
     axis.grid(visible=False)
     axis.spines[:].set_visible(False)
     _name_x([axis], "recognised")
-    axis.set_ylabel("spoken", fontsize=_SMALL, color=INK)
+    _name_y(axis, "spoken")
     return figure
 
 
 # --- all trials -------------------------------------------------------------------------------------------------------
 
 
-def curves_figure(curves: Sequence[Curve], *, objective: str, guess: float | None = None) -> "Figure":
-    """Every trial's objective by epoch; pruned, diverged and the best trial are styled apart; `guess` draws a level."""
+def curves_figure(
+    curves: Sequence[Curve], *, objective: str, guess: float | None = None, limit: float | None = None
+) -> "Figure":
+    """Every trial's objective by epoch; pruned, diverged and the best trial are styled apart.
+
+    Args:
+        curves: a line each.
+        objective: what stands along y.
+        guess: a level to draw, that of scores that say nothing.
+        limit: where y ends, so that one bad trial does not squeeze the others; None shows all.
+    """
     figure, (axis,) = _row(1, width=8.6, height=3.3)
     named: set[str] = set()
     for curve in sorted(curves, key=lambda curve: curve.best):
@@ -158,8 +169,11 @@ def curves_figure(curves: Sequence[Curve], *, objective: str, guess: float | Non
             _draw_curve(axis, curve, named)
     if guess is not None:
         axis.axhline(guess, color=QUIET, linewidth=1, linestyle=(0, (1, 2)), label="scores that say nothing")
+    if limit is not None:
+        least = min(value for curve in curves for _, value in curve.points)
+        axis.set_ylim(least - 0.05 * (limit - least), limit)
     _name_x([axis], "epoch")
-    axis.set_ylabel(objective, fontsize=_SMALL, color=INK)
+    _name_y(axis, objective)
     _whole_epochs(axis)
     _legend(axis)
     return figure
@@ -178,7 +192,7 @@ def scatter_figure(panels: Sequence[Panel], *, objective: str, columns: int = 3)
     figure = Figure(figsize=(8.6, height), dpi=100)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     figure.subplots_adjust(
-        left=0.07,
+        left=0.085,
         right=0.985,
         top=1 - 0.42 / height,
         bottom=(0.48 if grouped else 0.25) / height,
@@ -195,7 +209,7 @@ def scatter_figure(panels: Sequence[Panel], *, objective: str, columns: int = 3)
     for axis in axes[len(panels) :]:
         axis.remove()
     for axis in axes[: len(panels) : columns]:
-        axis.set_ylabel(objective, fontsize=_SMALL, color=INK)
+        _name_y(axis, objective)
     return figure
 
 
@@ -251,14 +265,14 @@ def _for_page(svg: str, key: str, alt: str) -> str:
 # --- parts ------------------------------------------------------------------------------------------------------------
 
 
-def _row(columns: int, *, width: float, height: float) -> "tuple[Figure, list[Axes]]":
+def _row(columns: int, *, width: float, height: float, top: float = 0.28) -> "tuple[Figure, list[Axes]]":
     """Axes side by side at fixed places: laying them out by measuring text would take longer than drawing."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=100)
-    left, bottom, gap = 0.62 / width, 0.48 / height, 0.6 / width
+    left, bottom, gap = 0.7 / width, 0.48 / height, 0.6 / width
     each = (1 - left - 0.12 / width - gap * (columns - 1)) / columns
-    shape = (each, 1 - bottom - 0.28 / height)
+    shape = (each, 1 - bottom - top / height)
     axes = [figure.add_axes((left + i * (each + gap), bottom, *shape)) for i in range(columns)]
     for axis in axes:
         _style(axis)
@@ -282,6 +296,11 @@ def _name_x(axes: "Sequence[Axes]", name: str) -> None:
         axis.set_xlabel(name, fontsize=_SMALL, color=INK)
 
 
+def _name_y(axis: "Axes", name: str) -> None:
+    """Further from the ticks than matplotlib measures: the page's font may be wider than the one it measured."""
+    axis.set_ylabel(name, fontsize=_SMALL, color=INK, labelpad=7)
+
+
 def _draw_histories(
     axis: "Axes", history: Mapping[str, Sequence[MetricPoint]], shown: Mapping[str, tuple[str, str]]
 ) -> bool:
@@ -293,7 +312,7 @@ def _draw_histories(
             axis.plot(steps, values, color=colour, linewidth=1.6, marker="o", markersize=3, label=name)
             drawn = True
     if drawn:
-        _legend(axis)
+        _legend(axis, columns=2)
     _whole_epochs(axis)
     return drawn
 
@@ -306,10 +325,14 @@ def _whole_epochs(axis: "Axes") -> None:
 
 def _plain_decades(axis: "Axis") -> None:
     """Powers of ten as plain numbers: 10⁻³ set as mathematics takes most of a figure's time to draw."""
+    from matplotlib.axis import XAxis
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
     low, high = axis.get_data_interval()  # the view is not known before the figure is drawn
-    if high / low < _NARROW:
+    if high / low < _NARROW and isinstance(axis, XAxis):  # even ticks crowd towards the right: 1, 2 and 5 do not
+        axis.axes.set_xlim(low / _ROOM, high * _ROOM)
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
+    elif high / low < _NARROW:
         axis.set_major_locator(MaxNLocator(nbins=5))
     else:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < _WIDE else (1.0,), numticks=6))
@@ -318,7 +341,7 @@ def _plain_decades(axis: "Axis") -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _legend(axis: "Axes") -> None:
+def _legend(axis: "Axes", *, columns: int = 6) -> None:
     """Above the axes, where it covers no curve."""
     if not axis.get_legend_handles_labels()[0]:
         return
@@ -328,7 +351,7 @@ def _legend(axis: "Axes") -> None:
         labelcolor=INK,
         loc="lower left",
         bbox_to_anchor=(-0.01, 0.98),
-        ncols=6,
+        ncols=columns,
         handlelength=1.6,
         columnspacing=1.1,
         handletextpad=0.5,
@@ -385,6 +408,8 @@ def _x_axis(axis: "Axes", panel: Panel) -> None:
     if panel.ticks:
         axis.set_xticks(range(len(panel.ticks)), panel.ticks)
         axis.set_xlim(-0.6, len(panel.ticks) - 0.4)
+        if sum(map(len, panel.ticks)) > _CROWDED:
+            axis.tick_params(axis="x", labelsize=_SMALL - 1.5)
     elif panel.log:
         axis.set_xscale("log")
         _plain_decades(axis.xaxis)

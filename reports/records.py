@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 # --- tags ------------------------------------------------------------------------------------------------------------
-TAG_KIND: Final = "lidstudy.kind"  # "study" on the parent run, "trial" on its children, "attempt" below them
+TAG_KIND: Final = "lidstudy.kind"  # "study" on the parent run, "trial" on its children
 TAG_STUDY: Final = "lidstudy.study"
 TAG_TRIAL: Final = "lidstudy.trial"  # "<study>/<number>", unique: a run is found by it before one is created
 TAG_NUMBER: Final = "lidstudy.number"
@@ -28,7 +28,7 @@ TAG_CHAMPION: Final = "lidstudy.champion"  # on the parent run: the number of th
 
 # --- artifacts -------------------------------------------------------------------------------------------------------
 ARTIFACT_CONFIG: Final = "config.json"  # trial: the TrialConfig
-ARTIFACT_EVENTS: Final = "events.jsonl"  # trial: the event log of its last attempt
+ARTIFACT_EVENTS: Final = "events.jsonl"  # trial: the event logs of its attempts, one after another
 ARTIFACT_TRACEBACK: Final = "traceback.txt"  # trial: only of defects
 ARTIFACT_SCORES_DEV: Final = "scores/dev.parquet"  # trial: a row an utterance, see SCORE_COLUMNS
 ARTIFACT_CHECKPOINT: Final = "checkpoint/best.ckpt"  # trial

@@ -9,9 +9,12 @@ from reports.figures import Curve, curves_figure
 from reports.records import MetricPoint, StudyRecord
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Drawing, Section
-from reports.sections._text import count
+from reports.sections._text import count, number
 
 DRAWN: Final = 150  # more lines than this no eye can follow, and the page grows by a kilobyte a line
+ABOVE_NOTHING: Final = 1.1  # times the level of scores that say nothing: what is worse need not be told apart
+QUANTILE: Final = 0.9
+STRETCH: Final = 2.0  # without such a level, points that stretch the axis by more than this are left outside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,24 @@ class Curves:
         """The chosen trial and the first of the others."""
         best = [curve for curve in self.curves if curve.best]
         return (*best, *[curve for curve in self.curves if not curve.best][: DRAWN - len(best)])
+
+    @property
+    def limit(self) -> float | None:
+        """Upper end of the axis, so that one bad trial does not squeeze the others; None where all points fit."""
+        values = sorted(value for curve in self.drawn for _, value in curve.points)
+        if not values:
+            return None
+        least, usual, largest = values[0], values[int(QUANTILE * (len(values) - 1))], values[-1]
+        limit = least + STRETCH * (usual - least)
+        if self.nothing_known is not None and ABOVE_NOTHING * self.nothing_known >= values[len(values) // 2]:
+            limit = ABOVE_NOTHING * self.nothing_known
+        return limit if least < limit < largest else None
+
+    @property
+    def num_outside(self) -> int:
+        """Points that lie above the axis."""
+        limit = self.limit
+        return 0 if limit is None else sum(value > limit for curve in self.drawn for _, value in curve.points)
 
 
 def summarise(study: StudyRecord) -> Curves:
@@ -63,8 +84,11 @@ def present(curves: Curves) -> tuple[Block, ...]:
                 key="curves",
                 alt=f"{curves.objective_name} by epoch of {count(len(curves.drawn), 'trial')}.",
                 caption="The objective on development data by epoch, a line a trial."
+                + _outside(curves)
                 + (f" {count(left_out, 'later trial')} not drawn." if left_out else ""),
-                draw=lambda: curves_figure(curves.drawn, objective=curves.objective_name, guess=curves.nothing_known),
+                draw=lambda: curves_figure(
+                    curves.drawn, objective=curves.objective_name, guess=curves.nothing_known, limit=curves.limit
+                ),
             )
         )
     if curves.history:
@@ -72,11 +96,20 @@ def present(curves: Curves) -> tuple[Block, ...]:
             Drawing(
                 key="chosen",
                 alt=f"Loss, objective and gradient norm of trial {curves.chosen} by epoch.",
-                caption=f"Trial {curves.chosen} in more detail.",
+                caption=f"Trial {curves.chosen} in more detail: losses and objective, and the gradient's norm.",
                 draw=lambda: figures.learning_curves(curves.history, objective=curves.objective_name),
             )
         )
     return tuple(blocks)
+
+
+def _outside(curves: Curves) -> str:
+    if curves.limit is None:
+        return ""
+    largest = max(value for curve in curves.drawn for _, value in curve.points)
+    lie = "lies" if curves.num_outside == 1 else "lie"
+    points = f"{count(curves.num_outside, 'point')} (up to {number(largest)})"
+    return f" {points} {lie} above the axis, which ends at {number(curves.limit)}."
 
 
 SECTION = Section(key="curves", title="Learning curves", summarise=summarise, present=present)

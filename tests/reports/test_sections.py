@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reports import sections
+from reports import render, sections
 from reports.records import (
     GRAD_NORM_MAX,
     OBJECTIVE,
@@ -95,6 +95,41 @@ def test_above_chance_is_said_only_below_five_per_cent(demo: StudyRecord, p: flo
     assert ("not shown" in answer.lines(found)[2]) is not above
 
 
+@pytest.mark.parametrize(("looks", "above"), [(1, True), (2, True), (3, False), (60, False)])
+def test_every_look_at_test_data_makes_the_claim_harder(demo: StudyRecord, looks: int, above: bool) -> None:  # noqa: FBT001
+    """p = 0.018: two looks leave 0.036, three leave 0.054."""
+    study = dataclasses.replace(demo, ledger=demo.ledger * looks)
+    found = answer.summarise(study)
+    assert found.test is not None
+    assert found.test.corrected_p == pytest.approx(min(1.0, 0.018 * looks))
+    assert found.test.above_chance is above
+    line = answer.lines(found)[2]
+    assert ("this is above chance" in line) is above
+    assert (f"times {looks} evaluations" in line) is (looks > 1)
+    seen = unseen.summarise(study).test
+    assert seen is not None
+    assert seen.above_chance is above
+    card = next(card for card in render.cards(study) if card.title == "Test accuracy")
+    assert (card.tone == "good") is above
+    assert ("above chance not shown" in card.note) is not above
+
+
+def test_languages_below_guessing_are_named(demo: StudyRecord) -> None:
+    rows = [("en", "a", (2.0, -2.0)), ("es", "b", (1.0, -1.0)), ("es", "b", (2.0, -2.0)), ("es", "b", (-3.0, 3.0))]
+    found = answer.summarise(dataclasses.replace(demo, scores_test=table(*rows)))
+    assert found.test is not None
+    assert dict(found.test.below_guessing) == {"es": pytest.approx(1 / 3)}
+    assert "es (33\xa0%) is recognised less often than by guessing" in answer.lines(found)[2]
+
+
+def test_where_none_is_below_guessing_none_is_named(demo: StudyRecord) -> None:
+    study = dataclasses.replace(demo, scores_test=table(("en", "a", (2.0, -2.0)), ("es", "b", (-2.0, 2.0))))
+    for found in (answer.summarise(study), answer.summarise(dataclasses.replace(demo, scores_test=None))):
+        assert found.test is not None
+        assert found.test.below_guessing == ()
+        assert "less often" not in answer.lines(found)[2]
+
+
 def test_a_champion_that_is_not_the_best_is_not_called_so(trial: MakeTrial, make_study: MakeStudy) -> None:
     study = make_study(trial(0, objective=1.0), trial(1, objective=2.0), champion=1)
     assert "not the least of 2 complete trials, which trial 0 has" in answer.lines(answer.summarise(study))[1]
@@ -167,6 +202,33 @@ def test_pruned_and_diverged_trials_enter_no_mean(trial: MakeTrial, make_study: 
     assert row.states == {"complete": 1, "pruned": 1, "diverged": 1}
 
 
+def test_only_what_has_an_objective_has_a_rank(trial: MakeTrial, make_study: MakeStudy) -> None:
+    study = make_study(trial(0, TrialState.PRUNED), trial(1, objective=2.0), trial(2, TrialState.FAILED), trial(3))
+    board = leaderboard.summarise(study)
+    assert [(row.rank, row.state) for row in board.rows] == [
+        (1, "complete"),
+        (2, "complete"),
+        (None, "pruned"),
+        (None, "failed"),
+    ]
+
+
+def test_results_stand_left_of_parameters(trial: MakeTrial, make_study: MakeStudy) -> None:
+    one_each = leaderboard.summarise(make_study(trial(0), trial(1)))
+    titles = [column.title for column in leaderboard.columns(one_each)]
+    assert titles[:6] == ["#", "trial", OBJECTIVE, "accuracy", "C_primary", "state"]
+    assert titles[6 : 6 + len(one_each.searched)] == list(one_each.searched)
+
+
+def test_intervals_have_a_column_where_there_are_replicates(trial: MakeTrial, make_study: MakeStudy) -> None:
+    board = leaderboard.summarise(make_study(*replicates(trial, 0, (1.0, 1.2)), trial(5, TrialState.PRUNED)))
+    assert board.replicated
+    assert {"95 %", "n"} <= {column.title for column in leaderboard.columns(board)}
+    assert board.rows[0].state == "2 complete"
+    (shown,) = (block for block in leaderboard.present(board) if isinstance(block, Table))
+    assert {len(row) for row in shown.rows} == {len(shown.columns)}
+
+
 # --- effects ---
 
 
@@ -236,6 +298,16 @@ def test_curves_end_where_numbers_do(trial: MakeTrial, make_study: MakeStudy) ->
     found = curves.summarise(make_study(broken))
     assert found.curves[0].points == ((0, 2.0), (1, 1.5))
     assert not found.curves[0].best
+
+
+@pytest.mark.parametrize(("worst", "outside"), [(2.4, 0), (9.0, 1)])
+def test_one_bad_trial_does_not_squeeze_the_others(
+    trial: MakeTrial, make_study: MakeStudy, worst: float, outside: int
+) -> None:
+    points = tuple(MetricPoint(step=i, value=v, time_ms=0) for i, v in enumerate((2.3, 2.0, 1.9, worst)))
+    found = curves.summarise(make_study(dataclasses.replace(trial(0), history={OBJECTIVE: points})))
+    assert found.num_outside == outside
+    assert found.limit == (pytest.approx(1.1 * math.log2(5)) if outside else None)
 
 
 def test_the_chosen_curve_is_drawn_however_many_there_are(trial: MakeTrial, make_study: MakeStudy) -> None:
