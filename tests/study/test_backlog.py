@@ -31,10 +31,16 @@ def test_a_failure_is_raised_where_it_is_asked_for() -> None:
 
 def test_closing_drops_what_has_not_begun() -> None:
     backlog, done = Backlog(), list[int]()
-    gate = threading.Event()
-    backlog.add(gate.wait, 10)
+    both_queued, pause = threading.Event(), threading.Event()
+
+    def until_the_next_is_dropped() -> None:
+        both_queued.wait()
+        while not backlog._pending[1].cancelled():
+            pause.wait(0.001)
+
+    backlog.add(until_the_next_is_dropped)
     backlog.add(done.append, 1)
-    threading.Timer(0.05, gate.set).start()
+    both_queued.set()
     backlog.close()
     assert done == []
 
