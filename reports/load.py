@@ -40,6 +40,7 @@ from reports.records import (
     TrialRecord,
     TrialState,
     param_value,
+    parse_ledger,
 )
 
 logger = logging.getLogger(__name__)
@@ -331,8 +332,6 @@ def _ledger(path: Path | None) -> tuple[LedgerEntry, ...]:
     if path is None:
         return ()
     try:
-        return tuple(
-            LedgerEntry(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
-        )
-    except (ValueError, TypeError) as error:
+        return parse_ledger(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise StorageError(f"{ARTIFACT_LEDGER} in MLflow is not readable: {error}") from error

@@ -226,6 +226,14 @@ class LedgerEntry:
     num_utterances: int
 
 
+def parse_ledger(text: str) -> tuple[LedgerEntry, ...]:
+    """Entries of a ledger, one JSON object a line; ValueError where one is broken."""
+    try:
+        return tuple(LedgerEntry(**json.loads(line)) for line in text.splitlines() if line.strip())
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyRecord:
     """A whole study, read back from MLflow.

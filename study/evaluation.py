@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from lightning_modules.errors import StorageError, TrialError
-from reports.records import ARTIFACT_SCORES_TEST, LedgerEntry
+from reports.records import ARTIFACT_SCORES_TEST, LedgerEntry, parse_ledger
 from study.active import ActiveTrial
 from study.events import Ended, read_events
 from study.launchers._base import Launcher, Life
@@ -50,7 +50,7 @@ def evaluate_champion(
         if trial is None:
             return
         entry = _entry(trial, run_id=tracker.run_id(number), data_hash=plan.data_hash)
-        lines = [json.dumps(asdict(each)) for each in [*entries, entry]]
+        lines = [json.dumps(asdict(each)) for each in (*entries, entry)]
         write_atomic(folder.ledger, "\n".join(lines) + "\n")
     tracker.log_evaluation(
         number,
@@ -61,13 +61,13 @@ def evaluate_champion(
     )
 
 
-def read_ledger(folder: StudyFolder) -> list[LedgerEntry]:
+def read_ledger(folder: StudyFolder) -> tuple[LedgerEntry, ...]:
     """Every evaluation on test data so far."""
     if not folder.ledger.exists():
-        return []
+        return ()
     try:
-        return [LedgerEntry(**json.loads(line)) for line in folder.ledger.read_text().splitlines()]
-    except (TypeError, ValueError) as error:
+        return parse_ledger(folder.ledger.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise StorageError(f"the ledger {folder.ledger} cannot be read: {error}") from None
 
 

@@ -8,6 +8,7 @@ checkpoint.md).
 from dataclasses import dataclass, field, replace
 
 from lightning_modules.config import TrialConfig
+from lightning_modules.errors import StorageError
 from reports.records import TrialState
 from study.active import ActiveTrial, Outcome, outcome_of
 from study.launchers._base import exit_status
@@ -36,7 +37,9 @@ def recover(folder: StudyFolder, *, store: TrialStore, tracker: Tracker, bound: 
     """Reads a study's state back; a trial whose configuration was never written is told to have failed."""
     recovered = Recovered()
     recorded = tracker.recorded()
-    for summary in store.trials():
+    trials = store.trials()
+    _refuse_strangers(tracker.numbers() - {summary.number for summary in trials}, folder)
+    for summary in trials:
         if not folder.trial(summary.number).config.exists():
             store.never_started(summary.number)
             continue
@@ -55,6 +58,16 @@ def recover(folder: StudyFolder, *, store: TrialStore, tracker: Tracker, bound: 
 def read_config(folder: StudyFolder, number: int) -> TrialConfig:
     """The frozen configuration of a trial."""
     return TrialConfig.model_validate(read_json(folder.trial(number).config))
+
+
+def _refuse_strangers(numbers: set[int], folder: StudyFolder) -> None:
+    """Optuna stores a trial before MLflow does, so a run without a trial means that the study's files are gone."""
+    if numbers:
+        name = folder.root.name
+        raise StorageError(
+            f"MLflow holds {len(numbers)} run(s) of a study '{name}' whose files are no longer in {folder.root}; "
+            "give the study another name, or put the files back."
+        )
 
 
 def _rebuild(

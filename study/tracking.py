@@ -171,6 +171,11 @@ class Tracker:
             runs = self._search(condition, view=ViewType.ALL)
             return {int(run.data.tags[TAG_NUMBER]) for run in runs}
 
+    def numbers(self) -> set[int]:
+        """Numbers of the trials that have a run, ended or not; runs that were deleted in the UI are left out."""
+        with _storage_errors():
+            return {int(run.data.tags[TAG_NUMBER]) for run in self._search(f"tags.`{TAG_KIND}` = 'trial'")}
+
     def log_evaluation(
         self,
         champion: int,

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,7 +17,7 @@ from study.events import EpochEnded, Started, read_events
 from study.spec import EVENTS_FILE
 from study.workspace import StudyFolder, Workspace
 from tests.conftest import write_tiny_study
-from tests.study.helpers import record_of, run_study, trials_of
+from tests.study.helpers import record_of, run_study, trials_of, until
 
 pytestmark = pytest.mark.timeout(240)
 NUM_TRIALS = 5
@@ -57,15 +56,6 @@ def sweep(study: Path, workspace: Path) -> Iterator[Callable[[], subprocess.Pope
 @pytest.fixture
 def folder(workspace: Path) -> StudyFolder:
     return Workspace(workspace).study("tiny")
-
-
-def until(condition: Callable[[], bool], *, seconds: float = 90.0) -> None:
-    waited = threading.Event()
-    for _ in range(int(seconds / 0.02)):
-        if condition():
-            return
-        waited.wait(0.02)
-    pytest.fail("waited in vain")
 
 
 def logs(folder: StudyFolder) -> list[Path]:

@@ -1,10 +1,13 @@
 """A study in a test's own workspace, and what it left behind."""
 
 import os
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
 
 from reports.load import load_study
 from reports.records import StudyRecord, TrialState
@@ -80,3 +83,13 @@ def record_of(workspace: Path, name: str = "tiny") -> StudyRecord:
 
 def config_of(study: Path) -> StudyConfig:
     return load_study_config(str(study))
+
+
+def until(condition: Callable[[], bool], *, seconds: float = 90.0) -> None:
+    """Waits for other processes, which no clock of ours drives."""
+    waited = threading.Event()
+    for _ in range(int(seconds / 0.02)):
+        if condition():
+            return
+        waited.wait(0.02)
+    pytest.fail("waited in vain")

@@ -147,7 +147,7 @@ def test_a_missing_checkpoint_is_told_when_test_data_is_scored(workspace: Path, 
     view = RecordingView(on_ended=lose_the_checkpoints)
     with pytest.raises(TrialError, match="could not be scored on test data: FileNotFoundError"):
         run_study(tiny_study, workspace, view=view)
-    assert read_ledger(Workspace(workspace).study("tiny")) == []
+    assert read_ledger(Workspace(workspace).study("tiny")) == ()
     assert num_running(workspace) == 0
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from study.launchers.local import LocalLauncher
 from study.spec import EVENTS_FILE, SUPERVISOR_FILE, AttemptSpec
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
-from tests.study.helpers import config_of
+from tests.study.helpers import config_of, until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -46,16 +45,6 @@ def make_spec(workspace: Path, tmp_path: Path) -> Callable[..., AttemptSpec]:
         )
 
     return make
-
-
-def until(condition: Callable[[], bool], *, seconds: float = 60.0) -> None:
-    """Waits for other processes, which no clock of ours drives."""
-    waited = threading.Event()
-    for _ in range(int(seconds / 0.02)):
-        if condition():
-            return
-        waited.wait(0.02)
-    pytest.fail("waited in vain")
 
 
 def ended(launcher: LocalLauncher, spec: AttemptSpec, *, kill: bool = False) -> Status:

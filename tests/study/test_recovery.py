@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lightning_modules.errors import StorageError
 from reports.records import TrialState
 from study.coordinator import Coordinator
 from study.launchers._base import Life, Status
@@ -120,6 +121,13 @@ def test_trials_that_wait_are_not_left_running_when_the_study_stops(workspace: P
     assert run.state is TrialState.INTERRUPTED
     assert run_study(one_trial, workspace, launcher=Scripted(Status(Life.LOST))) is TrialState.COMPLETE
     check_complete(workspace)
+
+
+def test_a_study_whose_files_are_gone_does_not_mix_with_its_runs_in_mlflow(workspace: Path, one_trial: Path) -> None:
+    run_study(one_trial, workspace)
+    shutil.rmtree(Workspace(workspace).study("tiny").root)
+    with pytest.raises(StorageError, match="of a study 'tiny' whose files are no longer"):
+        run_study(one_trial, workspace)
 
 
 def test_a_trial_without_a_configuration_never_started(workspace: Path, one_trial: Path) -> None:

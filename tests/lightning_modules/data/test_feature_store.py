@@ -55,6 +55,13 @@ def test_frames_are_a_view_on_the_file(corpus: PreparedCorpus, store: FeatureSto
     assert not frames.flags.writeable
 
 
+def test_processes_share_the_file_rather_than_copy_it(corpus: PreparedCorpus, store: FeatureStore) -> None:
+    store.frames(corpus.recordings[0].id)
+    maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    permissions = {line[1] for line in maps if line[-1] == str(store.path / "frames.npy")}
+    assert permissions == {"r--s"}
+
+
 def test_the_store_knows_what_it_holds(corpus: PreparedCorpus, store: FeatureStore) -> None:
     assert len(store) == len(corpus.recordings)
     assert corpus.recordings[0].id in store
