@@ -44,7 +44,6 @@ SCORE_COLUMNS: Final = ("utterance", "language", "source", "speaker", "duration_
 # --- metrics: stepped by epoch ---------------------------------------------------------------------------------------
 OBJECTIVE: Final = "val/cllr_calibrated"  # bits; the default objective
 TRAIN_LOSS: Final = "train/loss"
-TRAIN_ACCURACY: Final = "train/accuracy"
 VAL_LOSS: Final = "val/loss"
 VAL_ACCURACY: Final = "val/accuracy"  # macro: mean over languages
 VAL_C_AVG: Final = "val/c_avg"  # LRE07, raw scores

@@ -165,7 +165,8 @@ def _read_frame(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
     if not path.is_file():
-        raise StorageError(f"{path}: there is no such file.")
+        why = "is a folder; give the file of scores in it" if path.is_dir() else "there is no such file"
+        raise StorageError(f"{path}: {why}.")
     try:
         if path.suffix.lower() in _PARQUET:
             return pd.read_parquet(path)
@@ -175,11 +176,9 @@ def _read_frame(path: Path) -> "pd.DataFrame":
             return pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True, index_col=False)
     except pd.errors.EmptyDataError as error:
         raise StorageError(f"{path}: is empty; a header with {' and '.join(_REQUIRED)} is needed.") from error
-    except (
-        ValueError,
-        OSError,
-        pd.errors.ParserWarning,
-    ) as error:  # what pandas and pyarrow say of what they cannot parse
+    except pd.errors.ParserWarning as error:
+        raise StorageError(f"{path}: has rows with more fields than the header.") from error
+    except (ValueError, OSError) as error:  # what pandas and pyarrow say of what they cannot parse
         reason = str(error).splitlines()[0]
         raise StorageError(f"{path}: cannot be read as {_format(path)}: {reason}") from error
 

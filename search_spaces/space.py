@@ -130,7 +130,7 @@ def load_space(name_or_path: str) -> Space:
         name_or_path: a key of SPACES, or a path that ends in .toml.
 
     Raises:
-        ConfigError: for an unknown name, or naming everything that is wrong with the file.
+        ConfigError: for an unknown name, or naming the first thing that is wrong with the file.
     """
     if name_or_path in SPACES:
         path, name = SPACES[name_or_path], name_or_path
@@ -141,7 +141,8 @@ def load_space(name_or_path: str) -> Space:
         raise ConfigError(f"there is no search space {name_or_path!r}; those that ship: {', '.join(SPACES)}; {hint}.")
     space, findings = _read(path, name)
     if findings:
-        raise ConfigError("\n".join(str(finding) for finding in findings))
+        others = f" (and {len(findings) - 1} more, see `lidstudy space check`)" if len(findings) > 1 else ""
+        raise ConfigError(f"{findings[0]}{others}")
     return space
 
 

@@ -113,9 +113,10 @@ def outcome_of(trial: ActiveTrial, *, bound: float, output: str) -> Outcome:
         return _outcome_of_word(trial, trial.ended, bound=bound)
     if trial.stop == "pruned":
         return Outcome(state=TrialState.PRUNED)
-    if trial.num_lost:
-        return Outcome(state=TrialState.FAILED, failure=f"its process was lost {trial.num_lost} times", details=output)
     last_line = output.strip().splitlines()[-1] if output.strip() else "it said nothing"
+    if trial.num_lost:
+        failure = f"its process was lost {trial.num_lost} times; the last words: {last_line}"
+        return Outcome(state=TrialState.FAILED, failure=failure, details=output)
     return Outcome(state=TrialState.FAILED, failure=f"its process ended without a result: {last_line}", details=output)
 
 

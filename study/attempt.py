@@ -13,7 +13,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -77,9 +77,15 @@ def _train(spec: AttemptSpec, log: EventLog, *, warm: bool) -> Ended:
     progress = TrialProgress(spec, log, utterances=join_utterances(corpus.recordings, split="dev", data=config.data))
     callbacks: list[pl.Callback] = [progress]
     if config.training.patience is not None:
-        callbacks.insert(0, EarlyStopping(f"val/{spec.objective}", patience=config.training.patience, mode="min"))
+        # Asked when the development pass ends: at the epoch's end it would come after the checkpoint, and be lost to a
+        # resumed attempt.
+        monitor, patience = f"val/{spec.objective}", config.training.patience
+        callbacks.append(EarlyStopping(monitor, patience=patience, mode="min", check_on_train_epoch_end=False))
     resume_from = spec.trial_folder / "last.ckpt"
-    log.append(_started(spec, log, module, resumed_epoch=_resumed_epoch(resume_from), warm=warm))
+    resumed = _resumed(resume_from)
+    log.append(_started(spec, log, module, resumed_epoch=resumed.epoch, warm=warm))
+    if resumed.has_stopped:
+        return Ended(time_ms=log.now_ms(), outcome="complete")
     trainer = build_trainer(config, callbacks, folder=spec.folder)
     trainer.fit(
         module,
@@ -240,10 +246,21 @@ def _save(trainer: pl.Trainer, path: Path, *, weights_only: bool) -> None:
     temporary.replace(path)
 
 
-def _resumed_epoch(checkpoint: Path) -> int:
+class Resumed(NamedTuple):
+    """Where an attempt goes on: its first epoch, and whether early stopping had its say in the epoch before."""
+
+    epoch: int
+    has_stopped: bool
+
+
+def _resumed(checkpoint: Path) -> Resumed:
     if not checkpoint.exists():
-        return 0
-    return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"])
+        return Resumed(0, has_stopped=False)
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    stoppings = [state for name, state in content["callbacks"].items() if name.startswith("EarlyStopping")]
+    return Resumed(
+        int(content["epoch"]), has_stopped=any(state["wait_count"] >= state["patience"] for state in stoppings)
+    )
 
 
 def _started(spec: AttemptSpec, log: EventLog, module: LanguageId, *, resumed_epoch: int, warm: bool) -> Started:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from lightning_modules.config import Frozen, PositiveInt, TrialConfig, content_hash
+from lightning_modules.config import Frozen, PositiveInt, TrialConfig
 from lightning_modules.errors import ConfigError
 from search_spaces.schema import leaves
 
@@ -98,10 +98,6 @@ class StudyConfig(Frozen):
     def settled(self) -> dict[str, Any]:
         """What may not change once trials exist: everything but the budget and the question."""
         return self.model_dump(mode="json", exclude={"trials", "question", "evaluate"})
-
-    def settled_hash(self) -> str:
-        """Hash of `settled()`."""
-        return content_hash(self.settled())
 
 
 def load_study_config(name_or_path: str) -> StudyConfig:

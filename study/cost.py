@@ -45,8 +45,10 @@ def estimate_cost(plan: StudyPlan) -> Cost:
     measured = [_measure(plan, config) for config in configs]
     step_s = statistics.mean(step for step, _, _ in measured)
     development_s = statistics.mean(development for _, development, _ in measured)
-    training = plan.config.trial.training
-    trial_s = training.max_epochs * (training.steps_per_epoch * step_s + development_s)
+    trial_s = statistics.mean(
+        config.training.max_epochs * (config.training.steps_per_epoch * step + development)
+        for config, (step, development, _) in zip(configs, measured, strict=True)
+    )
     num_rounds = -(-plan.config.trials // min(plan.num_slots, plan.num_cores))
     size_mb = statistics.mean(size for _, _, size in measured) * BYTES_A_PARAMETER * COPIES / 1e6
     return Cost(

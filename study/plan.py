@@ -3,16 +3,18 @@
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, get_args
 
 from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.feature_store import feature_store_path
+from lightning_modules.data.manifest import Split, Utterance
 from lightning_modules.data.prepared import PreparedCorpus, describe_corpus, open_corpus
 from lightning_modules.data.splits import check_splits
 from lightning_modules.data.utterances import join_utterances
-from lightning_modules.errors import ConfigError
+from lightning_modules.errors import ConfigError, CorpusError
 from lightning_modules.scoring import cllr_bound
 from reports.records import SearchedParameter, StudyManifest
 from search_spaces.space import Space, load_space
@@ -20,6 +22,8 @@ from study.config import StudyConfig
 from study.workspace import StudyFolder, Workspace, read_json, write_json
 
 DECIDING_LIBRARIES = ("lidstudy", "torch", "torchaudio", "pytorch-lightning", "optuna", "mlflow", "numpy")
+
+SEARCHABLE_DATA = ("data.segment_s",)
 
 SPLIT_RULE = "Training shares no source or speaker with development or test; these two share no recording."
 
@@ -89,11 +93,13 @@ def make_plan(config: StudyConfig, *, workspace: Workspace, slots: int | None) -
     except ConfigError as error:
         raise ConfigError(f"study {config.name}, key space: {error}") from None
     space.apply(config.trial.model_dump(mode="json"), {})
+    _check_searched(space)
     data = config.trial.data
     corpus = open_corpus(data.corpus, workspace.root)
     check_splits(corpus.recordings)
-    for split in ("train", "dev", "test"):
-        join_utterances(corpus.recordings, split=split, data=data)
+    of_split = {split: join_utterances(corpus.recordings, split=split, data=data) for split in get_args(Split)}
+    if config.evaluate:
+        _check_sources(of_split["test"], corpus=corpus.name)
     num_cores = len(os.sched_getaffinity(0))
     num_slots = slots or num_cores
     return StudyPlan(
@@ -106,6 +112,28 @@ def make_plan(config: StudyConfig, *, workspace: Workspace, slots: int | None) -
         num_threads=max(1, num_cores // num_slots),
         objective_bound=objective_bound(config),
     )
+
+
+def _check_searched(space: Space) -> None:
+    """All trials of a study must be scored on the same data, or their objectives could not be compared."""
+    for parameter in space.parameters:
+        if parameter.path.startswith("data.") and parameter.path not in SEARCHABLE_DATA:
+            raise ConfigError(
+                f"space {space.name}, key {parameter.path}: a study cannot search it, since its trials would be scored "
+                f"on different data; of data, only {', '.join(SEARCHABLE_DATA)} can be searched. Make a study for each."
+            )
+
+
+def _check_sources(utterances: Sequence[Utterance], *, corpus: str) -> None:
+    """A source speaks one language: the test against chance permutes languages over sources."""
+    languages: dict[str, str] = {}
+    for utterance in utterances:
+        language = languages.setdefault(utterance.source, utterance.language)
+        if language != utterance.language:
+            raise CorpusError(
+                f"corpus {corpus}: source {utterance.source} holds {language} and {utterance.language}; "
+                "name a source a language in its manifest."
+            )
 
 
 def objective_bound(config: StudyConfig) -> float:

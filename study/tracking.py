@@ -37,6 +37,7 @@ from reports.records import (
     TAG_CHAMPION,
     TAG_CONFIGURATION,
     TAG_DEVICE,
+    TAG_DIFF,
     TAG_FAILURE,
     TAG_HOST,
     TAG_KIND,
@@ -356,6 +357,8 @@ def _parent_run(client: MlflowClient, experiment_id: str, manifest: StudyManifes
     if runs:
         run_id = str(runs[0].info.run_id)
         client.update_run(run_id, status="RUNNING")
+        if TAG_DIFF in runs[0].data.tags and TAG_DIFF not in tags:  # the change of an earlier session is committed now
+            client.delete_tag(run_id, TAG_DIFF)
         client.log_batch(run_id, tags=[RunTag(key, value) for key, value in {**tags, **own}.items()])
         return run_id
     run = client.create_run(experiment_id, tags={**tags, **own}, run_name=manifest.name)

@@ -4,6 +4,7 @@ Worker processes are spawned, so nothing of the caller (threads, a CUDA context)
 """
 
 import hashlib
+import io
 import multiprocessing
 import os
 from collections import defaultdict
@@ -143,7 +144,9 @@ def write_flac(path: Path, samples: Samples) -> str:
 
     pcm = np.round(samples * 32767.0).astype("<i2")
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, pcm, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16", compression_level=0.2)
+    encoded = io.BytesIO()  # soundfile does not say that a disk is full, Python's own files do
+    soundfile.write(encoded, pcm, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16", compression_level=0.2)
+    path.write_bytes(encoded.getvalue())
     return hashlib.sha256(pcm.tobytes()).hexdigest()[:16]
 
 

@@ -3,6 +3,7 @@
 apt checks signatures; on top of that a package whose version is pinned must have the pinned checksum.
 """
 
+import errno
 import hashlib
 import logging
 import os
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _OFFER: Final = re.compile(r"^'[^']*' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$", re.MULTILINE)
 _POLL_S: Final = 0.2
+_FULL_BYTES: Final = 1024 * 1024  # a disk with less is taken for full
 _OPTIONS: Final = (
     "-o", "APT::Sandbox::User=root",  # a root user's apt would else complain that its helper user cannot write here
     "-o", "Acquire::Retries=2",
@@ -108,12 +110,16 @@ def unpack(package: Path, folder: Path) -> None:
 
     Raises:
         CorpusError: dpkg-deb is missing or cannot read the file.
+        OSError: the disk is full.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         subprocess.run(["dpkg-deb", "-x", str(package), str(folder)], check=True, capture_output=True, text=True)  # noqa: S607
     except FileNotFoundError as error:
         raise CorpusError("dpkg-deb is needed to unpack this corpus and is not here.") from error
     except subprocess.CalledProcessError as error:
+        if shutil.disk_usage(folder).free < _FULL_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
         raise CorpusError(
             f"{package} cannot be unpacked ({_last_line(error.stderr)}); remove it and try again."
         ) from error

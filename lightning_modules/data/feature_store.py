@@ -10,10 +10,12 @@ all of them. Opening imports no torch; building does.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -130,21 +132,35 @@ def _write(corpus: PreparedCorpus, features: FeaturesConfig, folder: Path, *, pr
 
     log_mel = LogMel(features)
     paths = [corpus.audio_path(recording) for recording in corpus.recordings]
-    try:
+    with _blame_the_corpus(corpus):
         lengths = [log_mel.num_frames(soundfile.info(path).frames) for path in paths]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        frames = np.lib.format.open_memmap(
-            folder / "frames.npy", mode="w+", dtype=np.float16, shape=(int(offsets[-1]), features.num_bands)
-        )
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    frames = _allocate(folder / "frames.npy", shape=(int(offsets[-1]), features.num_bands))
+    with _blame_the_corpus(corpus):
         for done, block in enumerate(_blocks(paths, log_mel), start=1):
             frames[offsets[done - 1] : offsets[done]] = block
             progress("computing features", done, len(paths))
-    except (OSError, RuntimeError) as error:
-        raise CorpusError(f"{error}: remove {corpus.root} and prepare the corpus again.") from error
     frames.flush()
     np.save(folder / "offsets.npy", offsets)
     index = {"ids": [recording.id for recording in corpus.recordings], "features": features.model_dump(mode="json")}
     (folder / "index.json").write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")
+
+
+@contextmanager
+def _blame_the_corpus(corpus: PreparedCorpus) -> Iterator[None]:
+    """Turns errors of reading audio into one clear line."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise CorpusError(f"{error}: remove {corpus.root} and prepare the corpus again.") from error
+
+
+def _allocate(path: Path, *, shape: tuple[int, int]) -> "np.memmap[Any, np.dtype[np.float16]]":
+    """A new array in a file; an OSError where the disk is full, since writing to a sparse map would be fatal."""
+    frames = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return frames
 
 
 def _blocks(paths: list[Path], log_mel: "LogMel") -> Iterator[npt.NDArray[np.float32]]:

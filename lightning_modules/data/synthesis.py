@@ -1,7 +1,11 @@
 """Speech from the eSpeak NG library, in a process of its own: a voice without its dictionary can abort a process."""
 
 import ctypes
+import errno
+import io
 import multiprocessing
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,6 +17,7 @@ import numpy.typing as npt
 
 _SYNCHRONOUS: Final = 2  # AUDIO_OUTPUT_SYNCHRONOUS: samples go to the callback, and the call returns when all are there
 _UTF8: Final = 1
+_WRITE_FAILED: Final = 100  # exit status of the process, plus the error's number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +41,25 @@ def synthesiser_available() -> bool:
 
 
 def speak_apart(language: str, lines: Sequence[Line]) -> bool:
-    """Synthesises the lines of one language in a process of its own; False where that process did not end well."""
-    process = multiprocessing.get_context("spawn").Process(target=speak, args=(language, lines))
+    """Synthesises the lines of one language in a process of its own; False where that process did not end well.
+
+    Raises:
+        OSError: the files could not be written.
+    """
+    process = multiprocessing.get_context("spawn").Process(target=_speak_and_exit, args=(language, lines))
     process.start()
     process.join()
+    if process.exitcode is not None and process.exitcode > _WRITE_FAILED:
+        number = process.exitcode - _WRITE_FAILED
+        raise OSError(number, os.strerror(number), str(lines[0].path.parent))
     return process.exitcode == 0
+
+
+def _speak_and_exit(language: str, lines: Sequence[Line]) -> None:
+    try:
+        speak(language, lines)
+    except OSError as error:
+        sys.exit(_WRITE_FAILED + (error.errno or errno.EIO))
 
 
 def speak(language: str, lines: Sequence[Line]) -> None:
@@ -62,7 +81,9 @@ def speak(language: str, lines: Sequence[Line]) -> None:
         text = line.text.encode()
         library.espeak_Synth(text, ctypes.c_size_t(len(text) + 1), 0, 0, 0, _UTF8, None, None)
         line.path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(line.path, np.concatenate([np.zeros(1, np.int16), *pieces]), rate_hz)
+        encoded = io.BytesIO()  # soundfile does not say that a disk is full, Python's own files do
+        soundfile.write(encoded, np.concatenate([np.zeros(1, np.int16), *pieces]), rate_hz, format="WAV")
+        line.path.write_bytes(encoded.getvalue())
 
 
 def _library() -> tuple[ctypes.CDLL, int]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from lightning_modules.errors import StorageError
 from reports.load import load_study
 from reports.render import write_report
 from study.commands.console import make_console
@@ -11,7 +12,14 @@ from study.workspace import open_workspace
 def write(study: str, folder: Path, *, out: Path | None) -> None:
     """Writes a study's report from what MLflow has, and prints where it lies."""
     workspace = open_workspace(folder)
-    files = write_report(load_study(study, tracking_uri=workspace.tracking_uri), out or workspace.report(study))
+    place = out or workspace.report(study)
+    record = load_study(study, tracking_uri=workspace.tracking_uri)
+    try:
+        files = write_report(record, place)
+    except OSError as error:
+        raise StorageError(
+            f"the report cannot be written to {place}: {error.strerror}; choose another --out."
+        ) from None
     console = make_console()
     console.print(f"report:   {files.html}", soft_wrap=True)
     console.print(f"markdown: {files.markdown}", soft_wrap=True)

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.feature_store import build_feature_store
-from reports.records import TEST_P_VALUE, TrialState
+from reports.records import TAG_DATA, TEST_P_VALUE, TrialState
 from study.commands.console import make_console, progress_bars
 from study.config import StudyConfig, load_study_config
 from study.coordinator import Coordinator
@@ -56,7 +56,9 @@ def run(study: str, *, slots: int | None, trials: int | None, folder: Path) -> i
             plan,
             folder=study_folder,
             store=open_trial_store(study_folder.journal, config),
-            tracker=open_tracker(workspace, plan.manifest(), tags=code_tags(), data_hash=plan.data_hash),
+            tracker=open_tracker(
+                workspace, plan.manifest(), tags=code_tags() | {TAG_DATA: plan.data_hash}, data_hash=plan.data_hash
+            ),
             launcher=launcher,
             view=view,
             stop=stop,

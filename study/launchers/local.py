@@ -29,6 +29,8 @@ from study.workspace import Workspace, try_lock, write_json
 PR_SET_PDEATHSIG = 1
 WARM_MODULE = "study.launchers.warm"
 OUTPUT_TAIL_BYTES = 4000
+DEAD = "ZX"  # states of a process that has ended; where nobody reaps, it keeps its place in /proc
+EXIT_RECORD_BYTES = 64
 
 
 class LocalLauncher:
@@ -152,7 +154,12 @@ class _HandedOver:
 
 def start_time(pid: int) -> int:
     """When a process started, in clock ticks since boot: with the pid, it names a process for good."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return int(_stat(pid)[19])
+
+
+def _stat(pid: int) -> list[str]:
+    """What the kernel says of a process, from its state on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def lives(folder: Path) -> bool:
@@ -172,9 +179,10 @@ def _supervisor(folder: Path) -> dict[str, int] | None:
 
 def _is_alive(supervisor: dict[str, int]) -> bool:
     try:
-        return start_time(supervisor["pid"]) == supervisor["start_time"]
-    except FileNotFoundError:
+        stat = _stat(supervisor["pid"])
+    except (FileNotFoundError, ProcessLookupError):  # it is gone, or goes while it is looked at
         return False
+    return int(stat[19]) == supervisor["start_time"] and stat[0] not in DEAD
 
 
 def _supervise(folder: str, lock: _HandedOver) -> None:
@@ -194,6 +202,8 @@ def _supervise(folder: str, lock: _HandedOver) -> None:
     place = Path(folder)
     _redirect_output(place / OUTPUT_FILE)
     write_json(place / SUPERVISOR_FILE, {"pid": os.getpid(), "start_time": start_time(os.getpid())})
+    reserved = place / f"{EXIT_FILE}.reserved"
+    reserved.write_bytes(b" " * EXIT_RECORD_BYTES)  # so that a full disk cannot keep the exit from being recorded
     supervisor = os.getpid()
     trainer = os.fork()
     if trainer == 0:
@@ -201,7 +211,9 @@ def _supervise(folder: str, lock: _HandedOver) -> None:
     if killed:
         os.kill(trainer, signal.SIGKILL)
     _, status = os.waitpid(trainer, 0)
-    write_json(place / EXIT_FILE, {"status": os.waitstatus_to_exitcode(status)})
+    with reserved.open("r+b") as file:
+        file.write(json.dumps({"status": os.waitstatus_to_exitcode(status)}).encode())
+    reserved.replace(place / EXIT_FILE)
     lock.release()  # the trainer is gone; the slot need not wait until this process's memory is freed too
     os._exit(0)
 

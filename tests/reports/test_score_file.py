@@ -100,7 +100,7 @@ def test_languages_that_spell_null_or_false_are_languages(tmp_path: Path) -> Non
         ("utterance,language,en,es\na,en,1,2\nb,en,1,2\n", "every utterance is in en"),
         ("utterance,language,en,es,fr\na,en,1,2,3\nb,es,1,2,3\n", "no utterance is in fr"),
         (GOOD + "d,en,1,2,3\n", "cannot be read as CSV"),
-        ("utterance,language,en,es\na,en,1,2,3\nb,es,1,2,3\n", "cannot be read as CSV"),
+        ("utterance,language,en,es\na,en,1,2,3\nb,es,1,2,3\n", "more fields than the header"),
         ("utterance,language,duration_s,en,es\na,en,long,1,2\nb,es,1,1,2\n", "row 1, column duration_s"),
     ],
 )

@@ -26,21 +26,26 @@ def small_disk(workspace: Path, tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["/bin/umount", "--lazy", str(root)], check=True)
 
 
+@pytest.fixture
+def empty_disk(tmp_path: Path) -> Iterator[Path]:
+    root = tmp_path / "small"
+    root.mkdir()
+    mount("-t", "tmpfs", "-o", "size=3m", "tmpfs", str(root))
+    yield root
+    subprocess.run(["/bin/umount", "--lazy", str(root)], check=True)
+
+
 def mount(*arguments: str) -> None:
     subprocess.run(["/bin/mount", *arguments], check=True)
 
 
-def sweep(study: Path, root: Path) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        "-c",
-        "from study.cli import main; main()",
-        "sweep",
-        str(study),
-        "--workspace",
-        str(root),
-    ]
+def lidstudy(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from study.cli import main; main()", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+
+
+def sweep(study: Path, root: Path) -> subprocess.CompletedProcess[str]:
+    return lidstudy("sweep", str(study), "--workspace", str(root))
 
 
 def test_a_full_disk_is_one_clear_line_and_loses_nothing(small_disk: Path, tmp_path: Path) -> None:
@@ -58,3 +63,27 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(small_disk: Path, tmp_p
     assert [trial for trial in trials if trial in before] == before
     assert [trial.state for trial in trials] == [run.state for run in record.trials] == [TrialState.COMPLETE] * 12
     assert [trial.value for trial in trials] == [run.objective for run in record.trials]
+
+
+def test_preparing_on_a_full_disk_is_one_clear_line_and_goes_on(empty_disk: Path) -> None:
+    check_full(lidstudy("corpus", "prepare", "espeak", "--workspace", str(empty_disk)))
+    mount("-o", "remount,size=400m", str(empty_disk))
+    roomy = lidstudy("corpus", "prepare", "espeak", "--workspace", str(empty_disk))
+    assert roomy.returncode == 0, roomy.stdout + roomy.stderr
+
+
+def test_features_on_a_full_disk_are_one_clear_line_and_leave_the_corpus_alone(
+    empty_disk: Path, workspace: Path, tmp_path: Path
+) -> None:
+    (empty_disk / "corpora").symlink_to((workspace / "corpora").resolve())
+    study = write_tiny_study(tmp_path, trials=1)
+    check_full(sweep(study, empty_disk))
+    mount("-o", "remount,size=400m", str(empty_disk))
+    roomy = sweep(study, empty_disk)
+    assert roomy.returncode == 0, roomy.stdout + roomy.stderr
+
+
+def check_full(done: subprocess.CompletedProcess[str]) -> None:
+    assert done.returncode == 2, done.stdout + done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert "No space left on device" in line

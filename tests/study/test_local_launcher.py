@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,8 +13,8 @@ import pytest
 
 from study.events import Ended, EpochEnded, Started, read_events
 from study.launchers._base import Life, Status
-from study.launchers.local import LocalLauncher
-from study.spec import EVENTS_FILE, SUPERVISOR_FILE, AttemptSpec
+from study.launchers.local import LocalLauncher, lives, start_time
+from study.spec import EVENTS_FILE, EXIT_FILE, SUPERVISOR_FILE, AttemptSpec
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
 from tests.study.helpers import config_of, until
@@ -184,3 +186,25 @@ def test_a_missing_corpus_is_the_attempts_last_word(
     assert isinstance(last, Ended)
     assert last.failure.startswith("CorpusError: corpus 'espeak' is not prepared")
     assert "Traceback" in last.traceback
+
+
+def test_a_dead_supervisor_that_nobody_reaped_does_not_live(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    record = {"pid": process.pid, "start_time": start_time(process.pid)}
+    (tmp_path / SUPERVISOR_FILE).write_text(json.dumps(record))
+    assert lives(tmp_path)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it is dead, and stays a zombie
+    assert Path(f"/proc/{process.pid}").exists()
+    assert not lives(tmp_path)
+    process.communicate()
+
+
+def test_a_full_disk_does_not_hide_how_an_attempt_ended(
+    launcher: LocalLauncher, make_spec: Callable[..., AttemptSpec]
+) -> None:
+    spec = make_spec(0)
+    assert launcher.submit(spec)
+    until((spec.folder / f"{EXIT_FILE}.reserved").exists)
+    assert ended(launcher, spec) == Status(Life.EXITED, 0)
+    assert not (spec.folder / f"{EXIT_FILE}.reserved").exists()

@@ -8,14 +8,16 @@ import pytest
 
 from lightning_modules.errors import StorageError
 from reports.records import TrialState
+from study.attempt import run_attempt
 from study.coordinator import Coordinator
+from study.events import Ended, EpochEnded, Started, read_events
 from study.launchers._base import Life, Status
 from study.launchers.inline import InlineLauncher
 from study.spec import EVENTS_FILE, EXIT_FILE, EXIT_STORAGE_FULL, SPEC_FILE, STOP_FILE, AttemptSpec
 from study.tracking import Tracker
 from study.workspace import Workspace, write_json
 from tests.conftest import write_tiny_study
-from tests.study.helpers import RecordingView, record_of, run_study, trials_of
+from tests.study.helpers import RecordingView, config_of, record_of, run_study, trials_of
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -103,7 +105,7 @@ def test_a_lost_attempt_is_followed_by_another_but_not_for_ever(workspace: Path,
     assert run_study(one_trial, workspace, launcher=launcher) is TrialState.COMPLETE
     (trial,), (run,) = trials_of(workspace), record_of(workspace).trials
     assert trial.state is run.state is TrialState.FAILED
-    assert run.failure == "its process was lost 3 times"
+    assert run.failure == "its process was lost 3 times; the last words: it said nothing"
     assert launcher.num_submitted == 2
 
 
@@ -128,6 +130,33 @@ def test_a_study_whose_files_are_gone_does_not_mix_with_its_runs_in_mlflow(works
     shutil.rmtree(Workspace(workspace).study("tiny").root)
     with pytest.raises(StorageError, match="of a study 'tiny' whose files are no longer"):
         run_study(one_trial, workspace)
+
+
+def test_an_attempt_after_early_stopping_trains_no_further(workspace: Path, tmp_path: Path) -> None:
+    study = config_of(write_tiny_study(tmp_path, epochs=30, changes="patience = 1\n"))
+    folder = workspace / "trials" / "0"
+    first = AttemptSpec(
+        number=0,
+        attempt=0,
+        folder=folder / "attempt-0",
+        trial_folder=folder,
+        workspace=workspace,
+        objective=study.objective,
+        num_threads=1,
+        slot="cpu-0",
+        config=study.trial,
+    )
+    again = first.model_copy(update={"attempt": 1, "folder": folder / "attempt-1"})
+    for spec in (first, again):
+        spec.folder.mkdir(parents=True)
+        assert run_attempt(spec, warm=False) == 0
+    num_epochs = sum(isinstance(event, EpochEnded) for event in read_events(first.folder / EVENTS_FILE))
+    assert num_epochs < 30
+    started, ended = read_events(again.folder / EVENTS_FILE)
+    assert isinstance(started, Started)
+    assert started.resumed_epoch == num_epochs - 1
+    assert isinstance(ended, Ended)
+    assert ended.outcome == "complete"
 
 
 def test_a_trial_without_a_configuration_never_started(workspace: Path, one_trial: Path) -> None:

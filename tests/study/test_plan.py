@@ -1,0 +1,45 @@
+"""A study whose parts do not fit together is refused before anything is trained."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lightning_modules.data.prepared import open_corpus
+from lightning_modules.errors import ConfigError, CorpusError
+from study import plan as plan_module
+from study.plan import make_plan
+from study.workspace import Workspace
+from tests.conftest import write_tiny_study
+from tests.study.helpers import config_of
+
+
+def test_trials_of_a_study_are_scored_on_the_same_data(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path)
+    space = tmp_path / "tiny_space.toml"
+    space.write_text(space.read_text() + '"data.max_utterances" = { int = [10, 20] }\n')
+    with pytest.raises(ConfigError, match=r"tiny_space, key data\.max_utterances: a study cannot search it"):
+        make_plan(config_of(study), workspace=Workspace(workspace), slots=1)
+
+
+def test_the_length_of_training_segments_can_be_searched(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path)
+    space = tmp_path / "tiny_space.toml"
+    space.write_text(space.read_text() + '"data.segment_s" = { float = [1.0, 2.0] }\n')
+    assert make_plan(config_of(study), workspace=Workspace(workspace), slots=1).space.name == "tiny_space"
+
+
+def test_a_test_source_of_two_languages_is_refused(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_one_test_source(name: str, root: Path) -> object:
+        corpus = open_corpus(name, root)
+        recordings = tuple(
+            replace(recording, source="everyone") if recording.split == "test" else recording
+            for recording in corpus.recordings
+        )
+        return replace(corpus, recordings=recordings)
+
+    monkeypatch.setattr(plan_module, "open_corpus", with_one_test_source)
+    with pytest.raises(CorpusError, match="source everyone holds"):
+        make_plan(config_of(write_tiny_study(tmp_path)), workspace=Workspace(workspace), slots=1)
