@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 _SYNCHRONOUS: Final = 2  # AUDIO_OUTPUT_SYNCHRONOUS: samples go to the callback, and the call returns when all are there
 _UTF8: Final = 1
+_SEED: Final = 1
 _WRITE_FAILED: Final = 100  # exit status of the process, plus the error's number
 
 
@@ -75,6 +76,7 @@ def speak(language: str, lines: Sequence[Line]) -> None:
     keep = _callback_into(pieces)
     library.espeak_SetSynthCallback(keep)
     for line in lines:
+        library.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))  # some voices breathe, and would at random
         if library.espeak_SetVoiceByName(f"{language}+{line.variant}".encode()) != 0:
             raise ValueError(f"eSpeak NG has no voice {language}+{line.variant}.")
         pieces.clear()
