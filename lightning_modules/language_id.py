@@ -119,7 +119,7 @@ class LanguageId(pl.LightningModule):
         self._development.append((batch.indices.cpu(), scores_BL.float().cpu(), batch.languages.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """Keeps and logs the `val/` metrics; `development_scores` (N, L) are in utterance order."""
+        """Keeps the `val/` metrics; `development_scores` (N, L) are in utterance order."""
         indices, scores, languages = (torch.cat(parts) for parts in zip(*self._development, strict=True))
         if not torch.isfinite(scores).all():
             raise Diverged(f"development scores are not finite at epoch {self.current_epoch}")
@@ -127,7 +127,6 @@ class LanguageId(pl.LightningModule):
         self.development_scores = scores[order].double().numpy()
         truth = languages[order].numpy()
         self.development_metrics = development_metrics(self.development_scores, truth)
-        self.log_dict(self.development_metrics)  # in single precision, for Lightning's own callbacks
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The configured optimiser over all parameters."""

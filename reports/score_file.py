@@ -239,8 +239,9 @@ def _numbers(
     wrong = np.flatnonzero(~np.isfinite(numbers))
     if wrong.size:
         given = values.iloc[int(wrong[0])]
+        why = "" if column in SCORE_COLUMNS else f"; every column but {', '.join(SCORE_COLUMNS)} is a target language"
         raise StorageError(
-            f"{path}: row {rows[wrong[0]] + 1}, column {column} must be a finite number but is {given!r}."
+            f"{path}: row {rows[wrong[0]] + 1}, column {column} must be a finite number but is {given!r}{why}."
         )
     return numbers
 

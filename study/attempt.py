@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping
 
 from lightning_modules import scoring
 from lightning_modules.build import build_module, load_module
@@ -75,18 +74,12 @@ def _train(spec: AttemptSpec, log: EventLog, *, warm: bool) -> Ended:
     store = FeatureStore.open(feature_store_path(corpus, config.data.features, spec.workspace))
     module = build_module(config)
     progress = TrialProgress(spec, log, utterances=join_utterances(corpus.recordings, split="dev", data=config.data))
-    callbacks: list[pl.Callback] = [progress]
-    if config.training.patience is not None:
-        # Asked when the development pass ends: at the epoch's end it would come after the checkpoint, and be lost to a
-        # resumed attempt.
-        monitor, patience = f"val/{spec.objective}", config.training.patience
-        callbacks.append(EarlyStopping(monitor, patience=patience, mode="min", check_on_train_epoch_end=False))
     resume_from = spec.trial_folder / "last.ckpt"
-    resumed = _resumed(resume_from)
-    log.append(_started(spec, log, module, resumed_epoch=resumed.epoch, warm=warm))
+    resumed = _resumed(resume_from, patience=config.training.patience)
+    log.append(_started(spec, log, module, resumed_epoch=resumed.first_epoch, warm=warm))
     if resumed.has_stopped:
         return Ended(time_ms=log.now_ms(), outcome="complete")
-    trainer = build_trainer(config, callbacks, folder=spec.folder)
+    trainer = build_trainer(config, [progress], folder=spec.folder)
     trainer.fit(
         module,
         training_loader(
@@ -126,13 +119,18 @@ def development_loader(
 
 
 class TrialProgress(pl.Callback):
-    """After each epoch: scores and weights if it is the best so far, then the event, then the checkpoint."""
+    """After each epoch: scores and weights if it is the best so far, then the event, then the checkpoint.
+
+    It also stops a trial early. Lightning's own callback compares in single precision, in which an epoch that is as good
+    as another can come out better.
+    """
 
     def __init__(self, spec: AttemptSpec, log: EventLog, *, utterances: Sequence[Utterance]) -> None:
         self._spec = spec
         self._log = log
         self.utterances = utterances
         self._best_objective: float | None = None
+        self._best_epoch = 0
         self._epoch_started = self._validation_started = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
@@ -153,21 +151,28 @@ class TrialProgress(pl.Callback):
         objective = metrics[f"val/{self._spec.objective}"]
         epoch = trainer.current_epoch
         if self._best_objective is None or objective < self._best_objective:
-            self._best_objective = objective
+            self._best_objective, self._best_epoch = objective, epoch
             assert pl_module.development_scores is not None
             scores = score_table(pl_module.development_scores, self.utterances, self._spec.config.data.languages)
             write_json(self._spec.trial_folder / "scores.json", {"epoch": epoch, **dataclasses.asdict(scores)})
             _save(trainer, self._spec.trial_folder / "best.ckpt", weights_only=True)
         self._log.append(EpochEnded(time_ms=self._log.now_ms(), epoch=epoch, objective=objective, metrics=metrics))
         _save(trainer, self._spec.trial_folder / "last.ckpt", weights_only=False)
+        if is_over(epoch, best_epoch=self._best_epoch, patience=self._spec.config.training.patience):
+            trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed attempt must know of the epochs before it."""
-        return {"best_objective": self._best_objective}
+        return {"best_objective": self._best_objective, "best_epoch": self._best_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over what an earlier attempt knew."""
-        self._best_objective = state_dict["best_objective"]
+        self._best_objective, self._best_epoch = state_dict["best_objective"], state_dict["best_epoch"]
+
+
+def is_over(epoch: int, *, best_epoch: int, patience: int | None) -> bool:
+    """Whether a trial stops early after an epoch: `patience` epochs in a row have not been better than the best."""
+    return patience is not None and epoch - best_epoch >= patience
 
 
 def score_table(log_likelihoods: np.ndarray, utterances: Sequence[Utterance], languages: Sequence[str]) -> ScoreTable:
@@ -247,19 +252,19 @@ def _save(trainer: pl.Trainer, path: Path, *, weights_only: bool) -> None:
 
 
 class Resumed(NamedTuple):
-    """Where an attempt goes on: its first epoch, and whether early stopping had its say in the epoch before."""
+    """Where an attempt goes on: its first epoch, and whether early stopping had its say in the one before."""
 
-    epoch: int
+    first_epoch: int
     has_stopped: bool
 
 
-def _resumed(checkpoint: Path) -> Resumed:
+def _resumed(checkpoint: Path, *, patience: int | None) -> Resumed:
     if not checkpoint.exists():
         return Resumed(0, has_stopped=False)
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    stoppings = [state for name, state in content["callbacks"].items() if name.startswith("EarlyStopping")]
+    last_epoch, progress = int(content["epoch"]), content["callbacks"][TrialProgress.__qualname__]
     return Resumed(
-        int(content["epoch"]), has_stopped=any(state["wait_count"] >= state["patience"] for state in stoppings)
+        last_epoch + 1, has_stopped=is_over(last_epoch, best_epoch=progress["best_epoch"], patience=patience)
     )
 
 

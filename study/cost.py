@@ -35,7 +35,7 @@ class Cost:
     free_mb: float
 
 
-def estimate_cost(plan: StudyPlan) -> Cost:
+def estimate_cost(plan: StudyPlan, *, num_trials: int) -> Cost:
     """Measures a few steps and a development pass of sampled configurations at the study's number of threads."""
     torch.set_num_threads(plan.num_threads)
     base = plan.config.trial.model_dump(mode="json")
@@ -49,7 +49,7 @@ def estimate_cost(plan: StudyPlan) -> Cost:
         config.training.max_epochs * (config.training.steps_per_epoch * step + development)
         for config, (step, development, _) in zip(configs, measured, strict=True)
     )
-    num_rounds = -(-plan.config.trials // min(plan.num_slots, plan.num_cores))
+    num_rounds = -(-num_trials // min(plan.num_slots, plan.num_cores))
     size_mb = statistics.mean(size for _, _, size in measured) * BYTES_A_PARAMETER * COPIES / 1e6
     return Cost(
         num_samples=len(measured),
@@ -57,7 +57,7 @@ def estimate_cost(plan: StudyPlan) -> Cost:
         development_s=development_s,
         trial_s=trial_s,
         study_s=num_rounds * trial_s,
-        disk_mb=plan.config.trials * (size_mb + ARTIFACTS_MB),
+        disk_mb=num_trials * (size_mb + ARTIFACTS_MB),
         free_mb=shutil.disk_usage(plan.workspace.root).free / 1e6,
     )
 

@@ -3,7 +3,8 @@
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any, get_args
@@ -95,9 +96,11 @@ def make_plan(config: StudyConfig, *, workspace: Workspace, slots: int | None) -
     space.apply(config.trial.model_dump(mode="json"), {})
     _check_searched(space)
     data = config.trial.data
-    corpus = open_corpus(data.corpus, workspace.root)
-    check_splits(corpus.recordings)
-    of_split = {split: join_utterances(corpus.recordings, split=split, data=data) for split in get_args(Split)}
+    with _blamed_on(config, "data.corpus"):
+        corpus = open_corpus(data.corpus, workspace.root)
+        check_splits(corpus.recordings)
+    with _blamed_on(config, "data"):
+        of_split = {split: join_utterances(corpus.recordings, split=split, data=data) for split in get_args(Split)}
     if config.evaluate:
         _check_sources(of_split["test"], corpus=corpus.name)
     num_cores = len(os.sched_getaffinity(0))
@@ -112,6 +115,15 @@ def make_plan(config: StudyConfig, *, workspace: Workspace, slots: int | None) -
         num_threads=max(1, num_cores // num_slots),
         objective_bound=objective_bound(config),
     )
+
+
+@contextmanager
+def _blamed_on(config: StudyConfig, key: str) -> Iterator[None]:
+    """Names study and key in what is wrong with the corpus."""
+    try:
+        yield
+    except CorpusError as error:
+        raise CorpusError(f"study {config.name}, key trial.{key}: {error}") from None
 
 
 def _check_searched(space: Space) -> None:
@@ -156,15 +168,29 @@ def settle(plan: StudyPlan, folder: StudyFolder) -> None:
     Raises:
         ConfigError: the study exists with another configuration, space or corpus; names the first difference.
     """
-    now = {"config": plan.config.settled(), "space": plan.space.to_json(), "data_hash": plan.data_hash}
-    if folder.manifest.exists():
-        before = {key: value for key, value in read_json(folder.manifest).items() if key in now}
-        for key, (old, new) in _differences(before, now).items():
-            raise ConfigError(
-                f"study '{plan.config.name}' exists with {key} = {old!r}, now it is {new!r}; "
-                "give the changed study another name, or change it back."
-            )
-    write_json(folder.manifest, {**now, "manifest": asdict(plan.manifest())})
+    check_settled(plan, folder)
+    write_json(folder.manifest, {**_settled(plan), "manifest": asdict(plan.manifest())})
+
+
+def check_settled(plan: StudyPlan, folder: StudyFolder) -> None:
+    """Refuses a plan that differs from the study that exists, if one does.
+
+    Raises:
+        ConfigError: names the first difference.
+    """
+    if not folder.manifest.exists():
+        return
+    now = _settled(plan)
+    before = {key: value for key, value in read_json(folder.manifest).items() if key in now}
+    for key, (old, new) in _differences(before, now).items():
+        raise ConfigError(
+            f"study '{plan.config.name}' exists with {key} = {old!r}, now it is {new!r}; "
+            "give the changed study another name, or change it back."
+        )
+
+
+def _settled(plan: StudyPlan) -> dict[str, Any]:
+    return {"config": plan.config.settled(), "space": plan.space.to_json(), "data_hash": plan.data_hash}
 
 
 def read_manifest(folder: StudyFolder) -> dict[str, Any]:

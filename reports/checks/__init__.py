@@ -2,12 +2,13 @@
 
 from typing import Final
 
-from reports.checks import commits, convergence, diverged, edge, evaluations, failures, seeds, split
+from reports.checks import commits, convergence, diverged, edge, evaluations, failures, levels, seeds, split
 from reports.checks._base import Check
 
 CHECKS: Final[tuple[Check, ...]] = (
     edge.CHECK,
     seeds.CHECK,
+    levels.CHECK,
     split.CHECK,
     convergence.CHECK,
     evaluations.CHECK,

@@ -71,7 +71,14 @@ def show_status(study: str, folder: Path, *, as_json: bool) -> None:
         for path, value in found["best"]["params"].items():
             console.print(f"  {path:<28} {value}", markup=False)
     if not found["coordinator"]["alive"] and _num_ended(found) < found["budget"]:
-        console.print("nobody works on it: run the same sweep command again to go on")
+        console.print(f"{_unattended(found['trials'])}: run the same sweep command again to go on")
+
+
+def _unattended(counts: dict[str, int]) -> str:
+    num_running = counts[TrialState.RUNNING.value]
+    return (
+        f"its coordinator is gone, but {num_running} still run by themselves" if num_running else "nobody works on it"
+    )
 
 
 def list_all(folder: Path, *, as_json: bool) -> None:

@@ -19,9 +19,9 @@ from study.config import StudyConfig, load_study_config
 from study.coordinator import Coordinator
 from study.evaluation import read_ledger
 from study.launchers.local import LocalLauncher
-from study.plan import StudyPlan, make_plan, needs_features, read_manifest, settle
+from study.plan import StudyPlan, check_settled, make_plan, needs_features, read_manifest, settle
 from study.provenance import code_tags
-from study.storage import open_trial_store
+from study.storage import open_trial_store, read_trials
 from study.tracking import open_tracker
 from study.view import LiveView, PlainView, View, duration
 from study.workspace import StudyFolder, Workspace, coordinator_lease, open_workspace
@@ -73,26 +73,34 @@ def dry(study: str, *, slots: int | None, trials: int | None, folder: Path) -> N
     console = make_console()
     config = _config(study, trials)
     plan = make_plan(config, workspace=open_workspace(folder), slots=slots)
+    study_folder = plan.workspace.study(config.name)
+    check_settled(plan, study_folder)
     console.print(_headline(plan))
     for parameter in plan.space.parameters:
-        console.print(f"  {parameter.path:<28} {parameter.to_json()}")
+        console.print(f"  {parameter.path:<28} {parameter.to_json()}", markup=False)
+    num_ended = sum(trial.state is not TrialState.RUNNING for trial in read_trials(study_folder.journal, config.name))
+    num_left = max(0, config.trials - num_ended)
+    if num_ended:
+        console.print(f"{num_ended} trials have ended already, {num_left} are left")
+    if not num_left:
+        return
     if needs_features(plan) is not None:
         console.print(
             f"its cost can be measured once `lidstudy corpus prepare {config.trial.data.corpus}` has made the features"
         )
         return
-    cost = _in_process(measure_cost, plan)
+    cost = _in_process(measure_cost, plan, num_trials=num_left)
     console.print(
         f"a trial takes about {duration(cost.trial_s)} (measured on {cost.num_samples} sampled configurations: "
         f"{cost.step_s * 1000:.0f} ms a step, {cost.development_s:.1f} s a development pass)"
     )
     console.print(
-        f"the study takes about {duration(cost.study_s)} if no trial is pruned; larger configurations, which a sampler "
+        f"{num_left} trials take about {duration(cost.study_s)} if none is pruned; larger configurations, which a sampler "
         "may come to prefer, and a busy machine make it longer"
     )
     if plan.num_slots > plan.num_cores:
         console.print(f"note: {plan.num_slots} slots share {plan.num_cores} cores, so each is slower than was measured")
-    console.print(f"it needs about {cost.disk_mb:.0f} MB of disk; {cost.free_mb:,.0f} MB are free")
+    console.print(f"they need about {cost.disk_mb:.0f} MB of disk; {cost.free_mb:,.0f} MB are free")
 
 
 def _config(study: str, trials: int | None) -> StudyConfig:
@@ -116,11 +124,11 @@ def _ensure_features(plan: StudyPlan, console: Console) -> None:
         _in_process(build_features, plan, features)
 
 
-def measure_cost(plan: StudyPlan) -> "Cost":
-    """What the study will cost, from a few measured steps."""
+def measure_cost(plan: StudyPlan, *, num_trials: int) -> "Cost":
+    """What so many trials of the study will cost, from a few measured steps."""
     from study.cost import estimate_cost
 
-    return estimate_cost(plan)
+    return estimate_cost(plan, num_trials=num_trials)
 
 
 def build_features(plan: StudyPlan, features: FeaturesConfig) -> None:

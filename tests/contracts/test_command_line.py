@@ -134,6 +134,27 @@ def test_score_agrees_with_the_worked_values(tmp_path: Path) -> None:
     assert found["c_avg"] == pytest.approx(worked["expected"]["lre07_cavg"], abs=1e-4)
 
 
+def test_a_dry_run_counts_what_is_left_and_refuses_what_a_sweep_would(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path, trials=2)
+    assert lidstudy("sweep", study, "--workspace", workspace).returncode == 0
+    done = lidstudy("sweep", study, "--dry-run", "--workspace", workspace)
+    assert "2 trials have ended already, 0 are left" in done.stdout
+    more = lidstudy("sweep", study, "--dry-run", "--trials", "3", "--workspace", workspace)
+    assert "2 trials have ended already, 1 are left" in more.stdout
+    assert "1 trials take about" in more.stdout
+    write_tiny_study(tmp_path, trials=2, epochs=4)
+    assert "max_epochs = 3, now it is 4" in error_line(lidstudy("sweep", study, "--dry-run", "--workspace", workspace))
+
+
+def test_a_report_onto_a_file_is_refused(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path, trials=1)
+    assert lidstudy("sweep", study, "--workspace", workspace).returncode == 0
+    (tmp_path / "report").write_text("in the way")
+    line = error_line(lidstudy("report", "tiny", "--out", tmp_path / "report", "--workspace", workspace))
+    assert "choose another --out" in line
+    assert (tmp_path / "report").read_text() == "in the way"
+
+
 def test_an_empty_workspace_has_no_studies(tmp_path: Path) -> None:
     done = lidstudy("list", "--workspace", tmp_path, "--json")
     assert json.loads(done.stdout) == []

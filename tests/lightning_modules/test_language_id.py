@@ -272,10 +272,9 @@ class Watch(pl.Callback):
     ) -> None:
         self.features.append(batch.features)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         assert isinstance(pl_module, LanguageId)
-        logged = {key: float(value) for key, value in trainer.callback_metrics.items()}
-        self.metrics.append(pl_module.training_metrics() | logged)
+        self.metrics.append(pl_module.training_metrics() | pl_module.development_metrics)
 
 
 def changed(config: TrialConfig, **parts: dict[str, Any]) -> TrialConfig:

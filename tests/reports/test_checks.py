@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from reports import checks
-from reports.checks import CHECKS, commits, convergence, diverged, edge, evaluations, failures, seeds, split
+from reports.checks import CHECKS, commits, convergence, diverged, edge, evaluations, failures, levels, seeds, split
 from reports.records import OBJECTIVE, TAG_COMMIT, TAG_DIFF, MetricPoint, StudyRecord, TrialRecord, TrialState
 
 MakeTrial = Callable[..., TrialRecord]
@@ -59,6 +59,19 @@ def test_seeds_of_the_chosen_configuration_count(trial: MakeTrial, make_study: M
     replicates = [trial(i, params=trial(0).params, objective=1.0 + i, seed=i) for i in range(3)]
     assert seeds.CHECK.run(make_study(*replicates[:2])).status == "warning"
     assert seeds.CHECK.run(make_study(*replicates)).status == "passed"
+
+
+def test_a_level_that_no_complete_trial_has_is_named(trial: MakeTrial, make_study: MakeStudy) -> None:
+    def having(number: int, cell: str, size: int, rule: str, state: TrialState = TrialState.COMPLETE) -> TrialRecord:
+        params = {"encoder.cell": cell, "encoder.hidden_size": size, "clipping.kind": rule}
+        return trial(number, state, params=trial(0).params | params)
+
+    first, second = having(0, "rnn_tanh", 32, "none"), having(1, "gru", 64, "norm")
+    pruned = having(2, "lstm", 128, "value", TrialState.PRUNED)
+    found = levels.CHECK.run(make_study(first, second, pruned))
+    assert found.status == "warning"
+    assert "encoder.cell = lstm, encoder.hidden_size = 128 and clipping.kind = value" in found.message
+    assert levels.CHECK.run(make_study(first, second, having(2, "lstm", 128, "value"))).status == "passed"
 
 
 def test_a_shared_source_is_seen_in_the_rows_and_in_the_manifest(make_study: MakeStudy) -> None:

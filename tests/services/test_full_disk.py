@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 from reports.records import TrialState
+from study.launchers._base import Life, Status
+from study.launchers.local import LocalLauncher
+from study.spec import EXIT_STORAGE_FULL, AttemptSpec
+from study.workspace import Workspace
 from tests.conftest import write_tiny_study
-from tests.study.helpers import record_of, trials_of
+from tests.study.helpers import config_of, record_of, trials_of, until
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
 
@@ -81,6 +85,38 @@ def test_features_on_a_full_disk_are_one_clear_line_and_leave_the_corpus_alone(
     mount("-o", "remount,size=400m", str(empty_disk))
     roomy = sweep(study, empty_disk)
     assert roomy.returncode == 0, roomy.stdout + roomy.stderr
+
+
+def test_a_full_disk_does_not_hide_how_an_attempt_ended(empty_disk: Path, workspace: Path, tmp_path: Path) -> None:
+    for name in ("corpora", "features"):
+        (empty_disk / name).symlink_to((workspace / name).resolve())
+    launcher = LocalLauncher(Workspace(empty_disk), num_slots=1)
+    spec = AttemptSpec(
+        number=0,
+        attempt=0,
+        folder=empty_disk / "trial" / "attempt-0",
+        trial_folder=empty_disk / "trial",
+        workspace=empty_disk,
+        objective="cllr_calibrated",
+        num_threads=1,
+        slot="cpu-0",
+        config=config_of(write_tiny_study(tmp_path, epochs=500)).trial,
+    )
+    assert launcher.submit(spec)
+    until(lambda: launcher.read(spec, 0) != b"")
+    fill(empty_disk / "ballast")
+    until(lambda: launcher.poll(spec).life is not Life.RUNNING)
+    assert launcher.poll(spec) == Status(Life.EXITED, EXIT_STORAGE_FULL)
+
+
+def fill(path: Path) -> None:
+    """Takes every byte that is left."""
+    with path.open("wb", buffering=0) as file:
+        while True:
+            try:
+                file.write(b"x" * 4096)
+            except OSError:
+                return
 
 
 def check_full(done: subprocess.CompletedProcess[str]) -> None:

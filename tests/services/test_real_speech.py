@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.records import TrialState
+from reports.records import TAG_DATA, TrialState
 from tests.study.helpers import record_of
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1200)]
@@ -71,6 +71,8 @@ def test_the_sweep_is_complete_and_its_champion_scored_on_unseen_sources(real_wo
     trained_on = {row["source"] for row in record.manifest.corpus["rows"] if row["split"] == "train"}
     assert not trained_on & set(record.scores_test.source)
     assert {run.state for run in record.trials} == {TrialState.COMPLETE}
+    data_hash = json.loads((real_workspace / "corpora" / "prompts" / "corpus.json").read_text())["data_hash"]
+    assert {run.tags[TAG_DATA] for run in record.trials} == {record.tags[TAG_DATA]} == {data_hash}
 
 
 def test_score_of_a_runs_own_scores_gives_its_metrics(real_workspace: Path) -> None:

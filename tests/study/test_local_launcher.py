@@ -14,7 +14,7 @@ import pytest
 from study.events import Ended, EpochEnded, Started, read_events
 from study.launchers._base import Life, Status
 from study.launchers.local import LocalLauncher, lives, start_time
-from study.spec import EVENTS_FILE, EXIT_FILE, SUPERVISOR_FILE, AttemptSpec
+from study.spec import EVENTS_FILE, SUPERVISOR_FILE, AttemptSpec
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
 from tests.study.helpers import config_of, until
@@ -198,13 +198,3 @@ def test_a_dead_supervisor_that_nobody_reaped_does_not_live(tmp_path: Path) -> N
     assert Path(f"/proc/{process.pid}").exists()
     assert not lives(tmp_path)
     process.communicate()
-
-
-def test_a_full_disk_does_not_hide_how_an_attempt_ended(
-    launcher: LocalLauncher, make_spec: Callable[..., AttemptSpec]
-) -> None:
-    spec = make_spec(0)
-    assert launcher.submit(spec)
-    until((spec.folder / f"{EXIT_FILE}.reserved").exists)
-    assert ended(launcher, spec) == Status(Life.EXITED, 0)
-    assert not (spec.folder / f"{EXIT_FILE}.reserved").exists()

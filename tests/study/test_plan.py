@@ -22,6 +22,15 @@ def test_trials_of_a_study_are_scored_on_the_same_data(workspace: Path, tmp_path
         make_plan(config_of(study), workspace=Workspace(workspace), slots=1)
 
 
+def test_a_corpus_that_does_not_fit_is_told_with_study_and_key(workspace: Path, tmp_path: Path) -> None:
+    config = config_of(write_tiny_study(tmp_path))
+    for change, key in ({"corpus": "prmpts"}, "data.corpus"), ({"languages": ("en", "tlh")}, "data"):
+        data = config.trial.data.model_copy(update=change)
+        changed = config.model_copy(update={"trial": config.trial.model_copy(update={"data": data})})
+        with pytest.raises(CorpusError, match=rf"^study tiny, key trial\.{key}: there is no "):
+            make_plan(changed, workspace=Workspace(workspace), slots=1)
+
+
 def test_the_length_of_training_segments_can_be_searched(workspace: Path, tmp_path: Path) -> None:
     study = write_tiny_study(tmp_path)
     space = tmp_path / "tiny_space.toml"

@@ -154,7 +154,7 @@ def test_an_attempt_after_early_stopping_trains_no_further(workspace: Path, tmp_
     assert num_epochs < 30
     started, ended = read_events(again.folder / EVENTS_FILE)
     assert isinstance(started, Started)
-    assert started.resumed_epoch == num_epochs - 1
+    assert started.resumed_epoch == num_epochs
     assert isinstance(ended, Ended)
     assert ended.outcome == "complete"
 

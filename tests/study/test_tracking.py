@@ -8,7 +8,7 @@ import pytest
 from lightning_modules.config import TrialConfig
 from lightning_modules.errors import StorageError
 from reports.load import load_study
-from reports.records import StudyManifest, TrialState
+from reports.records import TAG_COMMIT, TAG_DIFF, StudyManifest, TrialState
 from study.active import ActiveTrial
 from study.events import Started
 from study.spec import AttemptSpec
@@ -87,6 +87,19 @@ def test_a_second_telling_adds_no_run_and_no_point(tmp_path: Path) -> None:
     assert num_points(tmp_path) == points
     assert load_study("tracked", tracking_uri=Workspace(tmp_path).tracking_uri) == first
     assert [run.state for run in first.trials] == [TrialState.COMPLETE]
+
+
+def test_the_hash_of_a_change_goes_once_the_change_is_committed(tmp_path: Path) -> None:
+    def tags(given: dict[str, str]) -> dict[str, str]:
+        open_tracker(Workspace(tmp_path), MANIFEST, tags=given, data_hash="abc").finish_study(
+            "complete", status="FINISHED"
+        )
+        return load_study("tracked", tracking_uri=Workspace(tmp_path).tracking_uri).tags
+
+    assert tags({TAG_COMMIT: "1", TAG_DIFF: "f00"})[TAG_DIFF] == "f00"
+    after = tags({TAG_COMMIT: "2"})
+    assert after[TAG_COMMIT] == "2"
+    assert TAG_DIFF not in after
 
 
 def test_what_is_recorded_is_known_to_the_next_coordinator(tmp_path: Path) -> None:
