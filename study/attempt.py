@@ -121,8 +121,8 @@ def development_loader(
 class TrialProgress(pl.Callback):
     """After each epoch: scores and weights if it is the best so far, then the event, then the checkpoint.
 
-    It also stops a trial early. Lightning's own callback compares in single precision, in which an epoch that is as good
-    as another can come out better.
+    It also stops a trial early: Lightning's own callback compares in single precision, in which one of two equal epochs
+    can come out better.
     """
 
     def __init__(self, spec: AttemptSpec, log: EventLog, *, utterances: Sequence[Utterance]) -> None:

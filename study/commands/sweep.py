@@ -95,8 +95,8 @@ def dry(study: str, *, slots: int | None, trials: int | None, folder: Path) -> N
         f"{cost.step_s * 1000:.0f} ms a step, {cost.development_s:.1f} s a development pass)"
     )
     console.print(
-        f"{num_left} trials take about {duration(cost.study_s)} if none is pruned; larger configurations, which a sampler "
-        "may come to prefer, and a busy machine make it longer"
+        f"{num_left} trials take about {duration(cost.study_s)} if none is pruned; larger configurations, which a "
+        "sampler may come to prefer, and a busy machine make it longer"
     )
     if plan.num_slots > plan.num_cores:
         console.print(f"note: {plan.num_slots} slots share {plan.num_cores} cores, so each is slower than was measured")
