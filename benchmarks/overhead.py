@@ -109,7 +109,7 @@ def read_attempt(folder: Path) -> Attempt:
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     metrics = [event["metrics"] for event in events if event["type"] == "epoch"]
     return Attempt(
-        slot=json.loads((folder / "spec.json").read_text())["slot"],
+        slot=json.loads((folder / "spec.json").read_text())["slot"]["name"],
         forked=(folder / "supervisor.json").stat().st_mtime,
         exited=(folder / "exit.json").stat().st_mtime,
         training=sum(each["time/train_s"] + each["time/validation_s"] for each in metrics),

@@ -45,7 +45,7 @@ def run_attempt(spec: AttemptSpec, *, warm: bool) -> int:
     log = EventLog(spec.folder / EVENTS_FILE)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # it greets every trainer
     try:
-        torch.set_num_threads(spec.num_threads)
+        torch.set_num_threads(spec.slot.num_threads)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*(does not have many workers|TorchScript|LeafSpec).*")
             ended = _train(spec, log, warm=warm) if spec.purpose == "train" else _evaluate(spec, log)
@@ -274,7 +274,7 @@ def _started(spec: AttemptSpec, log: EventLog, module: LanguageId, *, resumed_ep
         pid=os.getpid(),
         host=socket.gethostname(),
         device="cpu",
-        num_threads=spec.num_threads,
+        num_threads=spec.slot.num_threads,
         num_parameters=sum(parameter.numel() for parameter in module.parameters()),
         resumed_epoch=resumed_epoch,
         warm=warm,

@@ -19,6 +19,7 @@ from lightning_modules.errors import StorageError, TrialError
 from reports.records import TrialState
 from study.active import ActiveTrial, Outcome, outcome_of
 from study.backlog import Backlog
+from study.devices import Slot
 from study.evaluation import evaluate_champion
 from study.events import EpochEnded
 from study.launchers._base import Launcher, Life, Status
@@ -194,7 +195,7 @@ class Coordinator:
 
     def _fill_slots(self) -> None:
         for slot in self._launcher.free_slots():
-            if slot in self._active:
+            if slot.name in self._active:
                 continue
             if self._waiting:
                 self._launch(self._waiting.popleft(), slot)
@@ -218,7 +219,7 @@ class Coordinator:
         key = config.configuration_hash()
         self._configurations[key] = self._configurations.get(key, 0) + 1
 
-    def _launch(self, trial: ActiveTrial, slot: str) -> None:
+    def _launch(self, trial: ActiveTrial, slot: Slot) -> None:
         attempt = len(trial.folder.attempts())
         spec = AttemptSpec(
             number=trial.number,
@@ -227,13 +228,12 @@ class Coordinator:
             trial_folder=trial.folder.root,
             workspace=self._plan.workspace.root,
             objective=self._plan.config.objective,
-            num_threads=self._plan.num_threads,
             slot=slot,
             config=trial.config,
         )
         if self._launcher.submit(spec):
             trial.begin(spec)
-            self._active[slot] = trial
+            self._active[slot.name] = trial
         else:
             self._waiting.appendleft(trial)
 
@@ -323,8 +323,8 @@ class Coordinator:
         status = self._launcher.poll(trial.spec)
         if status.life is not Life.RUNNING:
             self._judge(trial, status, adopted=True)
-        elif trial.spec.slot not in self._active:
-            self._active[trial.spec.slot] = trial
+        elif trial.spec.slot.name not in self._active:
+            self._active[trial.spec.slot.name] = trial
         else:  # two cannot hold one slot: this one died before its supervisor signed in
             self._waiting.append(trial)
 
@@ -363,7 +363,7 @@ class Coordinator:
                 num_trials=self._plan.config.trials,
                 elapsed_s=self._clock() - self._started_at,
                 left_s=self._remaining.estimate(num_done=num_done, num_trials=self._plan.config.trials),
-                slots=tuple(SlotRow.of(slot, self._active.get(slot)) for slot in self._launcher.slots),
+                slots=tuple(SlotRow.of(slot.name, self._active.get(slot.name)) for slot in self._launcher.slots),
                 trials=trials,
                 is_stopping=self._stopping,
             )

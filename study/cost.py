@@ -37,7 +37,7 @@ class Cost:
 
 def estimate_cost(plan: StudyPlan, *, num_trials: int) -> Cost:
     """Measures a few steps and a development pass of sampled configurations at the study's number of threads."""
-    torch.set_num_threads(plan.num_threads)
+    torch.set_num_threads(plan.slots[0].num_threads)
     base = plan.config.trial.model_dump(mode="json")
     configs = [
         plan.space.apply(base, params) for params in sample_params(plan.space, NUM_SAMPLES, seed=plan.config.seed)
@@ -49,7 +49,7 @@ def estimate_cost(plan: StudyPlan, *, num_trials: int) -> Cost:
         config.training.max_epochs * (config.training.steps_per_epoch * step + development)
         for config, (step, development, _) in zip(configs, measured, strict=True)
     )
-    num_rounds = -(-num_trials // min(plan.num_slots, plan.num_cores))
+    num_rounds = -(-num_trials // min(len(plan.slots), plan.num_cores))
     size_mb = statistics.mean(size for _, _, size in measured) * BYTES_A_PARAMETER * COPIES / 1e6
     return Cost(
         num_samples=len(measured),

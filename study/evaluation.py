@@ -129,8 +129,7 @@ def _spec(number: int, *, plan: StudyPlan, folder: StudyFolder) -> AttemptSpec:
         development_scores=folder.trial(number).scores,
         workspace=plan.workspace.root,
         objective=plan.config.objective,
-        num_threads=plan.num_threads,
-        slot="",
+        slot=plan.slots[0],
         config=read_config(folder, number),
     )
 

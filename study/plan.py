@@ -20,6 +20,7 @@ from lightning_modules.scoring import cllr_bound
 from reports.records import SearchedParameter, StudyManifest
 from search_spaces.space import Space, load_space
 from study.config import StudyConfig
+from study.devices import Slot, choose_devices, make_slots
 from study.workspace import StudyFolder, Workspace, read_json, write_json
 
 DECIDING_LIBRARIES = ("lidstudy", "torch", "torchaudio", "pytorch-lightning", "optuna", "mlflow", "numpy")
@@ -38,9 +39,8 @@ class StudyPlan:
         space: the search space.
         workspace: where everything lies.
         corpus: the prepared corpus.
-        num_slots: attempts at a time.
+        slots: the shares of devices that trials get, as far as they are known before the first one.
         num_cores: cores that this process may use.
-        num_threads: CPU threads of each, so that the slots together do not oversubscribe the cores.
         objective_bound: upper bound of the objective.
     """
 
@@ -48,9 +48,8 @@ class StudyPlan:
     space: Space
     workspace: Workspace
     corpus: PreparedCorpus
-    num_slots: int
+    slots: tuple[Slot, ...]
     num_cores: int
-    num_threads: int
     objective_bound: float
 
     @property
@@ -77,13 +76,22 @@ class StudyPlan:
         )
 
 
-def make_plan(config: StudyConfig, *, workspace: Workspace, slots: int | None) -> StudyPlan:
+def make_plan(
+    config: StudyConfig,
+    *,
+    workspace: Workspace,
+    slots: int | None = None,
+    devices: str = "auto",
+    devices_per_trial: int = 1,
+) -> StudyPlan:
     """Checks that the study's parts fit together.
 
     Args:
         config: the study.
         workspace: where its corpus is prepared.
-        slots: attempts at a time; None for one a core.
+        slots: attempts at a time a device; None for one a core, or one a GPU to begin with.
+        devices: as `choose_devices` takes them.
+        devices_per_trial: devices of each attempt; on the CPU, ranks.
 
     Raises:
         ConfigError: the space does not fit the base configuration.
@@ -104,15 +112,15 @@ def make_plan(config: StudyConfig, *, workspace: Workspace, slots: int | None) -
     if config.evaluate:
         _check_sources(of_split["test"], corpus=corpus.name)
     num_cores = len(os.sched_getaffinity(0))
-    num_slots = slots or num_cores
     return StudyPlan(
         config=config,
         space=space,
         workspace=workspace,
         corpus=corpus,
-        num_slots=num_slots,
+        slots=make_slots(
+            choose_devices(devices), slots=slots, devices_per_trial=devices_per_trial, num_cores=num_cores
+        ),
         num_cores=num_cores,
-        num_threads=max(1, num_cores // num_slots),
         objective_bound=objective_bound(config),
     )
 

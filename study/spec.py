@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-from lightning_modules.config import Frozen, TrialConfig
+from lightning_modules.config import Frozen, PositiveInt, TrialConfig
+from study.devices import Slot
 
 
 class AttemptSpec(Frozen):
@@ -19,8 +20,10 @@ class AttemptSpec(Frozen):
         development_scores: what `evaluate` fits its calibration on; None for `train`.
         workspace: where corpora and features lie.
         objective: name of the `val/` metric that is minimised, without the prefix.
-        num_threads: CPU threads that the attempt may use.
-        slot: name of its slot.
+        slot: the share of a device that it has.
+        memory_mb: what it may take of the machine's memory; None for any amount.
+        micro_batches: a batch is trained in so many parts, whose gradients add up to the whole batch's. More than one
+            only after an attempt ran out of memory.
         config: the frozen configuration.
     """
 
@@ -33,8 +36,9 @@ class AttemptSpec(Frozen):
     development_scores: Path | None = None
     workspace: Path
     objective: str
-    num_threads: int
-    slot: str
+    slot: Slot
+    memory_mb: PositiveInt | None = None
+    micro_batches: PositiveInt = 1
     config: TrialConfig
 
     @property

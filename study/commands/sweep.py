@@ -48,7 +48,7 @@ def run(study: str, *, slots: int | None, trials: int | None, folder: Path) -> i
         stop = stack.enter_context(_stop_on_signals())
         settle(plan, study_folder)
         _ensure_features(plan, console)
-        launcher = LocalLauncher(workspace, num_slots=plan.num_slots)
+        launcher = LocalLauncher(workspace, slots=plan.slots)
         stack.callback(launcher.close)
         view = stack.enter_context(_view(console))
         view.message(_headline(plan))
@@ -98,8 +98,10 @@ def dry(study: str, *, slots: int | None, trials: int | None, folder: Path) -> N
         f"{num_left} trials take about {duration(cost.study_s)} if none is pruned; larger configurations, which a "
         "sampler may come to prefer, and a busy machine make it longer"
     )
-    if plan.num_slots > plan.num_cores:
-        console.print(f"note: {plan.num_slots} slots share {plan.num_cores} cores, so each is slower than was measured")
+    if len(plan.slots) > plan.num_cores:
+        console.print(
+            f"note: {len(plan.slots)} slots share {plan.num_cores} cores, so each is slower than was measured"
+        )
     console.print(f"they need about {cost.disk_mb:.0f} MB of disk; {cost.free_mb:,.0f} MB are free")
 
 
@@ -109,10 +111,10 @@ def _config(study: str, trials: int | None) -> StudyConfig:
 
 
 def _headline(plan: StudyPlan) -> str:
-    data = plan.config.trial.data
+    data, slots, num_threads = plan.config.trial.data, plan.slots, plan.slots[0].num_threads
     return (
-        f"study {plan.config.name}: {plan.config.trials} trials of space {plan.space.name}, {plan.num_slots} at a time "
-        f"with {plan.num_threads} thread{'s' if plan.num_threads > 1 else ''} each, "
+        f"study {plan.config.name}: {plan.config.trials} trials of space {plan.space.name}, {len(slots)} at a time "
+        f"with {num_threads} thread{'s' if num_threads > 1 else ''} each, "
         f"on {data.corpus} ({', '.join(data.languages)})"
     )
 

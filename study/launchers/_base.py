@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+from study.devices import Slot
 from study.spec import EXIT_FILE, AttemptSpec
 
 
@@ -42,10 +43,10 @@ class Launcher(Protocol):
     """Where attempts run."""
 
     @property
-    def slots(self) -> tuple[str, ...]:
-        """All slots, free or not."""
+    def slots(self) -> tuple[Slot, ...]:
+        """All slots, free or not; they may become more or fewer while a study runs."""
 
-    def free_slots(self) -> tuple[str, ...]:
+    def free_slots(self) -> tuple[Slot, ...]:
         """Slots that no attempt holds, of this study or another."""
 
     def submit(self, spec: AttemptSpec) -> bool:
@@ -59,6 +60,9 @@ class Launcher(Protocol):
 
     def read(self, spec: AttemptSpec, offset: int) -> bytes:
         """The event log's bytes from an offset on."""
+
+    def fetch(self, spec: AttemptSpec) -> None:
+        """Brings what an ended attempt left (checkpoints, scores) into `spec.trial_folder`, if it is not there."""
 
     def output_tail(self, spec: AttemptSpec) -> str:
         """The last lines that the attempt printed."""

@@ -1,5 +1,6 @@
 """Attempts in the coordinator's own process, one at a time: an attempt has ended when `submit` returns."""
 
+from study.devices import Slot
 from study.launchers._base import Life, Status
 from study.spec import EVENTS_FILE, SPEC_FILE, AttemptSpec
 from study.workspace import write_json
@@ -8,12 +9,12 @@ from study.workspace import write_json
 class InlineLauncher:
     """One slot, and no process to lose."""
 
-    slots: tuple[str, ...] = ("inline-0",)
+    slots: tuple[Slot, ...] = (Slot(name="inline-0"),)
 
     def __init__(self) -> None:
         self._exit_status: dict[str, int] = {}
 
-    def free_slots(self) -> tuple[str, ...]:
+    def free_slots(self) -> tuple[Slot, ...]:
         """The slot is free whenever anyone can ask."""
         return self.slots
 
@@ -37,6 +38,9 @@ class InlineLauncher:
     def read(self, spec: AttemptSpec, offset: int) -> bytes:
         """The event log from an offset on."""
         return (spec.folder / EVENTS_FILE).read_bytes()[offset:]
+
+    def fetch(self, spec: AttemptSpec) -> None:
+        """Everything is there already."""
 
     def output_tail(self, spec: AttemptSpec) -> str:  # noqa: ARG002 - the protocol's signature
         """It printed to this process's own terminal."""

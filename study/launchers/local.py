@@ -16,12 +16,14 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from multiprocessing import forkserver, reduction
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from lightning_modules.errors import TrialError
+from study.devices import Slot
 from study.launchers._base import Life, Status, exit_status
 from study.spec import EVENTS_FILE, EXIT_FILE, OUTPUT_FILE, SPEC_FILE, SUPERVISOR_FILE, AttemptSpec
 from study.workspace import Workspace, try_lock, write_json
@@ -34,29 +36,24 @@ EXIT_RECORD_BYTES = 64
 
 
 class LocalLauncher:
-    """`num_slots` attempts at a time on this machine's CPU."""
+    """Attempts on this machine's slots."""
 
-    def __init__(self, workspace: Workspace, *, num_slots: int) -> None:
+    def __init__(self, workspace: Workspace, *, slots: Sequence[Slot]) -> None:
         self._folder = workspace.slots
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._slots = tuple(f"cpu-{index}" for index in range(num_slots))
+        self.slots = tuple(slots)
         self._context = multiprocessing.get_context("forkserver")
         if importlib.util.find_spec(WARM_MODULE) is None:  # the forkserver would pass over a misspelt module in silence
             raise TrialError(f"the forkserver's preload module {WARM_MODULE} does not exist.")
         self._context.set_forkserver_preload(["__main__", WARM_MODULE])
 
-    @property
-    def slots(self) -> tuple[str, ...]:
-        """All slots."""
-        return self._slots
-
-    def free_slots(self) -> tuple[str, ...]:
+    def free_slots(self) -> tuple[Slot, ...]:
         """Slots whose lock nobody holds."""
-        return tuple(slot for slot in self._slots if self._is_free(slot))
+        return tuple(slot for slot in self.slots if self._is_free(slot))
 
     def submit(self, spec: AttemptSpec) -> bool:
         """Forks a supervisor; False if the slot was taken in the meantime."""
-        lock = os.open(self._folder / f"{spec.slot}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        lock = os.open(self._lock(spec.slot), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             if not try_lock(lock):
                 return False
@@ -106,6 +103,9 @@ class LocalLauncher:
         except FileNotFoundError:
             return b""
 
+    def fetch(self, spec: AttemptSpec) -> None:
+        """Everything is there already: attempts write into the workspace."""
+
     def output_tail(self, spec: AttemptSpec) -> str:
         """The end of what the attempt printed."""
         try:
@@ -124,9 +124,11 @@ class LocalLauncher:
     def close(self) -> None:
         """Holds nothing: attempts are known by their files."""
 
-    def _is_free(self, slot: str) -> bool:
-        path = self._folder / f"{slot}.lock"
-        with path.open("a") as file:
+    def _lock(self, slot: Slot) -> Path:
+        return self._folder / f"{slot.name}.lock"
+
+    def _is_free(self, slot: Slot) -> bool:
+        with self._lock(slot).open("a") as file:
             return try_lock(file.fileno())
 
 

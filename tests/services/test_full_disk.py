@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from reports.records import TrialState
+from study.devices import Slot
 from study.launchers._base import Life, Status
 from study.launchers.local import LocalLauncher
 from study.spec import EXIT_STORAGE_FULL, AttemptSpec
@@ -90,7 +91,7 @@ def test_features_on_a_full_disk_are_one_clear_line_and_leave_the_corpus_alone(
 def test_a_full_disk_does_not_hide_how_an_attempt_ended(empty_disk: Path, workspace: Path, tmp_path: Path) -> None:
     for name in ("corpora", "features"):
         (empty_disk / name).symlink_to((workspace / name).resolve())
-    launcher = LocalLauncher(Workspace(empty_disk), num_slots=1)
+    launcher = LocalLauncher(Workspace(empty_disk), slots=[Slot(name="cpu-0")])
     spec = AttemptSpec(
         number=0,
         attempt=0,
@@ -98,8 +99,7 @@ def test_a_full_disk_does_not_hide_how_an_attempt_ended(empty_disk: Path, worksp
         trial_folder=empty_disk / "trial",
         workspace=empty_disk,
         objective="cllr_calibrated",
-        num_threads=1,
-        slot="cpu-0",
+        slot=Slot(name="cpu-0"),
         config=config_of(write_tiny_study(tmp_path, epochs=500)).trial,
     )
     assert launcher.submit(spec)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from study.devices import Slot
 from study.events import Ended, EpochEnded, Started, read_events
 from study.launchers._base import Life, Status
 from study.launchers.local import LocalLauncher, lives, start_time
@@ -21,10 +22,12 @@ from tests.study.helpers import config_of, until
 
 pytestmark = pytest.mark.timeout(120)
 
+SLOTS = (Slot(name="cpu-0"), Slot(name="cpu-1"))
+
 
 @pytest.fixture
 def launcher(workspace: Path) -> Iterator[LocalLauncher]:
-    launcher = LocalLauncher(Workspace(workspace), num_slots=2)
+    launcher = LocalLauncher(Workspace(workspace), slots=SLOTS)
     yield launcher
     launcher.close()
 
@@ -41,8 +44,7 @@ def make_spec(workspace: Path, tmp_path: Path) -> Callable[..., AttemptSpec]:
             trial_folder=folder,
             workspace=workspace,
             objective="cllr_calibrated",
-            num_threads=1,
-            slot=slot,
+            slot=Slot(name=slot),
             config=config,
         )
 
@@ -68,7 +70,7 @@ def test_an_attempt_runs_warm_to_its_end_and_frees_its_slot(
 ) -> None:
     spec = make_spec(0)
     assert launcher.submit(spec)
-    assert launcher.free_slots() == ("cpu-1",)
+    assert launcher.free_slots() == SLOTS[1:]
     assert ended(launcher, spec) == Status(Life.EXITED, 0)
     started, *epochs, last = read_events(spec.folder / EVENTS_FILE)
     assert isinstance(started, Started)
@@ -76,14 +78,14 @@ def test_an_attempt_runs_warm_to_its_end_and_frees_its_slot(
     assert started.pid not in (os.getpid(), os.getppid())
     assert [event.epoch for event in epochs if isinstance(event, EpochEnded)] == [0, 1]
     assert isinstance(last, Ended)
-    until(lambda: launcher.free_slots() == ("cpu-0", "cpu-1"))
+    until(lambda: launcher.free_slots() == SLOTS)
 
 
 def test_a_slot_is_never_given_twice(
     launcher: LocalLauncher, make_spec: Callable[..., AttemptSpec], workspace: Path
 ) -> None:
     first, second = make_spec(0, epochs=50), make_spec(1)
-    other = LocalLauncher(Workspace(workspace), num_slots=2)
+    other = LocalLauncher(Workspace(workspace), slots=SLOTS)
     assert launcher.submit(first)
     assert not launcher.submit(second)
     assert not other.submit(second)
@@ -97,7 +99,7 @@ def test_a_killed_attempt_says_so_and_is_gone(launcher: LocalLauncher, make_spec
     until(lambda: has_trained_an_epoch(launcher, spec))
     launcher.kill(spec)
     assert ended(launcher, spec) == Status(Life.EXITED, -signal.SIGKILL)
-    until(lambda: "cpu-0" in launcher.free_slots())
+    until(lambda: SLOTS[0] in launcher.free_slots())
 
 
 def test_a_trainer_dies_with_its_supervisor_and_the_attempt_is_lost(
@@ -118,9 +120,9 @@ def test_another_launcher_finds_and_kills_what_the_first_started(
     spec = make_spec(0, epochs=200)
     launcher.submit(spec)
     until(lambda: has_trained_an_epoch(launcher, spec))
-    other = LocalLauncher(Workspace(workspace), num_slots=2)
+    other = LocalLauncher(Workspace(workspace), slots=SLOTS)
     assert other.poll(spec) == Status(Life.RUNNING)
-    assert other.free_slots() == ("cpu-1",)
+    assert other.free_slots() == SLOTS[1:]
     other.kill(spec)
     assert ended(other, spec) == Status(Life.EXITED, -signal.SIGKILL)
 

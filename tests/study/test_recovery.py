@@ -10,6 +10,7 @@ from lightning_modules.errors import StorageError
 from reports.records import TrialState
 from study.attempt import run_attempt
 from study.coordinator import Coordinator
+from study.devices import Slot
 from study.events import Ended, EpochEnded, Started, read_events
 from study.launchers._base import Life, Status
 from study.launchers.inline import InlineLauncher
@@ -142,8 +143,7 @@ def test_an_attempt_after_early_stopping_trains_no_further(workspace: Path, tmp_
         trial_folder=folder,
         workspace=workspace,
         objective=study.objective,
-        num_threads=1,
-        slot="cpu-0",
+        slot=Slot(name="cpu-0"),
         config=study.trial,
     )
     again = first.model_copy(update={"attempt": 1, "folder": folder / "attempt-1"})

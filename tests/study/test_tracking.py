@@ -10,6 +10,7 @@ from lightning_modules.errors import StorageError
 from reports.load import load_study
 from reports.records import TAG_COMMIT, TAG_DIFF, StudyManifest, TrialState
 from study.active import ActiveTrial
+from study.devices import Slot
 from study.events import Started
 from study.spec import AttemptSpec
 from study.tracking import Tracker, flat, open_tracker
@@ -43,8 +44,7 @@ STARTED = ActiveTrial(
         trial_folder=Path("trial"),
         workspace=Path(),
         objective="cllr",
-        num_threads=1,
-        slot="cpu-0",
+        slot=Slot(name="cpu-0"),
         config=TrialConfig(),
     ),
     started=Started(
