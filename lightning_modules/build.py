@@ -9,10 +9,15 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.language_id import LanguageId
 
 
-def build_module(config: TrialConfig) -> LanguageId:
-    """A fresh module whose initial weights depend on the configuration and its seed alone."""
+def build_module(config: TrialConfig, *, num_parts: int = 1) -> LanguageId:
+    """A fresh module whose initial weights depend on the configuration and its seed alone.
+
+    Args:
+        config: what to build.
+        num_parts: parts that each training batch comes in, over micro-batches and ranks together.
+    """
     torch.manual_seed(int(np.random.SeedSequence((config.seed, 0)).generate_state(1)[0]))
-    return LanguageId(config)
+    return LanguageId(config, num_parts=num_parts)
 
 
 def load_module(checkpoint: Path) -> LanguageId:

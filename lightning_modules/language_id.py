@@ -34,9 +34,10 @@ class LanguageScores(NamedTuple):
 class LanguageId(pl.LightningModule):
     """Trains on balanced batches, so its log-posteriors are log-likelihoods with equal priors."""
 
-    def __init__(self, config: TrialConfig) -> None:
+    def __init__(self, config: TrialConfig, *, num_parts: int = 1) -> None:
         super().__init__()
         self.config = config
+        self.num_parts = num_parts
         self.encoder = build_encoder(config.encoder, input_size=config.data.features.num_bands)
         self.pooling = Pooling(
             config.pooling, input_size=self.encoder.output_size, bidirectional=config.encoder.bidirectional
@@ -71,11 +72,15 @@ class LanguageId(pl.LightningModule):
         Once an epoch is not enough: starting a data loader draws from the same generator, and after a resume Lightning
         does so before the epoch's start instead of after it.
         """
-        entropy = np.random.SeedSequence((self.config.seed, 1, self.current_epoch, batch_idx))
+        place = (self.config.seed, 1, self.current_epoch, batch_idx)
+        entropy = np.random.SeedSequence((*place, self.global_rank) if self.global_rank else place)
         torch.manual_seed(int(entropy.generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning's signature
-        """Cross-entropy of one batch; raises Diverged when it is not finite."""
+        """Cross-entropy of one batch, or its share of it for a part of one; raises Diverged when it is not finite.
+
+        Lightning averages the gradients of micro-batches, and DDP those of ranks, as if all had the same size.
+        """
         scores_BL = self(batch.features, batch.lengths).log_likelihoods
         loss = nn.functional.nll_loss(scores_BL, batch.languages)
         if not torch.isfinite(loss):
@@ -83,7 +88,9 @@ class LanguageId(pl.LightningModule):
         self._losses.append(loss.detach())
         self._num_correct += int((scores_BL.argmax(dim=-1) == batch.languages).sum())
         self._num_seen += len(batch.languages)
-        return loss
+        if self.num_parts == 1:
+            return loss
+        return loss * (len(batch.languages) * self.num_parts / self.config.training.batch_size)
 
     def configure_gradient_clipping(
         self,
@@ -120,13 +127,21 @@ class LanguageId(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Keeps the `val/` metrics; `development_scores` (N, L) are in utterance order."""
-        indices, scores, languages = (torch.cat(parts) for parts in zip(*self._development, strict=True))
+        indices, scores, languages = (torch.cat(parts) for parts in zip(*self._all_development(), strict=True))
         if not torch.isfinite(scores).all():
             raise Diverged(f"development scores are not finite at epoch {self.current_epoch}")
-        order = indices.argsort()
+        order = torch.from_numpy(np.unique(indices.numpy(), return_index=True)[1])
         self.development_scores = scores[order].double().numpy()
         truth = languages[order].numpy()
         self.development_metrics = development_metrics(self.development_scores, truth)
+
+    def _all_development(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Indices, scores and languages of all batches, also those of other ranks."""
+        if not torch.distributed.is_initialized():
+            return self._development
+        gathered: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(gathered, self._development)
+        return [part for rank in gathered for part in rank]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The configured optimiser over all parameters."""

@@ -23,6 +23,7 @@ TAG_DATA: Final = "lidstudy.data_hash"
 TAG_DEVICE: Final = "lidstudy.device"
 TAG_HOST: Final = "lidstudy.host"
 TAG_FAILURE: Final = "lidstudy.failure"  # one line: why a trial failed, diverged or timed out
+TAG_CLASS: Final = "lidstudy.failure_class"  # a FailureClass: what kind of end a failed or timed-out trial came to
 TAG_ATTEMPTS: Final = "lidstudy.attempts"
 TAG_CHAMPION: Final = "lidstudy.champion"  # on the parent run: the number of the trial that development data chose
 
@@ -62,6 +63,7 @@ TIME_VALIDATION_S: Final = "time/validation_s"
 BEST_OBJECTIVE: Final = "best/objective"  # trial: the value that Optuna was told
 BEST_EPOCH: Final = "best/epoch"
 BEST_PREFIX: Final = "best/"  # the val/ metrics at the best epoch, as best/accuracy, best/c_primary …
+PEAK_MEMORY_MB: Final = "device/peak_memory_mb"  # by epoch, GPUs only
 NUM_PARAMETERS: Final = "model/num_parameters"
 TEST_PREFIX: Final = "test/"  # parent run: accuracy, c_avg, c_primary, c_primary_calibrated, eer, cllr, cllr_calibrated
 TEST_P_VALUE: Final = "test/p_above_chance"  # permutation of languages over sources
@@ -89,6 +91,34 @@ class TrialState(StrEnum):
             "failed": "FAILED",
             "timed_out": "FAILED",
         }.get(self.value, "KILLED")
+
+
+class FailureClass(StrEnum):
+    """Why a trial has no result; the value of TAG_CLASS."""
+
+    OUT_OF_MEMORY = "out_of_memory"
+    LOST = "lost"
+    TIMED_OUT = "timed_out"
+    DEFECT = "defect"
+
+
+class StudyState(StrEnum):
+    """How a study stands; the value of TAG_STATE on the parent run."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    """Its budget of trials or of time is spent."""
+    STOPPED = "stopped"
+    """By `lidstudy stop`; the same command goes on."""
+    INTERRUPTED = "interrupted"
+    """By Ctrl-C; the same command goes on."""
+    FAILED = "failed"
+    """Too many trials in a row were defects, or the champion could not be scored."""
+
+    @property
+    def mlflow_status(self) -> str:
+        """The MLflow run status that stands for this state."""
+        return {"running": "RUNNING", "complete": "FINISHED", "failed": "FAILED"}.get(self.value, "KILLED")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,15 @@ class Parameter:
             return self.choices
         return (self.low, self.high)
 
+    def allows(self, value: object) -> bool:
+        """Whether the parameter can have this value, conditions aside."""
+        if self.low is None or self.high is None:
+            return any(type(value) is type(choice) and value == choice for choice in self.choices)
+        if isinstance(value, bool) or not isinstance(value, int if self.kind == "int" else int | float):
+            return False
+        steps = (value - self.low) / self.step if self.step else 0.0
+        return self.low <= value <= self.high and math.isclose(steps, round(steps), abs_tol=1e-9)
+
     def to_json(self) -> dict[str, Any]:
         """The parameter in the grammar of the file, without its path."""
         content: dict[str, Any] = {self.kind: list(self.extremes)}

@@ -27,6 +27,7 @@ __all__ = [
     "Value",
     "check_file",
     "load_space",
+    "space_from_json",
     "space_schema",
 ]
 
@@ -108,6 +109,19 @@ class Space:
                 chosen[parameter.path] = _suggest(trial, parameter)
         return chosen
 
+    def check_values(self, params: Mapping[str, Any]) -> None:
+        """Refuses values that this space would never propose.
+
+        Raises:
+            ConfigError: naming the parameter and what is allowed.
+        """
+        known = {parameter.path: parameter for parameter in self.parameters}
+        for path, value in params.items():
+            if path not in known:
+                raise ConfigError(f"space {self.name} has no parameter '{path}'; it has {', '.join(known)}.")
+            if not known[path].allows(value):
+                raise ConfigError(f"space {self.name}, key {path}: {value!r} is not in {known[path].to_json()}.")
+
     def apply(self, base: Mapping[str, Any], params: Mapping[str, Value]) -> TrialConfig:
         """The configuration that params make of a base.
 
@@ -143,6 +157,20 @@ def load_space(name_or_path: str) -> Space:
     if findings:
         others = f" (and {len(findings) - 1} more, see `lidstudy space check`)" if len(findings) > 1 else ""
         raise ConfigError(f"{findings[0]}{others}")
+    return space
+
+
+def space_from_json(content: Mapping[str, Any], *, name: str) -> Space:
+    """A space as `Space.to_json` wrote it.
+
+    Raises:
+        ConfigError: it was written for another version of the schema.
+    """
+    if not content[SPACE]:
+        return Space(name, ())
+    space, findings = _parse(content, f"space {name}", name)
+    if findings:
+        raise ConfigError(str(findings[0]))
     return space
 
 

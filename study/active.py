@@ -3,10 +3,9 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import assert_never
 
 from lightning_modules.config import TrialConfig
-from reports.records import MetricPoint, TrialState
+from reports.records import FailureClass, MetricPoint, TrialState
 from study.events import AnyEvent, Ended, EpochEnded, EventReader, Started
 from study.spec import AttemptSpec
 from study.workspace import TrialFolder
@@ -27,8 +26,13 @@ class ActiveTrial:
         history: every metric by epoch; an epoch that a resumed attempt repeats is taken once.
         best_objective: the best so far, and `best_epoch` where it was seen.
         last_time_ms: time of the last event.
-        stop: why the coordinator stops the attempt (`pruned`, `interrupted`), or None.
+        stop: why the coordinator stops the attempt (`pruned`, `timed_out` …), or None.
+        pruned_after: the epoch after which the pruner stopped it; what came later, Optuna is not told.
         num_lost: attempts that were lost.
+        micro_batches: parts that the next attempt trains each batch in.
+        trained_s: seconds that earlier attempts ran.
+        began_at: when the present attempt began to run, on the coordinator's own clock.
+        heard_at: when something was last heard of it, on the same clock.
     """
 
     number: int
@@ -45,7 +49,12 @@ class ActiveTrial:
     best_metrics: dict[str, float] = field(default_factory=dict)
     last_time_ms: int = 0
     stop: str | None = None
+    pruned_after: int | None = None
     num_lost: int = 0
+    micro_batches: int = 1
+    trained_s: float = 0.0
+    began_at: float = 0.0
+    heard_at: float = 0.0
 
     def begin(self, spec: AttemptSpec) -> None:
         """A new attempt takes over."""
@@ -53,6 +62,7 @@ class ActiveTrial:
         self.reader = EventReader()
         self.ended = None
         self.stop = None
+        self.micro_batches = spec.micro_batches
 
     def take(self, events: Iterable[AnyEvent]) -> list[EpochEnded]:
         """Takes events in order; returns the epochs that are new."""
@@ -78,6 +88,10 @@ class ActiveTrial:
             self.best_epoch = event.epoch
             self.best_metrics = {f"best/{key[4:]}": v for key, v in event.metrics.items() if key.startswith("val/")}
 
+    def is_told(self, epoch: int) -> bool:
+        """Whether Optuna hears of an epoch: not of those that a pruned attempt trained before it was gone."""
+        return self.pruned_after is None or epoch <= self.pruned_after
+
     def latest(self, metric: str) -> float | None:
         """The last value of a metric, or None."""
         points = self.history.get(metric)
@@ -93,41 +107,11 @@ class Outcome:
         value: what Optuna is told: the best objective, or the bound for a diverged trial.
         failure: one line, or "".
         details: traceback or output of a failed attempt, or "".
+        failure_class: why there is no result, or None.
     """
 
     state: TrialState
     value: float | None = None
     failure: str = ""
     details: str = ""
-
-
-def outcome_of(trial: ActiveTrial, *, bound: float, output: str) -> Outcome:
-    """What Optuna and MLflow are told of a trial whose last attempt is gone.
-
-    Args:
-        trial: the trial, with all its events taken.
-        bound: upper bound of the objective, what a diverged trial counts as.
-        output: the end of what the attempt printed.
-    """
-    if trial.ended is not None:
-        return _outcome_of_word(trial, trial.ended, bound=bound)
-    if trial.stop == "pruned":
-        return Outcome(state=TrialState.PRUNED)
-    last_line = output.strip().splitlines()[-1] if output.strip() else "it said nothing"
-    if trial.num_lost:
-        failure = f"its process was lost {trial.num_lost} times; the last words: {last_line}"
-        return Outcome(state=TrialState.FAILED, failure=failure, details=output)
-    return Outcome(state=TrialState.FAILED, failure=f"its process ended without a result: {last_line}", details=output)
-
-
-def _outcome_of_word(trial: ActiveTrial, ended: Ended, *, bound: float) -> Outcome:
-    match ended.outcome:
-        case "complete":
-            assert trial.best_objective is not None, "a trial that says complete has trained an epoch"
-            return Outcome(state=TrialState.COMPLETE, value=min(trial.best_objective, bound))
-        case "diverged":
-            return Outcome(state=TrialState.DIVERGED, value=bound, failure=ended.failure)
-        case "failed":
-            return Outcome(state=TrialState.FAILED, failure=ended.failure, details=ended.traceback)
-        case _:
-            assert_never(ended.outcome)
+    failure_class: FailureClass | None = None

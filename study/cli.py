@@ -54,24 +54,120 @@ def corpus_describe(name: str, *, workspace: WorkspaceOption = DEFAULT_WORKSPACE
     describe(name, workspace)
 
 
+SlotsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Trials at a time a device; by default one a core, or what a GPU has room for."),
+]
+DevicesOption = Annotated[str, typer.Option(help="auto, cpu, or GPUs as cuda:0,cuda:1.")]
+DevicesPerTrialOption = Annotated[int, typer.Option(min=1, help="Devices that one trial trains on; on the CPU, ranks.")]
+TrialsOption = Annotated[int | None, typer.Option(min=1, help="Instead of the study's own budget.")]
+TimeBudgetOption = Annotated[str | None, typer.Option(help="Start no trial after this time, as 2h, 45min or 90s.")]
+DeterministicOption = Annotated[
+    bool, typer.Option("--deterministic", help="Ask and tell in the order of numbers, whichever trial ends first.")
+]
+
+
 @app.command()
 def sweep(
     study: Annotated[str, typer.Argument(help="A preset (demo) or the path of a study's .toml file.")],
     *,
-    slots: Annotated[int | None, typer.Option(min=1, help="Trials at a time; one a core by default.")] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Instead of the study's own budget.")] = None,
+    slots: SlotsOption = None,
+    devices: DevicesOption = "auto",
+    devices_per_trial: DevicesPerTrialOption = 1,
+    trials: TrialsOption = None,
+    time_budget: TimeBudgetOption = None,
+    deterministic: DeterministicOption = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan, its cost and its disk use; start nothing.")
     ] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Run a study; the same command resumes it."""
-    from study.commands.sweep import dry, run
+    from study.commands.sweep import SweepOptions, dry, run
 
+    options = SweepOptions(
+        slots=slots,
+        devices=devices,
+        devices_per_trial=devices_per_trial,
+        trials=trials,
+        time_budget=time_budget,
+        deterministic=deterministic,
+    )
     if dry_run:
-        dry(study, slots=slots, trials=trials, folder=workspace)
+        dry(study, options, folder=workspace)
     else:
-        raise typer.Exit(run(study, slots=slots, trials=trials, folder=workspace))
+        raise typer.Exit(run(study, options, folder=workspace))
+
+
+@app.command()
+def resume(
+    study: Annotated[str, typer.Argument(help="A study of this workspace; its file is not needed.")],
+    *,
+    failed: Annotated[bool, typer.Option("--failed", help="Try its failed trials again.")] = False,
+    slots: SlotsOption = None,
+    devices: DevicesOption = "auto",
+    devices_per_trial: DevicesPerTrialOption = 1,
+    trials: TrialsOption = None,
+    time_budget: TimeBudgetOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Go on with a study as it is on record."""
+    from study.commands.sweep import SweepOptions
+    from study.commands.sweep import resume as go_on
+
+    options = SweepOptions(
+        slots=slots, devices=devices, devices_per_trial=devices_per_trial, trials=trials, time_budget=time_budget
+    )
+    raise typer.Exit(go_on(study, options, folder=workspace, failed=failed))
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="A trial's config.json, a preset, or a study's .toml file.")],
+    *,
+    study: Annotated[str, typer.Option(help="The study that the trial is recorded in.")] = "train",
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the configuration's own.")] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Train one configuration here, in this process, and record it like any trial: breakpoints work."""
+    from study.commands.train import train_one
+
+    raise typer.Exit(train_one(config, study=study, seed=seed, folder=workspace))
+
+
+@app.command()
+def stop(
+    study: str,
+    *,
+    now: Annotated[bool, typer.Option("--now", help="End what runs too, instead of waiting for it.")] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Ask a study that runs to end; the same sweep command goes on later."""
+    from study.commands.control import stop as ask_to_stop
+
+    ask_to_stop(study, workspace, now=now)
+
+
+@app.command()
+def enqueue(
+    study: str,
+    params: Annotated[str, typer.Argument(help='JSON, as \'{"encoder.cell": "lstm"}\'; the sampler chooses the rest.')],
+    *,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the trial; by default the study's own rule.")] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Have a study try these values next."""
+    from study.commands.control import enqueue as add
+
+    add(study, params, workspace, seed=seed)
+
+
+@app.command()
+def retry(study: str, trial: int, *, workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
+    """Have a study try a failed trial again, under the same values and seed."""
+    from study.commands.control import retry as try_again
+
+    try_again(study, trial, workspace)
 
 
 @app.command("list")
@@ -93,11 +189,20 @@ def show(
 
 
 @app.command()
-def status(study: str, *, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
+def status(
+    study: str,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", help="Watch it until its coordinator ends, or Ctrl-C.")] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
     """Show how a study stands, also while it runs."""
-    from study.commands.inspect import show_status
+    from study.commands.inspect import follow_status, show_status
 
-    show_status(study, workspace, as_json=as_json)
+    if follow:
+        follow_status(study, workspace)
+    else:
+        show_status(study, workspace, as_json=as_json)
 
 
 @app.command()
@@ -181,7 +286,11 @@ def _interrupted(_signal: int, _frame: object) -> None:
 
 
 def main() -> None:
-    """Exit status: 0 done, 1 a study that ended badly, 2 something that the user can mend, 130 stopped by Ctrl-C."""
+    """Runs a command.
+
+    Exit status: 0 done, 1 a study that ended badly, 2 something that the user can mend, 3 a study that was told to stop
+    before its budget was spent, 130 stopped by Ctrl-C.
+    """
     logging.basicConfig(
         level=os.environ.get("LIDSTUDY_LOG", "WARNING").upper(), format="%(levelname)s %(name)s: %(message)s"
     )

@@ -59,6 +59,25 @@ class NoPrunerConfig(Frozen):
 
 PrunerConfig = Annotated[MedianPrunerConfig | NoPrunerConfig, Field(discriminator="kind")]
 
+
+class LimitsConfig(Frozen):
+    """When an attempt or a trial is given up.
+
+    Attributes:
+        trial_s: seconds that a trial may train, over all its attempts; None for any time.
+        silence_s: seconds without a sign of life after which an attempt counts as lost.
+        lost_attempts: attempts of a trial that may be lost before it has failed.
+        memory_mb: what an attempt may take of the machine's memory, beside what it starts with; None for any amount.
+        defects_in_a_row: trials that fail one after the other before the study stops.
+    """
+
+    trial_s: Annotated[float, Field(gt=0.0)] | None = None
+    silence_s: Annotated[float, Field(ge=30.0)] = 900.0
+    lost_attempts: Annotated[int, Field(ge=0)] = 2
+    memory_mb: PositiveInt | None = None
+    defects_in_a_row: PositiveInt = 3
+
+
 Objective = Literal["cllr_calibrated", "cllr", "c_primary_calibrated", "c_primary", "c_avg", "eer", "error_rate"]
 
 
@@ -74,6 +93,9 @@ class StudyConfig(Frozen):
         objective: what is minimised on development data.
         sampler: proposes configurations.
         pruner: stops hopeless trials.
+        limits: when an attempt or a trial is given up.
+        deterministic: the order of asks and tells depends on `window` alone, not on which trial ends first.
+        window: trials under way at a time, as far as the sampler can tell; only with `deterministic`.
         evaluate: score the configuration that development data chose, once, on test data.
         trial: the base configuration; searched parameters replace its values.
     """
@@ -86,6 +108,9 @@ class StudyConfig(Frozen):
     objective: Objective = "cllr_calibrated"
     sampler: SamplerConfig = TPEConfig()
     pruner: PrunerConfig = MedianPrunerConfig()
+    limits: LimitsConfig = LimitsConfig()
+    deterministic: bool = False
+    window: PositiveInt = 2
     evaluate: bool = True
     trial: TrialConfig = TrialConfig()
 
@@ -96,8 +121,8 @@ class StudyConfig(Frozen):
         return self
 
     def settled(self) -> dict[str, Any]:
-        """What may not change once trials exist: everything but the budget and the question."""
-        return self.model_dump(mode="json", exclude={"trials", "question", "evaluate"})
+        """What may not change once trials exist: everything but the budget, the limits and the question."""
+        return self.model_dump(mode="json", exclude={"trials", "question", "evaluate", "limits"})
 
 
 def load_study_config(name_or_path: str) -> StudyConfig:

@@ -4,8 +4,8 @@ It asks Optuna for configurations, starts attempts on free slots, tails their ev
 MLflow how each trial ended. Everything it knows can be read back from the workspace: when it dies, attempts go on,
 and the next coordinator adopts or reaps them.
 
-A trial is committed in this order: its configuration file (before it, the trial never started) · its event log ·
-Optuna · MLflow.
+A trial is committed in this order: Optuna's record of its parameters · its configuration file · its event log ·
+Optuna's record of its end · MLflow.
 """
 
 import contextlib
@@ -13,31 +13,35 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import assert_never
 
-from lightning_modules.config import TrialConfig
 from lightning_modules.errors import StorageError, TrialError
-from reports.records import TrialState
-from study.active import ActiveTrial, Outcome, outcome_of
+from reports.records import PEAK_MEMORY_MB, FailureClass, StudyState, TrialState
+from study.active import ActiveTrial, Outcome
+from study.asking import Asking
 from study.backlog import Backlog
+from study.control import Stop, consume, forget_stops, pending
 from study.devices import Slot
 from study.evaluation import evaluate_champion
 from study.events import EpochEnded
+from study.judgement import INTERRUPTED, PRUNED, SILENT, TIMED_OUT, Again, Settled, StorageFull, judge
 from study.launchers._base import Launcher, Life, Status
+from study.ordering import InOrder
 from study.plan import StudyPlan
-from study.recording import trial_artifacts
+from study.recording import record_trial
 from study.recovery import Recovered, recover
-from study.spec import EXIT_STORAGE_FULL, STOP_FILE, AttemptSpec
+from study.spec import STOP_FILE, AttemptSpec
 from study.storage import TrialStore, best_trial
 from study.tracking import Tracker
 from study.view import RemainingTime, SlotRow, Snapshot, View
 from study.workspace import StudyFolder, write_json
 
-MAX_LOST_ATTEMPTS = 3
-MAX_DEFECTS_IN_A_ROW = 3
 TICK_S = 0.02
+CONTROL_S = 0.25
 GRACE_S = 5.0
-STOPPING = "stopping: attempts end now, their last epochs are kept; the same command goes on from there"
 VIEW_S = 0.25
+STOPPING = "stopping: attempts end now, their last epochs are kept; the same command goes on from there"
+DRAINING = "stopping: what runs is waited for, nothing more is started"
 
 
 class Coordinator:
@@ -54,6 +58,7 @@ class Coordinator:
         view: View,
         stop: threading.Event | None = None,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._plan = plan
@@ -63,47 +68,48 @@ class Coordinator:
         self._launcher = launcher
         self._view = view
         self._clock = clock
+        self._monotonic = monotonic  # durations are measured by it: a clock can be set back
         self._sleep = sleep
         self._active: dict[str, ActiveTrial] = {}  # by slot
-        self._waiting: deque[ActiveTrial] = deque()  # trials that need another attempt
+        self._waiting: deque[ActiveTrial] = deque()  # trials that need an attempt
+        self._asking = Asking(plan, folder=folder, store=store)
+        self._order: InOrder | None = None
         self._backlog = Backlog()  # all that MLflow is told, in order
-        self._configurations: dict[str, int] = {}  # configuration hash -> how often it was started
-        self._num_started = 0
         self._defects_in_a_row = 0
         self._stop_asked = stop or threading.Event()
+        self._is_draining = False
         self._said_so = False
-        self._started_at = clock()
-        self._viewed_at = 0.0
-        self._remaining = RemainingTime(clock=clock)
+        self._started_at = monotonic()
+        self._viewed_at = self._controlled_at = float("-inf")
+        self._remaining = RemainingTime(clock=monotonic)
 
     def request_stop(self) -> None:
         """Asks the loop to stop its attempts and return."""
         self._stop_asked.set()
 
-    def run(self) -> TrialState:
-        """Runs until the budget is spent (COMPLETE), a stop is asked for (INTERRUPTED), or three trials in a row fail.
+    def run(self) -> StudyState:
+        """Runs until the budget is spent (COMPLETE), a stop is asked for, or too many trials in a row fail.
 
         Raises:
             StorageError: the workspace cannot be written; attempts are stopped first, and nothing is lost.
             TrialError: the champion could not be scored on test data.
         """
         try:
-            bound = self._plan.objective_bound
-            self._take_up(recover(self._folder, store=self._store, tracker=self._tracker, bound=bound))
+            self._take_up(recover(self._folder, store=self._store, tracker=self._tracker, plan=self._plan))
             self._show(force=True)  # the first attempt waits some seconds for the warm forkserver
             while self._is_busy():
                 self._tick()
-            for trial in self._waiting:
+            for trial in (*self._waiting, *(self._order.held if self._order else ())):
                 self._settle_run(trial, Outcome(state=TrialState.INTERRUPTED))
             self._backlog.drain()
-            if self._end_state() is TrialState.COMPLETE and self._plan.config.evaluate:
+            if self._end_state() is StudyState.COMPLETE and self._plan.config.evaluate:
                 self._evaluate_champion()
             state = self._end_state()
         except (StorageError, OSError):
             self._end_attempts()
             raise
         except TrialError:
-            self._tracker.finish_study(TrialState.FAILED.value, status=TrialState.FAILED.mlflow_status)
+            self._tracker.finish_study(StudyState.FAILED.value, status=StudyState.FAILED.mlflow_status)
             raise
         finally:
             self._backlog.close()
@@ -113,14 +119,14 @@ class Coordinator:
 
     def _end_attempts(self) -> None:
         """Stops what runs where nothing can be recorded any more; what cannot be stopped now is adopted by the next."""
-        deadline = self._clock() + GRACE_S
-        while self._active and self._clock() < deadline:
+        deadline = self._monotonic() + GRACE_S
+        while self._active and self._monotonic() < deadline:
             for slot, trial in list(self._active.items()):
                 assert trial.spec is not None
                 with contextlib.suppress(OSError):  # there may be no room for a stop file; then it counts as lost
-                    self._stop(trial, "interrupted")
+                    self._stop(trial, INTERRUPTED)
                 self._launcher.kill(trial.spec)
-                if self._launcher.poll(trial.spec).life is not Life.RUNNING:
+                if self._launcher.poll(trial.spec).is_over:
                     del self._active[slot]
             self._sleep(TICK_S)
 
@@ -129,16 +135,25 @@ class Coordinator:
     def _is_busy(self) -> bool:
         if self._active:
             return True
-        return not self._is_ending() and bool(self._waiting or self._num_started < self._plan.config.trials)
+        return not self._is_ending() and (bool(self._waiting) or self._wants_more())
+
+    def _wants_more(self) -> bool:
+        """Whether new trials are started; a budget of time that is spent ends that."""
+        return not self._is_draining and not self._is_out_of_time() and self._asking.has_more()
+
+    def _is_out_of_time(self) -> bool:
+        budget_s = self._plan.time_budget_s
+        return budget_s is not None and self._monotonic() - self._started_at >= budget_s
 
     @property
     def _stopping(self) -> bool:
         return self._stop_asked.is_set()
 
     def _is_ending(self) -> bool:
-        return self._stopping or self._defects_in_a_row >= MAX_DEFECTS_IN_A_ROW
+        return self._stopping or self._defects_in_a_row >= self._plan.config.limits.defects_in_a_row
 
     def _tick(self) -> None:
+        self._obey()
         for slot, trial in list(self._active.items()):
             self._follow(slot, trial)
         if self._stopping and not self._said_so:
@@ -146,7 +161,7 @@ class Coordinator:
             self._view.message(STOPPING)
         if self._is_ending():
             for trial in self._active.values():
-                self._stop(trial, "interrupted")
+                self._stop(trial, INTERRUPTED)
         else:
             self._fill_slots()
         self._backlog.check()
@@ -155,17 +170,49 @@ class Coordinator:
         self._show()
         self._sleep(TICK_S)
 
+    def _obey(self) -> None:
+        """Carries out what users asked for."""
+        if self._monotonic() - self._controlled_at < CONTROL_S:
+            return
+        self._controlled_at = self._monotonic()
+        for name, command in pending(self._folder):
+            if isinstance(command, Stop):
+                consume(self._folder, name)
+                self._end_early(now=command.now)
+            else:
+                self._asking.queue(name, command)
+
+    def _end_early(self, *, now: bool) -> None:
+        if now:
+            self.request_stop()
+        elif not self._is_draining:
+            self._view.message(DRAINING)
+        self._is_draining = True
+
     def _follow(self, slot: str, trial: ActiveTrial) -> None:
         """Reads what an attempt said, and settles the trial once its process is gone."""
         assert trial.spec is not None
         status = self._launcher.poll(trial.spec)  # before reading: a gone process has written all it will
-        self._take(trial, self._launcher.read(trial.spec, trial.reader.offset))
-        if status.life is Life.RUNNING:
-            if trial.stop:
-                self._launcher.kill(trial.spec)
+        data = self._launcher.read(trial.spec, trial.reader.offset)
+        self._take(trial, data)
+        if status.is_over:
+            del self._active[slot]
+            self._judge(trial, status)
             return
-        del self._active[slot]
-        self._judge(trial, status)
+        if data or status.life is Life.WAITING:
+            trial.heard_at = self._monotonic()
+        if status.life is Life.WAITING:
+            trial.began_at = self._monotonic()
+        self._check_limits(trial)
+        if trial.stop:
+            self._launcher.kill(trial.spec)
+
+    def _check_limits(self, trial: ActiveTrial) -> None:
+        limits, now = self._plan.config.limits, self._monotonic()
+        if limits.trial_s is not None and trial.trained_s + now - trial.began_at > limits.trial_s:
+            self._stop(trial, TIMED_OUT)
+        elif now - trial.heard_at > limits.silence_s:
+            self._stop(trial, SILENT)
 
     def _take(self, trial: ActiveTrial, data: bytes) -> None:
         before = trial.started
@@ -178,17 +225,20 @@ class Coordinator:
     def _report(self, trial: ActiveTrial, event: EpochEnded) -> None:
         told = {"epoch": event.epoch, "time_ms": event.time_ms}
         self._backlog.add(self._tracker.log_epoch, trial.number, event.metrics, **told)
+        if not trial.is_told(event.epoch):
+            return
         self._store.report(trial.number, epoch=event.epoch, objective=event.objective)
         is_last = event.epoch + 1 >= trial.config.training.max_epochs
-        if not is_last and trial.ended is None and self._store.should_prune(trial.number):
-            self._stop(trial, "pruned")
+        seen = self._order.seen_by(trial.number) if self._order else None
+        if not is_last and trial.ended is None and self._store.should_prune(trial.number, seen=seen):
+            self._stop(trial, PRUNED, epoch=event.epoch)
 
-    def _stop(self, trial: ActiveTrial, reason: str) -> None:
+    def _stop(self, trial: ActiveTrial, reason: str, *, epoch: int | None = None) -> None:
         """Writes down why before it kills, so that the next coordinator knows."""
         if trial.stop is None:
             assert trial.spec is not None
-            write_json(trial.spec.folder / STOP_FILE, {"reason": reason})
-            trial.stop = reason
+            write_json(trial.spec.folder / STOP_FILE, {"reason": reason, "epoch": epoch})
+            trial.stop, trial.pruned_after = reason, epoch
             self._launcher.kill(trial.spec)
 
     # --- starting ----------------------------------------------------------------------------------------------------
@@ -197,27 +247,21 @@ class Coordinator:
         for slot in self._launcher.free_slots():
             if slot.name in self._active:
                 continue
-            if self._waiting:
-                self._launch(self._waiting.popleft(), slot)
-            elif self._num_started < self._plan.config.trials:
-                self._launch(self._ask(), slot)
+            if not self._waiting and not self._ask():
+                return
+            self._launch(self._waiting.popleft(), slot)
 
-    def _ask(self) -> ActiveTrial:
-        number, params = self._store.ask(self._plan.space)
-        base = self._plan.config.trial.model_dump(mode="json")
-        config = self._plan.space.apply(base, params)
-        replicate = self._configurations.get(config.configuration_hash(), 0)
-        config = config.model_copy(update={"seed": self._plan.config.seed + replicate})
-        trial = ActiveTrial(number=number, config=config, folder=self._folder.trial(number))
-        write_json(trial.folder.config, config.model_dump(mode="json"))
-        self._count(config)
-        self._backlog.add(self._tracker.open_trial, number, config)
-        return trial
+    def _ask(self) -> bool:
+        """Puts one more trial in line; False where there is none to be had now."""
+        if not self._wants_more() or (self._order and not self._order.may_ask(self._asking.num_asked)):
+            return False
+        self._enter(self._asking.next())
+        return True
 
-    def _count(self, config: TrialConfig) -> None:
-        self._num_started += 1
-        key = config.configuration_hash()
-        self._configurations[key] = self._configurations.get(key, 0) + 1
+    def _enter(self, trial: ActiveTrial) -> None:
+        """A new trial gets its run in MLflow and waits for a slot."""
+        self._backlog.add(self._tracker.open_trial, trial.number, trial.config)
+        self._waiting.append(trial)
 
     def _launch(self, trial: ActiveTrial, slot: Slot) -> None:
         attempt = len(trial.folder.attempts())
@@ -229,10 +273,13 @@ class Coordinator:
             workspace=self._plan.workspace.root,
             objective=self._plan.config.objective,
             slot=slot,
+            memory_mb=self._plan.config.limits.memory_mb,
+            micro_batches=trial.micro_batches,
             config=trial.config,
         )
         if self._launcher.submit(spec):
             trial.begin(spec)
+            trial.began_at = trial.heard_at = self._monotonic()
             self._active[slot.name] = trial
         else:
             self._waiting.appendleft(trial)
@@ -240,80 +287,97 @@ class Coordinator:
     # --- ending ------------------------------------------------------------------------------------------------------
 
     def _judge(self, trial: ActiveTrial, status: Status, *, adopted: bool = False) -> None:
-        """Decides what the end of an attempt means for its trial."""
-        if trial.ended is None and trial.stop == "interrupted":
-            self._interrupted(trial)
-            return
-        if trial.ended is None and status.exit_status == EXIT_STORAGE_FULL:
-            self._waiting.append(trial)
-            if not adopted:
-                raise StorageError(
-                    f"workspace {self._plan.workspace.root} cannot be written any more (is the disk full?); "
-                    "mend that and run the same command again: nothing is lost."
-                )
-            return
-        if trial.ended is None and trial.stop is None and _is_lost(status):
-            trial.num_lost += 1
-            if trial.num_lost < MAX_LOST_ATTEMPTS:
-                self._view.message(f"trial {trial.number}: its process was lost; it goes on from its last checkpoint")
-                self._waiting.append(trial)
-                return
+        """Carries out what the end of an attempt means for its trial."""
         assert trial.spec is not None
-        outcome = outcome_of(trial, bound=self._plan.objective_bound, output=self._launcher.output_tail(trial.spec))
-        self._settle(trial, outcome)
+        trial.trained_s += self._monotonic() - trial.began_at if trial.began_at else 0.0
+        output = self._launcher.output_tail(trial.spec)
+        limits, bound = self._plan.config.limits, self._plan.objective_bound
+        verdict = judge(trial, status, limits=limits, bound=bound, output=output)
+        match verdict:
+            case Settled(outcome=outcome):
+                self._launcher.fetch(trial.spec)
+                self._settle(trial, outcome)
+            case Again():
+                self._again(trial, verdict)
+            case StorageFull():
+                self._waiting.append(trial)
+                if not adopted:
+                    raise StorageError(
+                        f"workspace {self._plan.workspace.root} cannot be written any more (is the disk full?); "
+                        "mend that and run the same command again: nothing is lost."
+                    )
+            case _:
+                assert_never(verdict)
 
-    def _interrupted(self, trial: ActiveTrial) -> None:
-        """An attempt that was stopped: by this coordinator, which is ending, or by one before it."""
+    def _again(self, trial: ActiveTrial, verdict: Again) -> None:
+        trial.num_lost += verdict.is_lost
+        if verdict.message:
+            trial.micro_batches = verdict.micro_batches
+            self._view.message(verdict.message)
         if self._is_ending():
             self._settle_run(trial, Outcome(state=TrialState.INTERRUPTED))
         else:
             self._waiting.append(trial)
 
     def _settle(self, trial: ActiveTrial, outcome: Outcome) -> None:
+        self._size_slots(trial)
+        if self._order is None:
+            self._tell(trial, outcome)
+            return
+        self._order.hold(trial, outcome)
+        while (turn := self._order.release()) is not None:
+            self._tell(*turn)
+            if not self._is_ending():
+                self._ask()
+
+    def _tell(self, trial: ActiveTrial, outcome: Outcome) -> None:
         self._store.tell(trial.number, outcome.state, value=outcome.value)
-        self._defects_in_a_row = self._defects_in_a_row + 1 if outcome.state is TrialState.FAILED else 0
+        is_defect = outcome.failure_class is FailureClass.DEFECT
+        self._defects_in_a_row = self._defects_in_a_row + 1 if is_defect else 0
         self._settle_run(trial, outcome)
 
     def _settle_run(self, trial: ActiveTrial, outcome: Outcome) -> None:
-        self._backlog.add(self._record, trial, outcome)
+        self._backlog.add(record_trial, self._tracker, trial, outcome, now_ms=self._now_ms())
         self._view.trial_ended(trial, outcome)
         if outcome.failure:
             self._view.message(f"trial {trial.number} {outcome.state.value}: {outcome.failure}")
 
-    def _record(self, trial: ActiveTrial, outcome: Outcome) -> None:
-        """Tells MLflow how a trial ended; runs in the backlog."""
-        is_measured = outcome.state is not TrialState.FAILED
-        self._tracker.finish_trial(
-            trial.number,
-            outcome.state,
-            end_ms=trial.last_time_ms or self._now_ms(),
-            objective=outcome.value,
-            best_epoch=trial.best_epoch if is_measured else None,
-            metrics=trial.best_metrics if is_measured else {},
-            failure=outcome.failure,
-            artifacts=trial_artifacts(trial, outcome),
-        )
-        if outcome.state is not TrialState.INTERRUPTED:
-            trial.folder.last_checkpoint.unlink(missing_ok=True)  # nobody resumes it any more
+    def _size_slots(self, trial: ActiveTrial) -> None:
+        """On GPUs, as many slots as the trials so far leave room for."""
+        peak_mb = trial.latest(PEAK_MEMORY_MB)
+        if self._plan.sizing is not None and peak_mb is not None:
+            slots = self._plan.sizing.observe(peak_mb)
+            if slots is not None and slots != self._launcher.slots:
+                self._launcher.resize(slots)
+                self._view.message(f"{len(slots)} slots: the largest trial took {peak_mb:,.0f} MB of its GPU")
 
-    def _end_state(self) -> TrialState:
+    def _end_state(self) -> StudyState:
         if self._stopping:
-            return TrialState.INTERRUPTED
-        return TrialState.FAILED if self._defects_in_a_row >= MAX_DEFECTS_IN_A_ROW else TrialState.COMPLETE
+            return StudyState.STOPPED if self._is_draining else StudyState.INTERRUPTED
+        if self._is_ending():
+            return StudyState.FAILED
+        return StudyState.STOPPED if self._is_draining and self._asking.has_more() else StudyState.COMPLETE
 
     # --- before and after --------------------------------------------------------------------------------------------
 
     def _take_up(self, recovered: Recovered) -> None:
         """Adopts what still runs, judges what ended in the meantime, and records what MLflow does not know."""
-        for config in recovered.configs:
-            self._count(config)
+        forget_stops(self._folder)
+        for summary, config in recovered.known:
+            self._asking.know(summary, config)
+        if self._plan.config.deterministic:
+            self._order = InOrder(self._plan.config.window, num_told=recovered.num_told)
         for ended, outcome in recovered.unrecorded:
-            self._backlog.add(self._record, ended, outcome)
+            self._backlog.add(record_trial, self._tracker, ended, outcome, now_ms=self._now_ms())
+        for asked in recovered.unstarted:
+            self._enter(self._asking.start(asked))
         for trial in recovered.unsettled:
             self._adopt(trial)
-        if recovered.configs:
+        while self._order and self._ask():
+            pass
+        if recovered.known:
             self._view.message(
-                f"resumed: {len(recovered.configs)} trials are known, {len(self._active)} of them still run"
+                f"resumed: {len(recovered.known)} trials are known, {len(self._active)} of them still run"
             )
 
     def _adopt(self, trial: ActiveTrial) -> None:
@@ -321,9 +385,12 @@ class Coordinator:
             self._waiting.append(trial)
             return
         status = self._launcher.poll(trial.spec)
-        if status.life is not Life.RUNNING:
+        if status.is_over:
             self._judge(trial, status, adopted=True)
         elif trial.spec.slot.name not in self._active:
+            spent_s = 0.0 if trial.started is None else max(0.0, self._clock() - trial.started.time_ms / 1000)
+            trial.heard_at = self._monotonic()
+            trial.began_at = trial.heard_at - spent_s
             self._active[trial.spec.slot.name] = trial
         else:  # two cannot hold one slot: this one died before its supervisor signed in
             self._waiting.append(trial)
@@ -351,9 +418,10 @@ class Coordinator:
     # --- the view ----------------------------------------------------------------------------------------------------
 
     def _show(self, *, force: bool = False) -> None:
-        if not force and self._clock() - self._viewed_at < VIEW_S:
+        now = self._monotonic()
+        if not force and now - self._viewed_at < VIEW_S:
             return
-        self._viewed_at = self._clock()
+        self._viewed_at = now
         trials = tuple(self._store.trials())
         num_done = sum(trial.state is not TrialState.RUNNING for trial in trials)
         self._view.update(
@@ -361,17 +429,13 @@ class Coordinator:
                 study=self._plan.config.name,
                 objective=self._plan.config.objective,
                 num_trials=self._plan.config.trials,
-                elapsed_s=self._clock() - self._started_at,
+                elapsed_s=now - self._started_at,
                 left_s=self._remaining.estimate(num_done=num_done, num_trials=self._plan.config.trials),
                 slots=tuple(SlotRow.of(slot.name, self._active.get(slot.name)) for slot in self._launcher.slots),
                 trials=trials,
-                is_stopping=self._stopping,
+                is_stopping=self._stopping or self._is_draining,
             )
         )
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
-
-
-def _is_lost(status: Status) -> bool:
-    return status.life is Life.LOST or (status.exit_status is not None and status.exit_status < 0)

@@ -16,6 +16,7 @@ CPU = "cpu"
 USABLE_SHARE = 0.9  # of a GPU's memory: the driver and other processes take some
 CONTEXT_MB = 600  # what CUDA itself takes a process
 TIMEOUT_S = 10
+ENOUGH_TRIALS = 2  # that have ended before slots are sized by what they took
 
 
 class Slot(Frozen):
@@ -122,6 +123,34 @@ def slots_for_memory(device: Device, *, peak_mb: float, num_cores: int) -> int:
     if device.memory_mb is None:
         return 1
     return max(1, min(num_cores, int(USABLE_SHARE * device.memory_mb / (peak_mb + CONTEXT_MB))))
+
+
+class SlotSizing:
+    """Slots a GPU, from the memory that the first trials used; for studies that name no number of slots."""
+
+    def __init__(self, devices: Sequence[Device], *, num_cores: int, devices_per_trial: int = 1) -> None:
+        self._devices = tuple(devices)
+        self._num_cores = num_cores
+        self._devices_per_trial = devices_per_trial
+        self._largest_mb = 0.0
+        self._num_seen = 0
+
+    def observe(self, peak_mb: float) -> tuple[Slot, ...] | None:
+        """The slots that fit, once enough trials have ended; None before.
+
+        Args:
+            peak_mb: the most memory that a trial took of one GPU.
+        """
+        self._largest_mb = max(self._largest_mb, peak_mb)
+        self._num_seen += 1
+        if self._num_seen < ENOUGH_TRIALS:
+            return None
+        count = min(
+            slots_for_memory(device, peak_mb=self._largest_mb, num_cores=self._num_cores) for device in self._devices
+        )
+        return make_slots(
+            self._devices, slots=count, devices_per_trial=self._devices_per_trial, num_cores=self._num_cores
+        )
 
 
 def _slots(groups: Sequence[tuple[str, ...]], *, num_cores: int) -> tuple[Slot, ...]:

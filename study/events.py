@@ -27,7 +27,15 @@ class Event(Frozen):
 
 
 class Started(Event):
-    """The attempt has built its module and is about to train."""
+    """The attempt has built its module and is about to train.
+
+    Attributes:
+        resumed_epoch: the first epoch that it trains.
+        warm: whether it was forked from the warm server.
+        num_ranks: processes that train together.
+        micro_batches: parts that each batch is trained in.
+        visible_gpus: what CUDA_VISIBLE_DEVICES says to it.
+    """
 
     type: Literal["started"] = "started"
     pid: int
@@ -37,37 +45,60 @@ class Started(Event):
     num_parameters: int
     resumed_epoch: int
     warm: bool
+    num_ranks: int = 1
+    micro_batches: int = 1
+    visible_gpus: str | None = None
+
+
+class Progress(Event):
+    """A sign of life within an epoch, every few seconds."""
+
+    type: Literal["progress"] = "progress"
+    epoch: int
+    step: int
 
 
 class EpochEnded(Event):
-    """One epoch is trained and scored; written before its checkpoint, so that no checkpoint is ahead of the log."""
+    """One epoch is trained and scored; written before its checkpoint, so that no checkpoint is ahead of the log.
+
+    Attributes:
+        sources: what a development source costs, in bits an utterance, calibrated; for pruners that compare sources.
+    """
 
     type: Literal["epoch"] = "epoch"
     epoch: int
     objective: float
     metrics: dict[str, float]
+    sources: dict[str, float] = Field(default_factory=dict)
 
 
 class Ended(Event):
     """The attempt's last word: its outcome, and what an evaluation measured."""
 
     type: Literal["ended"] = "ended"
-    outcome: Literal["complete", "diverged", "failed"]
+    outcome: Literal["complete", "diverged", "failed", "out_of_memory"]
     metrics: dict[str, float] = Field(default_factory=dict)
     failure: str = ""
     traceback: str = ""
 
 
-AnyEvent = Annotated[Started | EpochEnded | Ended, Field(discriminator="type")]
-_EVENT: TypeAdapter[Started | EpochEnded | Ended] = TypeAdapter(AnyEvent)
+AnyEvent = Annotated[Started | Progress | EpochEnded | Ended, Field(discriminator="type")]
+_EVENT: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
 
 
 class EventLog:
     """Appends events to a file; each is one write, so that a killed process leaves at most one torn line."""
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        watch: "Callable[[AnyEvent], None]" = lambda _: None,
+    ) -> None:
         self._path = path
         self._clock = clock
+        self._watch = watch
         self._last_ms = 0
 
     def now_ms(self) -> int:
@@ -75,7 +106,7 @@ class EventLog:
         self._last_ms = max(self._last_ms, int(self._clock() * 1000))
         return self._last_ms
 
-    def append(self, event: Event) -> None:
+    def append(self, event: AnyEvent) -> None:
         """Writes one event; the line is in the kernel's hands when this returns."""
         line = event.model_dump_json().encode() + b"\n"
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -84,6 +115,7 @@ class EventLog:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
         finally:
             os.close(descriptor)
+        self._watch(event)
 
 
 class EventReader:
@@ -93,19 +125,19 @@ class EventReader:
         self.offset = 0
         self._rest = b""
 
-    def feed(self, data: bytes) -> list[Started | EpochEnded | Ended]:
+    def feed(self, data: bytes) -> list[AnyEvent]:
         """Events of the whole lines in what was read so far; a broken line is logged and passed over."""
         self.offset += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
         return [event for line in lines if (event := _decode(line)) is not None]
 
 
-def read_events(path: Path) -> list[Started | EpochEnded | Ended]:
+def read_events(path: Path) -> list[AnyEvent]:
     """All whole events of a log; none if there is no file."""
     return EventReader().feed(path.read_bytes()) if path.exists() else []
 
 
-def _decode(line: bytes) -> Started | EpochEnded | Ended | None:
+def _decode(line: bytes) -> AnyEvent | None:
     try:
         return _EVENT.validate_python(json.loads(line))
     except (ValueError, ValidationError):

@@ -20,7 +20,7 @@ from lightning_modules.scoring import cllr_bound
 from reports.records import SearchedParameter, StudyManifest
 from search_spaces.space import Space, load_space
 from study.config import StudyConfig
-from study.devices import Slot, choose_devices, make_slots
+from study.devices import Slot, SlotSizing, choose_devices, make_slots
 from study.workspace import StudyFolder, Workspace, read_json, write_json
 
 DECIDING_LIBRARIES = ("lidstudy", "torch", "torchaudio", "pytorch-lightning", "optuna", "mlflow", "numpy")
@@ -40,7 +40,9 @@ class StudyPlan:
         workspace: where everything lies.
         corpus: the prepared corpus.
         slots: the shares of devices that trials get, as far as they are known before the first one.
+        sizing: sizes the slots of GPUs as trials end; None where their number is given.
         num_cores: cores that this process may use.
+        time_budget_s: seconds after which no new trial is started; None for any time.
         objective_bound: upper bound of the objective.
     """
 
@@ -49,7 +51,9 @@ class StudyPlan:
     workspace: Workspace
     corpus: PreparedCorpus
     slots: tuple[Slot, ...]
+    sizing: SlotSizing | None = None
     num_cores: int
+    time_budget_s: float | None = None
     objective_bound: float
 
     @property
@@ -80,27 +84,28 @@ def make_plan(
     config: StudyConfig,
     *,
     workspace: Workspace,
+    space: Space | None = None,
     slots: int | None = None,
     devices: str = "auto",
     devices_per_trial: int = 1,
+    time_budget_s: float | None = None,
 ) -> StudyPlan:
     """Checks that the study's parts fit together.
 
     Args:
         config: the study.
         workspace: where its corpus is prepared.
+        space: what is searched; None for the space that the study names.
         slots: attempts at a time a device; None for one a core, or one a GPU to begin with.
         devices: as `choose_devices` takes them.
         devices_per_trial: devices of each attempt; on the CPU, ranks.
+        time_budget_s: seconds after which no new trial is started.
 
     Raises:
         ConfigError: the space does not fit the base configuration.
         CorpusError: the corpus is missing, leaks, or lacks a language.
     """
-    try:
-        space = load_space(config.space)
-    except ConfigError as error:
-        raise ConfigError(f"study {config.name}, key space: {error}") from None
+    space = space or _named_space(config)
     space.apply(config.trial.model_dump(mode="json"), {})
     _check_searched(space)
     data = config.trial.data
@@ -112,17 +117,26 @@ def make_plan(
     if config.evaluate:
         _check_sources(of_split["test"], corpus=corpus.name)
     num_cores = len(os.sched_getaffinity(0))
+    chosen = choose_devices(devices)
+    is_sized = slots is None and chosen[0].memory_mb is not None
     return StudyPlan(
         config=config,
         space=space,
         workspace=workspace,
         corpus=corpus,
-        slots=make_slots(
-            choose_devices(devices), slots=slots, devices_per_trial=devices_per_trial, num_cores=num_cores
-        ),
+        slots=make_slots(chosen, slots=slots, devices_per_trial=devices_per_trial, num_cores=num_cores),
+        sizing=SlotSizing(chosen, num_cores=num_cores, devices_per_trial=devices_per_trial) if is_sized else None,
         num_cores=num_cores,
+        time_budget_s=time_budget_s,
         objective_bound=objective_bound(config),
     )
+
+
+def _named_space(config: StudyConfig) -> Space:
+    try:
+        return load_space(config.space)
+    except ConfigError as error:
+        raise ConfigError(f"study {config.name}, key space: {error}") from None
 
 
 @contextmanager
@@ -177,6 +191,11 @@ def settle(plan: StudyPlan, folder: StudyFolder) -> None:
         ConfigError: the study exists with another configuration, space or corpus; names the first difference.
     """
     check_settled(plan, folder)
+    record_plan(plan, folder)
+
+
+def record_plan(plan: StudyPlan, folder: StudyFolder) -> None:
+    """Writes down what the study is."""
     write_json(folder.manifest, {**_settled(plan), "manifest": asdict(plan.manifest())})
 
 

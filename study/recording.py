@@ -21,7 +21,26 @@ from reports.records import (
 )
 from study.active import ActiveTrial, Outcome
 from study.spec import EVENTS_FILE
+from study.tracking import Tracker
 from study.workspace import read_json
+
+
+def record_trial(tracker: Tracker, trial: ActiveTrial, outcome: Outcome, *, now_ms: int) -> None:
+    """Tells MLflow how a trial ended, then lets go of what only a further attempt would need."""
+    is_measured = outcome.state not in (TrialState.FAILED, TrialState.TIMED_OUT)
+    tracker.finish_trial(
+        trial.number,
+        outcome.state,
+        end_ms=trial.last_time_ms or now_ms,
+        objective=outcome.value,
+        best_epoch=trial.best_epoch if is_measured else None,
+        metrics=trial.best_metrics if is_measured else {},
+        failure=outcome.failure,
+        failure_class=outcome.failure_class,
+        artifacts=trial_artifacts(trial, outcome),
+    )
+    if outcome.state is not TrialState.INTERRUPTED:
+        trial.folder.last_checkpoint.unlink(missing_ok=True)  # nobody resumes it any more
 
 
 def trial_artifacts(trial: ActiveTrial, outcome: Outcome) -> dict[str, Path | bytes | str]:

@@ -6,12 +6,16 @@ checkpoint.md).
 """
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from lightning_modules.config import TrialConfig
 from lightning_modules.errors import StorageError
 from reports.records import TrialState
-from study.active import ActiveTrial, Outcome, outcome_of
-from study.launchers._base import exit_status
+from study.active import ActiveTrial, Outcome
+from study.config import LimitsConfig
+from study.judgement import SILENT, Settled, judge
+from study.launchers._base import Life, Status, exit_record
+from study.plan import StudyPlan
 from study.spec import EVENTS_FILE, EXIT_STORAGE_FULL, SPEC_FILE, STOP_FILE, AttemptSpec
 from study.storage import TrialStore, TrialSummary
 from study.tracking import Tracker
@@ -23,35 +27,40 @@ class Recovered:
     """What was found.
 
     Attributes:
-        configs: of every trial that started, for counting.
+        known: every trial that started, with its configuration.
+        unstarted: trials that were asked for, but whose configuration was never written.
         unsettled: trials that Optuna calls running, with all their events taken.
         unrecorded: trials that have ended in Optuna but not in MLflow.
+        num_told: how many trials, from number 0 on, have ended in Optuna.
     """
 
-    configs: list[TrialConfig] = field(default_factory=list)
+    known: list[tuple[TrialSummary, TrialConfig]] = field(default_factory=list)
+    unstarted: list[TrialSummary] = field(default_factory=list)
     unsettled: list[ActiveTrial] = field(default_factory=list)
     unrecorded: list[tuple[ActiveTrial, Outcome]] = field(default_factory=list)
+    num_told: int = 0
 
 
-def recover(folder: StudyFolder, *, store: TrialStore, tracker: Tracker, bound: float) -> Recovered:
-    """Reads a study's state back; a trial whose configuration was never written is told to have failed."""
+def recover(folder: StudyFolder, *, store: TrialStore, tracker: Tracker, plan: StudyPlan) -> Recovered:
+    """Reads a study's state back."""
     recovered = Recovered()
     recorded = tracker.recorded()
     trials = store.trials()
     _refuse_strangers(tracker.numbers() - {summary.number for summary in trials}, folder)
     for summary in trials:
         if not folder.trial(summary.number).config.exists():
-            store.never_started(summary.number)
+            recovered.unstarted.append(store.take_up(summary.number, plan.space))
             continue
         config = read_config(folder, summary.number)
-        recovered.configs.append(config)
+        recovered.known.append((summary, config))
         if summary.state is TrialState.RUNNING:
             recovered.unsettled.append(_rebuild(summary, config, folder, store=store, tracker=tracker))
         elif summary.number not in recorded:
             trial = _rebuild(summary, config, folder, store=None, tracker=tracker)
-            outcome = outcome_of(trial, bound=bound, output="")
-            outcome = replace(outcome, state=summary.state, value=summary.value)  # what Optuna was told stands
-            recovered.unrecorded.append((trial, outcome))
+            recovered.unrecorded.append((trial, _told(trial, summary, bound=plan.objective_bound)))
+    recovered.num_told = next(
+        (place for place, summary in enumerate(trials) if summary.state is TrialState.RUNNING), len(trials)
+    )
     return recovered
 
 
@@ -84,18 +93,35 @@ def _rebuild(
         if trial.spec is not None and _was_lost(trial, trial.spec):
             trial.num_lost += 1
         trial.begin(AttemptSpec.model_validate(read_json(attempt / SPEC_FILE)))
+        _take_stop(trial, attempt)
         log = attempt / EVENTS_FILE
         epochs = trial.take(trial.reader.feed(log.read_bytes() if log.exists() else b""))
         tracker.log_attempt(trial)
         for event in epochs:
             tracker.log_epoch(trial.number, event.metrics, epoch=event.epoch, time_ms=event.time_ms)
-            if store is not None:
+            if store is not None and trial.is_told(event.epoch):
                 store.report(trial.number, epoch=event.epoch, objective=event.objective)
-        if (attempt / STOP_FILE).exists():
-            trial.stop = str(read_json(attempt / STOP_FILE)["reason"])
     return trial
 
 
+def _take_stop(trial: ActiveTrial, attempt: Path) -> None:
+    """Why an earlier coordinator stopped the attempt, if it did."""
+    if (attempt / STOP_FILE).exists():
+        stop = read_json(attempt / STOP_FILE)
+        trial.stop, trial.pruned_after = str(stop["reason"]), stop.get("epoch")
+
+
+def _told(trial: ActiveTrial, summary: TrialSummary, *, bound: float) -> Outcome:
+    """The outcome of a trial that Optuna knows to have ended: what Optuna was told stands."""
+    status = Status(Life.LOST) if trial.spec is None else exit_record(trial.spec.folder) or Status(Life.LOST)
+    never_again = LimitsConfig(lost_attempts=0)
+    verdict = judge(trial, status, limits=never_again, bound=bound, output="")
+    outcome = verdict.outcome if isinstance(verdict, Settled) else Outcome(state=summary.state)
+    return replace(outcome, state=summary.state, value=summary.value)
+
+
 def _was_lost(trial: ActiveTrial, spec: AttemptSpec) -> bool:
-    """Whether an attempt that has a successor was lost, rather than stopped or out of disk."""
-    return trial.ended is None and trial.stop is None and exit_status(spec.folder) != EXIT_STORAGE_FULL
+    """Whether an attempt that has a successor was lost, rather than stopped, out of memory or out of disk."""
+    status = exit_record(spec.folder)
+    is_excused = status is not None and (status.exit_status == EXIT_STORAGE_FULL or status.out_of_memory)
+    return trial.ended is None and trial.stop in (None, SILENT) and not is_excused

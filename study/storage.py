@@ -7,7 +7,7 @@ number) before each ask: a resumed study would else repeat the proposals of its 
 import fcntl
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, assert_never
@@ -35,7 +35,7 @@ from study.config import (
 )
 
 OUTCOME = "outcome"
-NEVER_STARTED = "never_started"
+COMMAND = "command"  # of a trial that a user asked for; with its seed and the trial that it tries again, if any
 OPTUNA_STATE = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
     TrialState.DIVERGED: OptunaState.COMPLETE,
@@ -55,6 +55,9 @@ class TrialSummary:
         value: what Optuna was told, or None.
         params: the searched parameters.
         reports: objective by epoch.
+        command: the user's command that it came from, or "".
+        seed: the seed that a user chose for it, or None.
+        retry_of: the failed trial that it tries again, or None.
     """
 
     number: int
@@ -62,6 +65,31 @@ class TrialSummary:
     value: float | None
     params: dict[str, Any]
     reports: dict[int, float] = field(default_factory=dict)
+    command: str = ""
+    seed: int | None = None
+    retry_of: int | None = None
+
+    @property
+    def is_retry(self) -> bool:
+        """Whether it tries a failed trial again."""
+        return self.retry_of is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What a user asked a trial to be.
+
+    Attributes:
+        name: of the command; unique, so that it is carried out once.
+        params: values of searched parameters.
+        seed: of the trial; None for the study's own rule.
+        retry_of: the failed trial that is tried again, or None.
+    """
+
+    name: str
+    params: Mapping[str, Any]
+    seed: int | None = None
+    retry_of: int | None = None
 
 
 class TrialStore:
@@ -72,13 +100,24 @@ class TrialStore:
         self._seed = seed
         self._running: dict[int, Trial] = {}
 
-    def ask(self, space: Space) -> tuple[int, dict[str, Any]]:
-        """A new trial's number and its searched parameters."""
+    def ask(self, space: Space, wish: "Wish | None" = None) -> TrialSummary:
+        """A new trial; where a user has a wish, the sampler proposes only what it leaves open."""
         number = len(self._study.get_trials(deepcopy=False))
         reseed(self._study.sampler, (self._seed, number))
+        if wish is not None and wish.name:
+            noted = {"name": wish.name, "seed": wish.seed, "retry_of": wish.retry_of}
+            self._study.enqueue_trial(dict(wish.params), user_attrs={COMMAND: noted})
         trial = self._study.ask()
         self._running[trial.number] = trial
-        return trial.number, space.suggest(trial)
+        space.suggest(trial)
+        return _summary(self._frozen(trial.number))
+
+    def take_up(self, number: int, space: Space) -> TrialSummary:
+        """A trial whose coordinator died before it could start it; parameters that it lacks are proposed now."""
+        reseed(self._study.sampler, (self._seed, number))
+        self.attach(number)
+        space.suggest(self._running[number])
+        return _summary(self._frozen(number))
 
     def attach(self, number: int) -> None:
         """Takes over a running trial that an earlier coordinator asked for."""
@@ -89,9 +128,19 @@ class TrialStore:
         if epoch not in self._frozen(number).intermediate_values:
             self._running[number].report(objective, epoch)
 
-    def should_prune(self, number: int) -> bool:
-        """Whether the pruner would stop a trial now."""
-        return self._running[number].should_prune()
+    def should_prune(self, number: int, *, seen: int | None = None) -> bool:
+        """Whether the pruner would stop a trial now.
+
+        Args:
+            number: the trial.
+            seen: only trials 0 … seen-1 are compared with; None for all.
+        """
+        if seen is None:
+            return self._running[number].should_prune()
+        known = self._study.get_trials(deepcopy=False)
+        part = optuna.create_study(study_name=self._study.study_name, direction=self._study.direction)
+        part.add_trials(known[:seen])
+        return bool(self._study.pruner.prune(part, known[number]))
 
     def tell(self, number: int, state: TrialState, *, value: float | None) -> None:
         """Ends a trial; telling an ended trial again changes nothing.
@@ -109,15 +158,8 @@ class TrialStore:
         trial.set_user_attr(OUTCOME, state.value)
         self._study.tell(trial, value, state=OPTUNA_STATE[state], skip_if_finished=True)
 
-    def never_started(self, number: int) -> None:
-        """Ends a trial that was asked for but whose configuration was never written."""
-        self.attach(number)
-        trial = self._running.pop(number)
-        trial.set_user_attr(OUTCOME, NEVER_STARTED)
-        self._study.tell(trial, state=OptunaState.FAIL)
-
     def trials(self) -> list[TrialSummary]:
-        """All trials that started, in order of number."""
+        """All trials, in order of number."""
         return _summaries(self._study.get_trials(deepcopy=False))
 
     def _frozen(self, number: int) -> FrozenTrial:
@@ -141,7 +183,7 @@ def open_trial_store(journal: Path, config: StudyConfig) -> TrialStore:
 
 
 def read_trials(journal: Path, name: str) -> list[TrialSummary]:
-    """All trials that started, read beside a living coordinator; none if nothing was asked yet."""
+    """All trials, read beside a living coordinator; none if nothing was asked yet."""
     if not journal.exists():
         return []
     storage = _storage(journal)
@@ -227,9 +269,7 @@ def _streams(sampler: BaseSampler) -> list[np.random.RandomState]:
 
 
 def _summaries(trials: list[FrozenTrial]) -> list[TrialSummary]:
-    """Trials that started; one that is told so but not ended is still to be told."""
-    never = [trial.state.is_finished() and trial.user_attrs.get(OUTCOME) == NEVER_STARTED for trial in trials]
-    return [_summary(trial) for trial, is_none in zip(trials, never, strict=True) if not is_none]
+    return [_summary(trial) for trial in trials]
 
 
 def _summary(trial: FrozenTrial) -> TrialSummary:
@@ -240,6 +280,9 @@ def _summary(trial: FrozenTrial) -> TrialSummary:
         value=trial.value if trial.state == OptunaState.COMPLETE else None,
         params=dict(trial.params),
         reports=dict(trial.intermediate_values),
+        command=trial.user_attrs.get(COMMAND, {}).get("name", ""),
+        seed=trial.user_attrs.get(COMMAND, {}).get("seed"),
+        retry_of=trial.user_attrs.get(COMMAND, {}).get("retry_of"),
     )
 
 

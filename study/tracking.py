@@ -35,6 +35,7 @@ from reports.records import (
     NUM_PARAMETERS,
     TAG_ATTEMPTS,
     TAG_CHAMPION,
+    TAG_CLASS,
     TAG_CONFIGURATION,
     TAG_DEVICE,
     TAG_DIFF,
@@ -46,6 +47,7 @@ from reports.records import (
     TAG_STATE,
     TAG_STUDY,
     TAG_TRIAL,
+    FailureClass,
     StudyManifest,
     TrialState,
     param_text,
@@ -136,6 +138,7 @@ class Tracker:
         best_epoch: int | None,
         metrics: Mapping[str, float],
         failure: str,
+        failure_class: FailureClass | None = None,
         artifacts: Mapping[str, Path | bytes | str],
     ) -> None:
         """Writes what is left of a trial and ends its run; doing it twice changes nothing.
@@ -148,6 +151,7 @@ class Tracker:
             best_epoch: the epoch it comes from.
             metrics: `best/` metrics.
             failure: one line, or "".
+            failure_class: why there is no result, or None.
             artifacts: path in the run -> file or content.
         """
         run_id = self._runs[number]
@@ -163,6 +167,8 @@ class Tracker:
             self._client.set_tag(run_id, TAG_STATE, state.value)
             if failure:
                 self._client.set_tag(run_id, TAG_FAILURE, failure[:MAX_TAG_CHARACTERS])
+            if failure_class:
+                self._client.set_tag(run_id, TAG_CLASS, failure_class.value)
             self._client.set_terminated(run_id, status=state.mlflow_status, end_time=end_ms)
 
     def recorded(self) -> set[int]:

@@ -91,6 +91,11 @@ class StudyFolder:
         return self.root / "coordinator.lock"
 
     @property
+    def control(self) -> Path:
+        """Commands for the coordinator, a file each."""
+        return self.root / "control"
+
+    @property
     def ledger(self) -> Path:
         """Every evaluation on test data."""
         return self.root / "ledger.jsonl"

@@ -8,7 +8,7 @@ Shape legend: B utterances, T frames, D bands.
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,11 +32,13 @@ class Batch(NamedTuple):
     indices: Tensor
 
 
-class EpochSteps(Sampler[tuple[int, int]]):
-    """The (epoch, step) pairs of one epoch; Lightning calls `set_epoch` before each."""
+class EpochParts(Sampler[tuple[int, int, int]]):
+    """The (epoch, step, part) of one epoch, this rank's only; Lightning calls `set_epoch` before each."""
 
-    def __init__(self, num_steps: int) -> None:
+    def __init__(self, num_steps: int, *, micro_batches: int = 1, num_ranks: int = 1) -> None:
         self._num_steps = num_steps
+        self._micro_batches = micro_batches
+        self._num_ranks = num_ranks
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -44,10 +46,28 @@ class EpochSteps(Sampler[tuple[int, int]]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return self._num_steps
+        return self._num_steps * self._micro_batches
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((self._epoch, step) for step in range(self._num_steps))
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        parts = range(_rank(self._num_ranks), self._micro_batches * self._num_ranks, self._num_ranks)
+        return ((self._epoch, step, part) for step in range(self._num_steps) for part in parts)
+
+
+class RankShare(Sampler[int]):
+    """This rank's share of a list; all of it where there is less than one item a rank."""
+
+    def __init__(self, num_items: int, *, num_ranks: int) -> None:
+        self._num_items = num_items
+        self._num_ranks = num_ranks if num_ranks <= num_items else 1
+
+    def __len__(self) -> int:
+        return len(self._share())
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._share())
+
+    def _share(self) -> range:
+        return range(_rank(self._num_ranks), self._num_items, self._num_ranks)
 
 
 class TrainingBatches(Dataset[Batch]):
@@ -92,6 +112,18 @@ class TrainingBatches(Dataset[Batch]):
         return np.concatenate(pieces).astype(np.float32)
 
 
+class BatchParts(Dataset[Batch]):
+    """Training batches cut into parts: rows part, part + num_parts, … of the batch of an (epoch, step)."""
+
+    def __init__(self, batches: TrainingBatches, *, num_parts: int) -> None:
+        self._batches = batches
+        self._num_parts = num_parts
+
+    def __getitem__(self, epoch_step_part: tuple[int, int, int]) -> Batch:
+        epoch, step, part = epoch_step_part
+        return Batch(*(rows[part :: self._num_parts] for rows in self._batches[epoch, step]))
+
+
 def evaluation_batches(
     utterances: Sequence[Utterance], *, store: FeatureStore, languages: Sequence[str], max_frames: int = 40_000
 ) -> list[Batch]:
@@ -108,9 +140,33 @@ def evaluation_batches(
     return [_padded(group, utterances, store=store, languages=languages) for group in groups]
 
 
-def training_loader(batches: TrainingBatches, *, steps_per_epoch: int) -> DataLoader[Batch]:
-    """Whole batches, in order, made in the training process: they cost a few milliseconds each."""
-    return DataLoader(batches, sampler=EpochSteps(steps_per_epoch), batch_size=None)
+def training_loader(
+    batches: TrainingBatches, *, steps_per_epoch: int, micro_batches: int = 1, num_ranks: int = 1
+) -> DataLoader[Batch]:
+    """Batches, in order, made in the training process: they cost a few milliseconds each.
+
+    Args:
+        batches: whole ones.
+        steps_per_epoch: optimiser steps an epoch.
+        micro_batches: parts that a rank trains one after the other before it steps.
+        num_ranks: processes that share each batch.
+    """
+    parts = BatchParts(batches, num_parts=micro_batches * num_ranks)
+    order = EpochParts(steps_per_epoch, micro_batches=micro_batches, num_ranks=num_ranks)
+    return DataLoader(parts, sampler=order, batch_size=None)
+
+
+def development_loader(
+    utterances: Sequence[Utterance], *, store: FeatureStore, languages: Sequence[str], num_ranks: int = 1
+) -> DataLoader[Batch]:
+    """Padded batches of all utterances, made once; each rank gets its share."""
+    dataset: Any = evaluation_batches(utterances, store=store, languages=languages)  # a list is a map-style data set
+    return DataLoader(dataset, sampler=RankShare(len(dataset), num_ranks=num_ranks), batch_size=None)
+
+
+def _rank(num_ranks: int) -> int:
+    """This process's place among the ranks."""
+    return torch.distributed.get_rank() if num_ranks > 1 else 0
 
 
 def _padded(

@@ -1,21 +1,25 @@
 """`lidstudy list|show|status`: read what is on disk, beside a living coordinator if there is one."""
 
 import json
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from lightning_modules.errors import ConfigError
 from reports.records import TRAIN_LOSS, VAL_ACCURACY, VAL_C_AVG, VAL_C_PRIMARY, TrialState
 from study.commands.console import make_console, print_json
 from study.events import EpochEnded, read_events
+from study.following import Follower
 from study.launchers.local import lives
 from study.plan import read_manifest
 from study.spec import EVENTS_FILE
 from study.storage import TrialSummary, best_trial, read_trials
 from study.tracking import flat
+from study.view import LiveView
 from study.workspace import StudyFolder, coordinator_pid, open_workspace, read_json
 
 COUNTED = (
@@ -26,6 +30,7 @@ COUNTED = (
     TrialState.RUNNING,
     TrialState.INTERRUPTED,
 )
+FOLLOW_S = 1.0
 COLUMNS = {"loss": TRAIN_LOSS, "accuracy": VAL_ACCURACY, "C_avg": VAL_C_AVG, "C_primary": VAL_C_PRIMARY}
 
 
@@ -79,6 +84,36 @@ def _unattended(counts: dict[str, int]) -> str:
     return (
         f"its coordinator is gone, but {num_running} still run by themselves" if num_running else "nobody works on it"
     )
+
+
+def follow_status(study: str, folder: Path) -> None:
+    """Shows a study that another process runs, until that process ends or Ctrl-C."""
+    study_folder = open_workspace(folder).existing_study(study)
+    follower, console, pause = Follower(study_folder), make_console(), threading.Event()
+    if not console.is_terminal:
+        _follow_plainly(study_folder, follower, console, pause)
+    elif coordinator_pid(study_folder) is not None:
+        with LiveView(console) as view:
+            while coordinator_pid(study_folder) is not None:
+                view.update(follower.snapshot())
+                pause.wait(FOLLOW_S)
+            view.update(follower.snapshot())
+    show_status(study, folder, as_json=False)
+
+
+def _follow_plainly(study_folder: StudyFolder, follower: Follower, console: Console, pause: threading.Event) -> None:
+    """A line a trial that has ended, for logs and pipes."""
+    seen: set[int] = {trial.number for trial in follower.snapshot().trials if trial.state is not TrialState.RUNNING}
+    is_running = True
+    while is_running:
+        is_running = coordinator_pid(study_folder) is not None
+        for trial in follower.snapshot().trials:
+            if trial.state is not TrialState.RUNNING and trial.number not in seen:
+                seen.add(trial.number)
+                value = f", {trial.value:.4f}" if trial.value is not None else ""
+                console.print(f"trial {trial.number:>3} {trial.state.value}{value}", markup=False)
+        if is_running:
+            pause.wait(FOLLOW_S)
 
 
 def list_all(folder: Path, *, as_json: bool) -> None:

@@ -1,11 +1,13 @@
 """`lidstudy sweep`: runs a study, or shows what it would cost."""
 
 import multiprocessing
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -13,8 +15,11 @@ from rich.console import Console
 
 from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.feature_store import build_feature_store
-from reports.records import TAG_DATA, TEST_P_VALUE, TrialState
+from lightning_modules.errors import ConfigError
+from reports.records import TAG_DATA, TEST_P_VALUE, StudyState, TrialState
+from search_spaces.space import Space, space_from_json
 from study.commands.console import make_console, progress_bars
+from study.commands.control import retry_failed
 from study.config import StudyConfig, load_study_config
 from study.coordinator import Coordinator
 from study.evaluation import read_ledger
@@ -24,7 +29,7 @@ from study.provenance import code_tags
 from study.storage import open_trial_store, read_trials
 from study.tracking import open_tracker
 from study.view import LiveView, PlainView, View, duration
-from study.workspace import StudyFolder, Workspace, coordinator_lease, open_workspace
+from study.workspace import StudyFolder, Workspace, coordinator_lease, open_workspace, read_json
 
 if TYPE_CHECKING:
     from study.cost import Cost
@@ -33,21 +38,59 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 SIGNIFICANT = 0.05
-EXIT_STATUS = {TrialState.COMPLETE: 0, TrialState.FAILED: 1, TrialState.INTERRUPTED: 130}
+UNITS_S = {"h": 3600.0, "min": 60.0, "s": 1.0}
+DURATION = re.compile("".join(rf"(?:(?P<{unit}>\d+(?:\.\d+)?){unit})?" for unit in UNITS_S))
+EXIT_STATUS = {StudyState.COMPLETE: 0, StudyState.FAILED: 1, StudyState.STOPPED: 3, StudyState.INTERRUPTED: 130}
 
 
-def run(study: str, *, slots: int | None, trials: int | None, folder: Path) -> int:
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """What the command line says beside the study's file.
+
+    Attributes:
+        slots: trials at a time a device.
+        devices: as `study.devices.choose_devices` takes them.
+        devices_per_trial: devices of each trial.
+        trials: instead of the study's own budget.
+        time_budget: after which no new trial is started, as `2h`, `30min`, `90s`.
+        deterministic: tell and ask in the order of numbers.
+    """
+
+    slots: int | None = None
+    devices: str = "auto"
+    devices_per_trial: int = 1
+    trials: int | None = None
+    time_budget: str | None = None
+    deterministic: bool = False
+
+
+def run(study: str, options: SweepOptions, *, folder: Path) -> int:
     """Runs or resumes a study; returns the exit status."""
-    console = make_console()
-    config = _config(study, trials)
     workspace = open_workspace(folder, writable=True)
-    study_folder = workspace.study(config.name)
-    plan = make_plan(config, workspace=workspace, slots=slots)
+    return run_plan(_plan(_config(study, options), options, workspace))
+
+
+def resume(study: str, options: SweepOptions, *, folder: Path, failed: bool) -> int:
+    """Goes on with a study as it is on record, without its file; `failed` also tries its failed trials again."""
+    workspace = open_workspace(folder, writable=True)
+    study_folder = workspace.existing_study(study)
+    if failed:
+        retry_failed(study_folder)
+    recorded = read_json(study_folder.manifest)
+    config = _changed(StudyConfig.model_validate(recorded["manifest"]["config"]), options)
+    space = space_from_json(recorded["space"], name=config.space)
+    return run_plan(_plan(config, options, workspace, space=space))
+
+
+def run_plan(plan: StudyPlan) -> int:
+    """Runs a planned study to its end; returns the exit status."""
+    console, workspace = make_console(), plan.workspace
+    config, study_folder = plan.config, plan.workspace.study(plan.config.name)
     with ExitStack() as stack:
         stack.enter_context(coordinator_lease(study_folder))
         stop = stack.enter_context(_stop_on_signals())
         settle(plan, study_folder)
-        _ensure_features(plan, console)
+        ensure_features(plan, console)
         launcher = LocalLauncher(workspace, slots=plan.slots)
         stack.callback(launcher.close)
         view = stack.enter_context(_view(console))
@@ -68,11 +111,11 @@ def run(study: str, *, slots: int | None, trials: int | None, folder: Path) -> i
     return EXIT_STATUS[state]
 
 
-def dry(study: str, *, slots: int | None, trials: int | None, folder: Path) -> None:
+def dry(study: str, options: SweepOptions, *, folder: Path) -> None:
     """Shows the plan, and its cost from a few measured steps."""
     console = make_console()
-    config = _config(study, trials)
-    plan = make_plan(config, workspace=open_workspace(folder), slots=slots)
+    config = _config(study, options)
+    plan = _plan(config, options, open_workspace(folder))
     study_folder = plan.workspace.study(config.name)
     check_settled(plan, study_folder)
     console.print(_headline(plan))
@@ -105,9 +148,38 @@ def dry(study: str, *, slots: int | None, trials: int | None, folder: Path) -> N
     console.print(f"they need about {cost.disk_mb:.0f} MB of disk; {cost.free_mb:,.0f} MB are free")
 
 
-def _config(study: str, trials: int | None) -> StudyConfig:
-    config = load_study_config(study)
-    return config if trials is None else config.model_copy(update={"trials": trials})
+def _config(study: str, options: SweepOptions) -> StudyConfig:
+    return _changed(load_study_config(study), options)
+
+
+def _changed(config: StudyConfig, options: SweepOptions) -> StudyConfig:
+    changes = {"trials": options.trials, "deterministic": options.deterministic or None}
+    return config.model_copy(update={key: value for key, value in changes.items() if value is not None})
+
+
+def _plan(config: StudyConfig, options: SweepOptions, workspace: Workspace, *, space: Space | None = None) -> StudyPlan:
+    return make_plan(
+        config,
+        workspace=workspace,
+        space=space,
+        slots=options.slots,
+        devices=options.devices,
+        devices_per_trial=options.devices_per_trial,
+        time_budget_s=None if options.time_budget is None else seconds(options.time_budget),
+    )
+
+
+def seconds(text: str) -> float:
+    """`2h`, `1h30min`, `45min` or `90s` in seconds.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    found = DURATION.fullmatch(text.replace(" ", ""))
+    total = sum(float(found[unit] or 0) * factor for unit, factor in UNITS_S.items()) if found else 0.0
+    if total <= 0:
+        raise ConfigError(f"--time-budget must be a time such as 90s, 45min, 2h or 1h30min but is '{text}'.")
+    return total
 
 
 def _headline(plan: StudyPlan) -> str:
@@ -119,7 +191,8 @@ def _headline(plan: StudyPlan) -> str:
     )
 
 
-def _ensure_features(plan: StudyPlan, console: Console) -> None:
+def ensure_features(plan: StudyPlan, console: Console) -> None:
+    """Computes the features of the study's corpus unless they are there."""
     features = needs_features(plan)
     if features is not None:
         console.print("computing features…")
@@ -186,16 +259,16 @@ def _test_lines(folder: StudyFolder) -> list[str]:
     ]
 
 
-def _print_end(console: Console, state: TrialState, name: str, workspace: Workspace) -> None:
+def _print_end(console: Console, state: StudyState, name: str, workspace: Workspace) -> None:
     match state:
-        case TrialState.COMPLETE:
+        case StudyState.COMPLETE:
             for line in _test_lines(workspace.study(name)):
                 console.print(line)
             console.print(f"study {name} is complete. Report: `lidstudy report {name}`. MLflow UI: `lidstudy ui`.")
-        case TrialState.INTERRUPTED:
+        case StudyState.INTERRUPTED | StudyState.STOPPED:
             console.print(f"study {name} was stopped; run the same command to go on.")
         case _:
             console.print(
-                f"study {name} stopped after three failures in a row; see `lidstudy status {name}`, "
+                f"study {name} stopped after too many failures in a row; see `lidstudy status {name}`, "
                 f"tracebacks lie in MLflow and under {workspace.study(name).root}."
             )

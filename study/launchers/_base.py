@@ -17,6 +17,8 @@ from study.spec import EXIT_FILE, AttemptSpec
 class Life(Enum):
     """What is known of an attempt's process."""
 
+    WAITING = "waiting"
+    """In a cluster's queue: it has a slot, but no process yet."""
     RUNNING = "running"
     EXITED = "exited"
     LOST = "lost"
@@ -25,18 +27,31 @@ class Life(Enum):
 
 @dataclass(frozen=True)
 class Status:
-    """Life, and the exit status (negative: the signal) once it has exited."""
+    """What is known of an attempt.
+
+    Attributes:
+        life: whether its process runs.
+        exit_status: once it has exited; negative: the signal.
+        out_of_memory: whether the kernel killed processes for want of memory while it ran.
+    """
 
     life: Life
     exit_status: int | None = None
+    out_of_memory: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it can come any more."""
+        return self.life in (Life.EXITED, Life.LOST)
 
 
-def exit_status(folder: Path) -> int | None:
-    """What an attempt's exit record says (negative: the signal), or None while there is none."""
+def exit_record(folder: Path) -> Status | None:
+    """What an attempt's exit record says, or None while there is none."""
     try:
-        return int(json.loads((folder / EXIT_FILE).read_text())["status"])
+        record = json.loads((folder / EXIT_FILE).read_text())
     except FileNotFoundError:
         return None
+    return Status(Life.EXITED, int(record["status"]), bool(record.get("out_of_memory", False)))
 
 
 class Launcher(Protocol):
@@ -48,6 +63,9 @@ class Launcher(Protocol):
 
     def free_slots(self) -> tuple[Slot, ...]:
         """Slots that no attempt holds, of this study or another."""
+
+    def resize(self, slots: tuple[Slot, ...]) -> None:
+        """Cuts the devices into other slots; attempts on slots that are gone run to their end."""
 
     def submit(self, spec: AttemptSpec) -> bool:
         """Starts an attempt on `spec.slot`; False if another took the slot in the meantime."""

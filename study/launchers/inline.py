@@ -1,30 +1,51 @@
 """Attempts in the coordinator's own process, one at a time: an attempt has ended when `submit` returns."""
 
+import signal
+import threading
+from collections.abc import Callable
+
 from study.devices import Slot
+from study.events import AnyEvent
 from study.launchers._base import Life, Status
 from study.spec import EVENTS_FILE, SPEC_FILE, AttemptSpec
 from study.workspace import write_json
 
 
 class InlineLauncher:
-    """One slot, and no process to lose."""
+    """One slot, and no process to lose.
+
+    Args:
+        stop: set where Ctrl-C interrupts an attempt.
+        watch: sees each event as it is written.
+    """
 
     slots: tuple[Slot, ...] = (Slot(name="inline-0"),)
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, stop: threading.Event | None = None, watch: Callable[[AnyEvent], None] = lambda _: None
+    ) -> None:
+        self._stop = stop or threading.Event()
+        self._watch = watch
         self._exit_status: dict[str, int] = {}
 
     def free_slots(self) -> tuple[Slot, ...]:
         """The slot is free whenever anyone can ask."""
         return self.slots
 
+    def resize(self, slots: tuple[Slot, ...]) -> None:
+        """There is this one process, whatever the devices."""
+
     def submit(self, spec: AttemptSpec) -> bool:
-        """Runs the whole attempt."""
+        """Runs the whole attempt; after Ctrl-C it looks like one that was killed."""
         from study.attempt import run_attempt
 
         spec.folder.mkdir(parents=True, exist_ok=True)
         write_json(spec.folder / SPEC_FILE, spec.model_dump(mode="json"))
-        self._exit_status[spec.key] = run_attempt(spec, warm=False)
+        try:
+            self._exit_status[spec.key] = run_attempt(spec, warm=False, watch=self._watch)
+        except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
+            self._exit_status[spec.key] = -signal.SIGINT
+            self._stop.set()
         return True
 
     def poll(self, spec: AttemptSpec) -> Status:
@@ -37,7 +58,8 @@ class InlineLauncher:
 
     def read(self, spec: AttemptSpec, offset: int) -> bytes:
         """The event log from an offset on."""
-        return (spec.folder / EVENTS_FILE).read_bytes()[offset:]
+        log = spec.folder / EVENTS_FILE
+        return log.read_bytes()[offset:] if log.exists() else b""
 
     def fetch(self, spec: AttemptSpec) -> None:
         """Everything is there already."""

@@ -8,7 +8,6 @@ files.
 """
 
 import contextlib
-import ctypes
 import importlib.util
 import json
 import multiprocessing
@@ -24,11 +23,11 @@ from typing import Any
 
 from lightning_modules.errors import TrialError
 from study.devices import Slot
-from study.launchers._base import Life, Status, exit_status
+from study.launchers._base import Life, Status, exit_record
+from study.processes import count_oom_kills, die_with_parent
 from study.spec import EVENTS_FILE, EXIT_FILE, OUTPUT_FILE, SPEC_FILE, SUPERVISOR_FILE, AttemptSpec
 from study.workspace import Workspace, try_lock, write_json
 
-PR_SET_PDEATHSIG = 1
 WARM_MODULE = "study.launchers.warm"
 OUTPUT_TAIL_BYTES = 4000
 DEAD = "ZX"  # states of a process that has ended; where nobody reaps, it keeps its place in /proc
@@ -51,6 +50,10 @@ class LocalLauncher:
         """Slots whose lock nobody holds."""
         return tuple(slot for slot in self.slots if self._is_free(slot))
 
+    def resize(self, slots: tuple[Slot, ...]) -> None:
+        """From now on, attempts are submitted to these."""
+        self.slots = slots
+
     def submit(self, spec: AttemptSpec) -> bool:
         """Forks a supervisor; False if the slot was taken in the meantime."""
         lock = os.open(self._lock(spec.slot), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -72,14 +75,14 @@ class LocalLauncher:
 
         The slot's lock speaks only for an attempt whose supervisor has not signed in yet: another may hold it later.
         """
-        status = exit_status(spec.folder)
-        if status is None:
+        record = exit_record(spec.folder)
+        if record is None:
             supervisor = _supervisor(spec.folder)
             lives = not self._is_free(spec.slot) if supervisor is None else _is_alive(supervisor)
-            status = exit_status(spec.folder)  # it may have ended between the two looks
-            if status is None:
+            record = exit_record(spec.folder)  # it may have ended between the two looks
+            if record is None:
                 return Status(Life.RUNNING if lives else Life.LOST)
-        return Status(Life.EXITED, status)
+        return record
 
     def kill(self, spec: AttemptSpec) -> None:
         """Asks the supervisor to kill its trainer; nothing to do before it has signed in or after it has gone."""
@@ -167,7 +170,7 @@ def _stat(pid: int) -> list[str]:
 def lives(folder: Path) -> bool:
     """Whether the supervisor of the attempt in that folder is at work."""
     supervisor = _supervisor(folder)
-    return supervisor is not None and exit_status(folder) is None and _is_alive(supervisor)
+    return supervisor is not None and exit_record(folder) is None and _is_alive(supervisor)
 
 
 def _supervisor(folder: Path) -> dict[str, int] | None:
@@ -197,8 +200,7 @@ def _supervise(folder: str, lock: _HandedOver) -> None:
         nonlocal killed
         killed = True
         if trainer:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(trainer, signal.SIGKILL)
+            _kill_group(trainer)
 
     signal.signal(signal.SIGTERM, on_sigterm)
     place = Path(folder)
@@ -207,17 +209,28 @@ def _supervise(folder: str, lock: _HandedOver) -> None:
     reserved = place / f"{EXIT_FILE}.reserved"
     reserved.write_bytes(b" " * EXIT_RECORD_BYTES)  # so that a full disk cannot keep the exit from being recorded
     supervisor = os.getpid()
+    oom_kills = count_oom_kills()
     trainer = os.fork()
     if trainer == 0:
         _train(place, supervisor)
+    with contextlib.suppress(PermissionError, ProcessLookupError):
+        os.setpgid(trainer, trainer)  # here and in the trainer: whoever comes first
     if killed:
-        os.kill(trainer, signal.SIGKILL)
+        _kill_group(trainer)
     _, status = os.waitpid(trainer, 0)
+    _kill_group(trainer)  # ranks and workers that it left behind
+    record = {"status": os.waitstatus_to_exitcode(status), "out_of_memory": count_oom_kills() > oom_kills}
     with reserved.open("r+b") as file:
-        file.write(json.dumps({"status": os.waitstatus_to_exitcode(status)}).encode())
+        file.write(json.dumps(record).encode())
     reserved.replace(place / EXIT_FILE)
     lock.release()  # the trainer is gone; the slot need not wait until this process's memory is freed too
     os._exit(0)
+
+
+def _kill_group(trainer: int) -> None:
+    """Kills the trainer with the ranks and workers that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(trainer, signal.SIGKILL)
 
 
 def _train(folder: Path, supervisor: int) -> None:
@@ -225,7 +238,8 @@ def _train(folder: Path, supervisor: int) -> None:
     status = 1
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        os.setpgid(0, 0)
+        die_with_parent()
         if os.getppid() != supervisor:
             os._exit(1)
         warm = WARM_MODULE in sys.modules

@@ -7,24 +7,27 @@ since threads that are started here would hang the forked children, and touches 
 import gc
 import logging
 import warnings
+from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 
-import study.attempt
 from lightning_modules.build import build_module
-from lightning_modules.config import DataConfig, RecurrentEncoderConfig, TrialConfig
+from lightning_modules.config import DataConfig, RecurrentEncoderConfig, TrainingConfig, TrialConfig
 from lightning_modules.data.batches import Batch
-
-__all__ = ["study"]
+from study.attempt import build_trainer
+from study.devices import Slot
 
 
 def rehearse() -> None:
     """One optimiser step and one development pass on noise."""
     torch.set_num_threads(1)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    config = TrialConfig(data=DataConfig(languages=("a", "b")), encoder=RecurrentEncoderConfig(hidden_size=4))
+    config = TrialConfig(
+        data=DataConfig(languages=("a", "b")),
+        encoder=RecurrentEncoderConfig(hidden_size=4),
+        training=TrainingConfig(max_epochs=1, steps_per_epoch=1, batch_size=4),
+    )
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(4, 30, config.data.features.num_bands, generator=generator)
     languages = torch.tensor([0, 1, 0, 1])
@@ -32,16 +35,7 @@ def rehearse() -> None:
     loader = torch.utils.data.DataLoader(batches, batch_size=None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer = pl.Trainer(
-            accelerator="cpu",
-            devices=1,
-            max_epochs=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
+        trainer = build_trainer(config, [], folder=Path.cwd(), slot=Slot(name="rehearsal"))
         trainer.fit(build_module(config), loader, loader)
 
 

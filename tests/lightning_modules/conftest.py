@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from lightning_modules.build import build_module
 from lightning_modules.config import TrialConfig
@@ -108,6 +109,7 @@ def fit(
         pl.Trainer(
             accelerator="cpu",
             devices=1,
+            plugins=[LightningEnvironment()],
             max_epochs=max_epochs or config.training.max_epochs,
             callbacks=callbacks,
             logger=False,

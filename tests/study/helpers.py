@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reports.load import load_study
-from reports.records import StudyRecord, TrialState
+from reports.records import StudyRecord, StudyState, TrialState
 from study.active import ActiveTrial, Outcome
 from study.config import StudyConfig, load_study_config
 from study.coordinator import Coordinator
@@ -50,7 +50,7 @@ def run_study(
     launcher: Launcher | None = None,
     view: RecordingView | None = None,
     prepare: Callable[[Coordinator], None] = lambda _: None,
-) -> TrialState:
+) -> StudyState:
     """What `lidstudy sweep` does, in this process."""
     config = load_study_config(str(study))
     place = Workspace(workspace)

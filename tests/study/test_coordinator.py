@@ -8,7 +8,7 @@ import pytest
 
 from lightning_modules.config import TrialConfig
 from lightning_modules.errors import ConfigError, StorageError, TrialError
-from reports.records import TrialState
+from reports.records import StudyState, TrialState
 from study.commands.inspect import study_status
 from study.coordinator import Coordinator
 from study.evaluation import read_ledger
@@ -28,7 +28,7 @@ def num_running(workspace: Path) -> int:
 
 
 def test_a_study_spends_its_budget_and_optuna_and_mlflow_agree(workspace: Path, tiny_study: Path) -> None:
-    assert run_study(tiny_study, workspace) is TrialState.COMPLETE
+    assert run_study(tiny_study, workspace) is StudyState.COMPLETE
     trials, record = trials_of(workspace), record_of(workspace)
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 4
     assert [run.number for run in record.trials] == [0, 1, 2, 3]
@@ -59,7 +59,7 @@ def test_a_study_that_is_complete_does_nothing_twice(workspace: Path, tiny_study
     run_study(tiny_study, workspace)
     before = record_of(workspace)
     view = RecordingView()
-    assert run_study(tiny_study, workspace, view=view) is TrialState.COMPLETE
+    assert run_study(tiny_study, workspace, view=view) is StudyState.COMPLETE
     assert view.endings == []
     assert record_of(workspace).trials == before.trials
 
@@ -89,7 +89,7 @@ def test_divergence_is_a_result_at_the_bound(workspace: Path, tmp_path: Path) ->
         study.read_text()
         + '[trial.optimizer]\nkind = "sgd"\n[trial.encoder]\ncell = "rnn_relu"\n[trial.clipping]\nkind = "none"\n'
     )
-    assert run_study(study, workspace) is TrialState.COMPLETE
+    assert run_study(study, workspace) is StudyState.COMPLETE
     trials = trials_of(workspace)
     assert [trial.state for trial in trials] == [TrialState.DIVERGED] * 2
     assert [trial.value for trial in trials] == pytest.approx([2 * 1.584962500721156] * 2)
@@ -106,7 +106,7 @@ def test_three_defects_in_a_row_stop_the_study_and_keep_their_tracebacks(workspa
         features.mkdir()
 
     view = RecordingView()
-    assert run_study(tiny_study, workspace, view=view, prepare=break_the_features) is TrialState.FAILED
+    assert run_study(tiny_study, workspace, view=view, prepare=break_the_features) is StudyState.FAILED
     assert [trial.state for trial in trials_of(workspace)] == [TrialState.FAILED] * 3
     runs = record_of(workspace).trials
     assert [run.state for run in runs] == [TrialState.FAILED] * 3
@@ -121,10 +121,10 @@ def test_a_study_that_is_stopped_leaves_no_run_running_and_goes_on(workspace: Pa
         view.on_ended = lambda count: coordinator.request_stop() if count == 2 else None
 
     view = RecordingView()
-    assert run_study(tiny_study, workspace, view=view, prepare=stop_after_two) is TrialState.INTERRUPTED
+    assert run_study(tiny_study, workspace, view=view, prepare=stop_after_two) is StudyState.INTERRUPTED
     assert num_running(workspace) == 0
     assert TrialState.RUNNING not in {run.state for run in record_of(workspace).trials}
-    assert run_study(tiny_study, workspace) is TrialState.COMPLETE
+    assert run_study(tiny_study, workspace) is StudyState.COMPLETE
     assert len(trials_of(workspace)) == 4
 
 
@@ -175,7 +175,7 @@ def test_a_trial_that_mlflow_never_heard_of_is_recorded_later(
         patch.setattr(Tracker, "open_trial", fail_once)
         with pytest.raises(StorageError, match="away"):
             run_study(tiny_study, workspace)
-    assert run_study(tiny_study, workspace) is TrialState.COMPLETE
+    assert run_study(tiny_study, workspace) is StudyState.COMPLETE
     assert [run.number for run in record_of(workspace).trials] == [0, 1, 2, 3]
     assert [run.objective for run in record_of(workspace).trials] == [trial.value for trial in trials_of(workspace)]
 
@@ -184,7 +184,7 @@ def test_a_trial_that_mlflow_never_heard_of_is_recorded_later(
 def test_early_stopping_follows_the_objective(workspace: Path, tmp_path: Path, objective: str) -> None:
     study = write_tiny_study(tmp_path, trials=1, epochs=12, changes="patience = 1\n")
     study.write_text(study.read_text().replace("seed = 3", f'seed = 3\nobjective = "{objective}"', 1))
-    assert run_study(study, workspace) is TrialState.COMPLETE
+    assert run_study(study, workspace) is StudyState.COMPLETE
     (run,) = record_of(workspace).trials
     points = [point.value for point in run.history[f"val/{objective}"]]
     assert run.objective == min(points)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lightning_modules.errors import StorageError
-from reports.records import TrialState
+from reports.records import StudyState, TrialState
 from study.attempt import run_attempt
 from study.coordinator import Coordinator
 from study.devices import Slot
@@ -89,21 +89,21 @@ def check_complete(workspace: Path) -> None:
 def test_a_full_disk_is_forgotten_once_there_is_room(workspace: Path, one_trial: Path) -> None:
     cut_off(workspace, one_trial, leave=lambda folder: write_json(folder / EXIT_FILE, {"status": EXIT_STORAGE_FULL}))
     launcher = Scripted(Status(Life.EXITED, EXIT_STORAGE_FULL))
-    assert run_study(one_trial, workspace, launcher=launcher) is TrialState.COMPLETE
+    assert run_study(one_trial, workspace, launcher=launcher) is StudyState.COMPLETE
     check_complete(workspace)
 
 
 def test_an_attempt_that_is_still_being_stopped_is_followed_by_another(workspace: Path, one_trial: Path) -> None:
     cut_off(workspace, one_trial, leave=lambda folder: write_json(folder / STOP_FILE, {"reason": "interrupted"}))
     launcher = Scripted(Status(Life.RUNNING), Status(Life.RUNNING), Status(Life.EXITED, -9))
-    assert run_study(one_trial, workspace, launcher=launcher) is TrialState.COMPLETE
+    assert run_study(one_trial, workspace, launcher=launcher) is StudyState.COMPLETE
     check_complete(workspace)
 
 
 def test_a_lost_attempt_is_followed_by_another_but_not_for_ever(workspace: Path, one_trial: Path) -> None:
     cut_off(workspace, one_trial, leave=lambda _: None)
     launcher = SilentAndLost()
-    assert run_study(one_trial, workspace, launcher=launcher) is TrialState.COMPLETE
+    assert run_study(one_trial, workspace, launcher=launcher) is StudyState.COMPLETE
     (trial,), (run,) = trials_of(workspace), record_of(workspace).trials
     assert trial.state is run.state is TrialState.FAILED
     assert run.failure == "its process was lost 3 times; the last words: it said nothing"
@@ -119,10 +119,10 @@ def test_trials_that_wait_are_not_left_running_when_the_study_stops(workspace: P
         view=RecordingView(),
         prepare=Coordinator.request_stop,
     )
-    assert stopped is TrialState.INTERRUPTED
+    assert stopped is StudyState.INTERRUPTED
     (run,) = record_of(workspace).trials
     assert run.state is TrialState.INTERRUPTED
-    assert run_study(one_trial, workspace, launcher=Scripted(Status(Life.LOST))) is TrialState.COMPLETE
+    assert run_study(one_trial, workspace, launcher=Scripted(Status(Life.LOST))) is StudyState.COMPLETE
     check_complete(workspace)
 
 
@@ -162,7 +162,7 @@ def test_an_attempt_after_early_stopping_trains_no_further(workspace: Path, tmp_
 def test_a_trial_without_a_configuration_never_started(workspace: Path, one_trial: Path) -> None:
     cut_off(workspace, one_trial, leave=lambda _: None)
     shutil.rmtree(Workspace(workspace).study("tiny").trial(0).root)
-    assert run_study(one_trial, workspace) is TrialState.COMPLETE
+    assert run_study(one_trial, workspace) is StudyState.COMPLETE
     assert [trial.number for trial in trials_of(workspace)] == [1]
 
 

@@ -23,7 +23,8 @@ def run_trials(store: TrialStore, space: Space, count: int) -> list[dict[str, An
     """Asks and tells in turn; the value depends on the parameters alone."""
     proposals = []
     for _ in range(count):
-        number, params = store.ask(space)
+        asked = store.ask(space)
+        number, params = asked.number, asked.params
         proposals.append(params)
         store.report(number, epoch=0, objective=params["optimizer.learning_rate"])
         store.tell(number, TrialState.COMPLETE, value=params["optimizer.learning_rate"] + params["encoder.hidden_size"])
@@ -45,14 +46,15 @@ def test_a_resumed_study_does_not_repeat_its_first_proposals(tmp_path: Path, spa
 
 def test_telling_twice_changes_nothing(tmp_path: Path, space: Space) -> None:
     store = open_trial_store(tmp_path / "journal", CONFIG)
-    number, _ = store.ask(space)
+    number = store.ask(space).number
     store.tell(number, TrialState.COMPLETE, value=1.0)
     store.tell(number, TrialState.FAILED, value=None)
     assert [(trial.state, trial.value) for trial in store.trials()] == [(TrialState.COMPLETE, 1.0)]
 
 
 def test_a_running_trial_can_be_taken_over(tmp_path: Path, space: Space) -> None:
-    number, params = open_trial_store(tmp_path / "journal", CONFIG).ask(space)
+    asked = open_trial_store(tmp_path / "journal", CONFIG).ask(space)
+    number, params = asked.number, asked.params
     store = open_trial_store(tmp_path / "journal", CONFIG)
     store.attach(number)
     store.report(number, epoch=0, objective=2.0)
@@ -62,18 +64,24 @@ def test_a_running_trial_can_be_taken_over(tmp_path: Path, space: Space) -> None
     assert (trial.state, trial.value, trial.params, trial.reports) == (TrialState.DIVERGED, 4.6, params, {0: 2.0})
 
 
-def test_a_trial_that_never_started_is_not_a_trial(tmp_path: Path, space: Space) -> None:
-    store = open_trial_store(tmp_path / "journal", CONFIG)
-    number, _ = store.ask(space)
-    store.never_started(number)
-    assert store.trials() == []
-    assert store.ask(space)[0] == number + 1
+def test_a_trial_whose_coordinator_died_early_gets_the_parameters_that_it_would_have_had(
+    tmp_path: Path, space: Space
+) -> None:
+    whole = open_trial_store(tmp_path / "whole", CONFIG).ask(space)
+    with_parameters = open_trial_store(tmp_path / "journal", CONFIG)
+    asked = with_parameters.ask(space)
+    assert asked.params == whole.params
+    assert open_trial_store(tmp_path / "journal", CONFIG).take_up(asked.number, space) == asked
+    lines = (tmp_path / "journal").read_text().splitlines(keepends=True)
+    (tmp_path / "journal").write_text("".join(line for line in lines if '"op_code": 5' not in line))
+    taken_up = open_trial_store(tmp_path / "journal", CONFIG).take_up(asked.number, space)
+    assert taken_up.params == whole.params
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_no_value_that_is_not_finite_reaches_optuna(tmp_path: Path, space: Space, value: float) -> None:
     store = open_trial_store(tmp_path / "journal", CONFIG)
-    number, _ = store.ask(space)
+    number = store.ask(space).number
     with pytest.raises(ValueError, match="finite"):
         store.tell(number, TrialState.COMPLETE, value=value)
 
@@ -106,11 +114,11 @@ def test_reading_beside_a_coordinator_writes_nothing(tmp_path: Path, space: Spac
 def test_the_median_pruner_stops_a_hopeless_trial(tmp_path: Path, space: Space) -> None:
     store = open_trial_store(tmp_path / "journal", CONFIG)
     for value in (1.0, 1.1, 1.2, 1.3):
-        number, _ = store.ask(space)
+        number = store.ask(space).number
         for epoch in range(4):
             store.report(number, epoch=epoch, objective=value)
         store.tell(number, TrialState.COMPLETE, value=value)
-    number, _ = store.ask(space)
+    number = store.ask(space).number
     for epoch in range(4):
         store.report(number, epoch=epoch, objective=2.0)
     assert store.should_prune(number)

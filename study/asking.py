@@ -1,0 +1,71 @@
+"""Which trial comes next: one that a user asked for, or the sampler's next proposal; and under which seed."""
+
+from collections import Counter, deque
+
+from lightning_modules.config import TrialConfig
+from study.active import ActiveTrial
+from study.control import Enqueue, consume
+from study.plan import StudyPlan
+from study.storage import TrialStore, TrialSummary, Wish
+from study.workspace import StudyFolder, write_json
+
+
+class Asking:
+    """Makes trials within a study's budget; those that a user asked for come first and do not count against it."""
+
+    def __init__(self, plan: StudyPlan, *, folder: StudyFolder, store: TrialStore) -> None:
+        self._plan = plan
+        self._folder = folder
+        self._store = store
+        self._commands: deque[tuple[str, Enqueue]] = deque()
+        self._taken: set[str] = set()  # names of commands that are queued here, or whose trial exists
+        self._replicates: Counter[str] = Counter()  # configuration hash -> how often it was started
+        self._num_own = 0
+        self.num_asked = 0  # trials that exist, whoever asked for them
+
+    def has_more(self) -> bool:
+        """Whether there is anything left to ask for."""
+        return bool(self._commands) or self._num_own < self._plan.config.trials
+
+    def know(self, summary: TrialSummary, config: TrialConfig) -> None:
+        """Counts a trial that exists already."""
+        self._count(config, is_own=not summary.command, is_retry=summary.is_retry)
+        if summary.command:
+            self._taken.add(summary.command)
+            consume(self._folder, summary.command)  # an earlier coordinator may have died before it could
+
+    def queue(self, name: str, command: Enqueue) -> None:
+        """Takes note of what a user asked for; the same command twice is taken once."""
+        if name not in self._taken:
+            self._taken.add(name)
+            self._commands.append((name, command))
+
+    def next(self) -> ActiveTrial:
+        """A new trial, on record in Optuna and in its own folder."""
+        name, command = self._commands.popleft() if self._commands else ("", Enqueue(params={}))
+        asked = self._store.ask(self._plan.space, Wish(name=name, **command.model_dump(exclude={"kind"})))
+        trial = self.start(asked)
+        if name:
+            consume(self._folder, name)
+        return trial
+
+    def start(self, asked: TrialSummary) -> ActiveTrial:
+        """Freezes the configuration of a trial that Optuna knows."""
+        base = self._plan.config.trial.model_dump(mode="json")
+        config = self._plan.space.apply(base, asked.params)
+        config = config.model_copy(update={"seed": self._seed(config, asked)})
+        trial = ActiveTrial(number=asked.number, config=config, folder=self._folder.trial(asked.number))
+        write_json(trial.folder.config, config.model_dump(mode="json"))
+        self._count(config, is_own=not asked.command, is_retry=asked.is_retry)
+        return trial
+
+    def _seed(self, config: TrialConfig, asked: TrialSummary) -> int:
+        """A configuration that comes again is a replicate under the next seed, unless a user chose one."""
+        if asked.seed is not None:
+            return asked.seed
+        return self._plan.config.seed + self._replicates[config.configuration_hash()]
+
+    def _count(self, config: TrialConfig, *, is_own: bool, is_retry: bool) -> None:
+        self._replicates[config.configuration_hash()] += 0 if is_retry else 1
+        self._num_own += is_own
+        self.num_asked += 1

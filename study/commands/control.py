@@ -1,0 +1,96 @@
+"""`lidstudy stop|enqueue|retry`: what users tell a coordinator that runs, or the next one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lightning_modules.errors import ConfigError
+from reports.records import TrialState
+from search_spaces.space import Space, space_from_json
+from study.commands.console import make_console
+from study.config import StudyConfig
+from study.control import Enqueue, Stop, send
+from study.recovery import read_config
+from study.storage import TrialSummary, read_trials
+from study.workspace import StudyFolder, coordinator_pid, open_workspace, read_json
+
+FAILED = (TrialState.FAILED, TrialState.TIMED_OUT)
+
+
+def stop(study: str, folder: Path, *, now: bool) -> None:
+    """Asks the study's coordinator to end: after what runs, or at once.
+
+    Raises:
+        ConfigError: nobody works on the study.
+    """
+    study_folder = open_workspace(folder).existing_study(study)
+    pid = coordinator_pid(study_folder)
+    if pid is None:
+        raise ConfigError(f"nobody works on study '{study}', so there is nothing to stop.")
+    send(study_folder, Stop(now=now))
+    when = "at once" if now else "when the trials that run have ended"
+    make_console().print(f"told coordinator {pid}, which ends {when}; watch it with `lidstudy status {study} --follow`")
+
+
+def enqueue(study: str, params: str, folder: Path, *, seed: int | None) -> None:
+    """Has the study try these values next; what is left out is proposed by the sampler.
+
+    Raises:
+        ConfigError: no JSON object, or values that the search space does not have.
+    """
+    study_folder = open_workspace(folder).existing_study(study)
+    try:
+        chosen = json.loads(params)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f'the parameters must be a JSON object as {{"encoder.cell": "gru"}}: {error}') from None
+    if not isinstance(chosen, dict) or not chosen:
+        raise ConfigError(f"the parameters must be a JSON object with one value at least but are {params}.")
+    config, space = _recorded(study_folder)
+    space.check_values(chosen)
+    space.apply(config.trial.model_dump(mode="json"), chosen)
+    send(study_folder, Enqueue(params=chosen, seed=seed))
+    _say(study_folder, "queued; it comes next")
+
+
+def retry(study: str, number: int, folder: Path) -> None:
+    """Has the study try a failed trial again, as a new trial with the same values and seed.
+
+    Raises:
+        ConfigError: there is no such trial, or it has not failed.
+    """
+    study_folder = open_workspace(folder).existing_study(study)
+    trials = {trial.number: trial for trial in read_trials(study_folder.journal, study)}
+    if number not in trials:
+        known = f"0 to {max(trials)}" if trials else "none yet"
+        raise ConfigError(f"study '{study}' has no trial {number}; trials: {known}.")
+    if trials[number].state not in FAILED:
+        raise ConfigError(f"trial {number} is {trials[number].state.value}; only a failed one is tried again.")
+    _send_retry(study_folder, trials[number])
+    _say(study_folder, f"trial {number} is queued again")
+
+
+def retry_failed(study_folder: StudyFolder) -> int:
+    """Queues every failed trial that has not been tried again yet; returns how many."""
+    trials = read_trials(study_folder.journal, study_folder.root.name)
+    retried = {trial.retry_of for trial in trials}
+    failed = [trial for trial in trials if trial.state in FAILED and trial.number not in retried]
+    for trial in failed:
+        _send_retry(study_folder, trial)
+    return len(failed)
+
+
+def _send_retry(study_folder: StudyFolder, trial: TrialSummary) -> None:
+    seed = read_config(study_folder, trial.number).seed
+    send(study_folder, Enqueue(params=trial.params, seed=seed, retry_of=trial.number))
+
+
+def _recorded(study_folder: StudyFolder) -> tuple[StudyConfig, Space]:
+    content: dict[str, Any] = read_json(study_folder.manifest)
+    config = StudyConfig.model_validate(content["manifest"]["config"])
+    return config, space_from_json(content["space"], name=config.space)
+
+
+def _say(study_folder: StudyFolder, what: str) -> None:
+    name = study_folder.root.name
+    hint = "" if coordinator_pid(study_folder) else f"; nobody works on the study: `lidstudy resume {name}` goes on"
+    make_console().print(f"{what}{hint}", soft_wrap=True)

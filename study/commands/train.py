@@ -1,0 +1,103 @@
+"""`lidstudy train`: one configuration in the foreground, in this process, recorded like any trial."""
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from lightning_modules.config import TrialConfig
+from lightning_modules.errors import ConfigError
+from reports.records import TAG_DATA, TRAIN_LOSS, VAL_ACCURACY
+from search_spaces.space import Space
+from study.commands.console import make_console
+from study.commands.control import FAILED
+from study.commands.sweep import EXIT_STATUS, ensure_features
+from study.config import NoPrunerConfig, RandomConfig, StudyConfig, first_finding, load_study_config
+from study.control import Enqueue, send
+from study.coordinator import Coordinator
+from study.events import AnyEvent, EpochEnded
+from study.launchers.inline import InlineLauncher
+from study.plan import StudyPlan, make_plan, read_manifest, record_plan
+from study.provenance import code_tags
+from study.storage import open_trial_store, read_trials
+from study.tracking import open_tracker
+from study.view import PlainView
+from study.workspace import StudyFolder, coordinator_lease, open_workspace
+
+QUESTION = "Single trainings, started by hand."
+
+
+def train_one(source: str, *, study: str, seed: int | None, folder: Path) -> int:
+    """Trains; returns the exit status: 0 where the trial has a result.
+
+    Raises:
+        ConfigError: no configuration, or the study's name belongs to a sweep.
+    """
+    config = _trial_config(source)
+    workspace = open_workspace(folder, writable=True)
+    single = StudyConfig(
+        name=study,
+        question=QUESTION,
+        space="none",
+        trials=1,
+        sampler=RandomConfig(),
+        pruner=NoPrunerConfig(),
+        evaluate=False,
+        trial=TrialConfig.model_validate(config.model_dump(exclude={"seed"})),
+    ).model_copy(update={"trials": 0})  # all its trials are asked for by hand
+    plan = make_plan(single, workspace=workspace, space=Space("none", ()), devices="cpu")
+    _refuse_sweeps(workspace.study(study))
+    return _run(plan, seed=config.seed if seed is None else seed)
+
+
+def _run(plan: StudyPlan, *, seed: int) -> int:
+    console, stop = make_console(), threading.Event()
+    folder = plan.workspace.study(plan.config.name)
+    with ExitStack() as stack:
+        stack.enter_context(coordinator_lease(folder))
+        record_plan(plan, folder)
+        ensure_features(plan, console)
+        send(folder, Enqueue(params={}, seed=seed))
+        coordinator = Coordinator(
+            plan,
+            folder=folder,
+            store=open_trial_store(folder.journal, plan.config),
+            tracker=open_tracker(
+                plan.workspace, plan.manifest(), tags=code_tags() | {TAG_DATA: plan.data_hash}, data_hash=plan.data_hash
+            ),
+            launcher=InlineLauncher(stop=stop, watch=lambda event: _tell(console.print, event)),
+            view=PlainView(lambda text: console.print(text, markup=False)),
+            stop=stop,
+        )
+        state = coordinator.run()
+        last = read_trials(folder.journal, plan.config.name)[-1]
+    name = plan.config.name
+    console.print(f"recorded: `lidstudy show {name} {last.number}`; all of them in study {name} of `lidstudy ui`")
+    return 1 if last.state in FAILED else EXIT_STATUS[state]
+
+
+def _trial_config(source: str) -> TrialConfig:
+    """From a trial's config.json, or the base configuration of a preset or a study's file."""
+    if not source.endswith(".json"):
+        study = load_study_config(source)
+        return study.trial.model_copy(update={"seed": study.seed})
+    try:
+        return TrialConfig.model_validate_json(Path(source).read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{source}: cannot be read: {error.strerror}.") from None
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {first_finding(error)}") from None
+
+
+def _refuse_sweeps(folder: StudyFolder) -> None:
+    if folder.manifest.exists() and read_manifest(folder)["num_trials"] > 0:
+        raise ConfigError(f"study '{folder.root.name}' is a sweep; give single trainings another --study.")
+
+
+def _tell(write: Callable[[str], None], event: AnyEvent) -> None:
+    """A line an epoch."""
+    if isinstance(event, EpochEnded):
+        loss, accuracy = event.metrics[TRAIN_LOSS], event.metrics[VAL_ACCURACY]
+        write(f"epoch {event.epoch:>3}  loss {loss:.3f}  accuracy {accuracy:.3f}  objective {event.objective:.4f}")

@@ -1,0 +1,75 @@
+"""What users tell a coordinator, as files: `stop`, `enqueue`, `retry`. Each is validated first and consumed once.
+
+A command is renamed into `studies/<name>/control/`, so that a coordinator sees all of it or nothing, and its name says
+when it was given. It is removed once what it asks for is on record, so that a coordinator that dies loses none.
+"""
+
+import logging
+import time
+import uuid
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from lightning_modules.config import Frozen
+from study.workspace import StudyFolder, write_atomic
+
+logger = logging.getLogger(__name__)
+
+
+class Stop(Frozen):
+    """Start nothing more; `now` also ends what runs, else it is waited for."""
+
+    kind: Literal["stop"] = "stop"
+    now: bool = False
+
+
+class Enqueue(Frozen):
+    """Try these values next; searched parameters that are left out are the sampler's.
+
+    Attributes:
+        params: path -> value.
+        seed: of the trial; None for the study's own rule.
+        retry_of: the failed trial that is tried again, or None.
+    """
+
+    kind: Literal["enqueue"] = "enqueue"
+    params: dict[str, Any]
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    retry_of: int | None = None
+
+
+Command = Annotated[Stop | Enqueue, Field(discriminator="kind")]
+_COMMAND: TypeAdapter[Command] = TypeAdapter(Command)
+
+
+def send(folder: StudyFolder, command: Command) -> Path:
+    """Leaves a command for the coordinator; returns its file."""
+    path = folder.control / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json"
+    write_atomic(path, command.model_dump_json() + "\n")
+    return path
+
+
+def pending(folder: StudyFolder) -> list[tuple[str, Command]]:
+    """Commands that were not consumed yet, oldest first, each under its name; what is no command is set aside."""
+    found: list[tuple[str, Command]] = []
+    for path in sorted(folder.control.glob("*.json")):
+        try:
+            found.append((path.stem, _COMMAND.validate_json(path.read_bytes())))
+        except ValidationError as error:
+            logger.warning("%s is no command and is set aside: %s", path, str(error).splitlines()[0])
+            path.rename(path.with_suffix(".rejected"))
+    return found
+
+
+def forget_stops(folder: StudyFolder) -> None:
+    """Removes stops that were meant for a coordinator that is gone."""
+    for name, command in pending(folder):
+        if isinstance(command, Stop):
+            consume(folder, name)
+
+
+def consume(folder: StudyFolder, name: str) -> None:
+    """Removes a command that was carried out."""
+    (folder.control / f"{name}.json").unlink(missing_ok=True)

@@ -1,0 +1,128 @@
+"""What the end of an attempt means for its trial: one decision, made from what the attempt said and how it went.
+
+The classes are those of the design: a trial that was pruned, that diverged, ran out of memory, was lost, timed out, or
+has a defect. Running out of memory brings one more attempt in smaller parts; being lost brings another from the last
+checkpoint.
+"""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from reports.records import FailureClass, TrialState
+from study.active import ActiveTrial, Outcome
+from study.config import LimitsConfig
+from study.events import Ended
+from study.launchers._base import Life, Status
+from study.spec import EXIT_STORAGE_FULL
+
+PRUNED, INTERRUPTED, TIMED_OUT, SILENT = "pruned", "interrupted", "timed_out", "silent"
+"""Why a coordinator stops an attempt; written into the attempt's folder before it is killed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """The trial has ended."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Again:
+    """The trial needs another attempt; `is_lost` where this one counts against the limit of lost ones."""
+
+    message: str = ""
+    micro_batches: int = 1
+    is_lost: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorageFull:
+    """The attempt could not write: nobody's fault, and nothing goes on until there is room."""
+
+
+Verdict = Settled | Again | StorageFull
+
+
+def judge(trial: ActiveTrial, status: Status, *, limits: LimitsConfig, bound: float, output: str) -> Verdict:
+    """Decides.
+
+    Args:
+        trial: with all events of the attempt taken.
+        status: of the attempt, which is over.
+        limits: when a trial is given up.
+        bound: the objective's upper bound, what a diverged trial counts as.
+        output: the end of what the attempt printed.
+    """
+    if trial.ended is not None:
+        return _word(trial, trial.ended, bound=bound)
+    if trial.stop in (PRUNED, INTERRUPTED, TIMED_OUT):
+        return _stopped(trial.stop, limits)
+    if status.exit_status == EXIT_STORAGE_FULL:
+        return StorageFull()
+    if status.out_of_memory:
+        return _out_of_memory(trial, "the kernel killed it for want of memory")
+    if _is_lost(trial, status):
+        return _lost(trial, limits=limits, output=output)
+    failure = f"its process ended without a result: {_last_line(output)}"
+    return Settled(outcome=_failed(FailureClass.DEFECT, failure, details=output))
+
+
+def _stopped(reason: str, limits: LimitsConfig) -> Verdict:
+    """What a coordinator's own stop means: an interrupted trial is taken up again, now or by the next coordinator."""
+    if reason == INTERRUPTED:
+        return Again()
+    return Settled(outcome=Outcome(state=TrialState.PRUNED) if reason == PRUNED else _timed_out(limits))
+
+
+def _word(trial: ActiveTrial, ended: Ended, *, bound: float) -> Verdict:
+    """What the attempt itself said last."""
+    match ended.outcome:
+        case "complete":
+            assert trial.best_objective is not None, "a trial that says complete has trained an epoch"
+            return Settled(outcome=Outcome(state=TrialState.COMPLETE, value=min(trial.best_objective, bound)))
+        case "diverged":
+            return Settled(outcome=Outcome(state=TrialState.DIVERGED, value=bound, failure=ended.failure))
+        case "out_of_memory":
+            return _out_of_memory(trial, ended.failure)
+        case "failed":
+            return Settled(outcome=_failed(FailureClass.DEFECT, ended.failure, details=ended.traceback))
+        case _:
+            assert_never(ended.outcome)
+
+
+def _out_of_memory(trial: ActiveTrial, why: str) -> Verdict:
+    """One more attempt with batches in two parts; then the trial has failed."""
+    assert trial.spec is not None
+    if trial.spec.micro_batches == 1 and trial.config.training.batch_size > 1:
+        message = f"trial {trial.number} ran out of memory; it goes on with half a batch at a time"
+        return Again(message=message, micro_batches=2)
+    failure = f"out of memory, also with half a batch at a time: {why}"
+    return Settled(outcome=_failed(FailureClass.OUT_OF_MEMORY, failure))
+
+
+def _lost(trial: ActiveTrial, *, limits: LimitsConfig, output: str) -> Verdict:
+    how = "said nothing for too long" if trial.stop == SILENT else "was lost"
+    if trial.num_lost < limits.lost_attempts:
+        assert trial.spec is not None
+        message = f"trial {trial.number}: its process {how}; it goes on from its last checkpoint"
+        return Again(message=message, micro_batches=trial.spec.micro_batches, is_lost=True)
+    failure = f"its process was lost {trial.num_lost + 1} times; the last words: {_last_line(output)}"
+    return Settled(outcome=_failed(FailureClass.LOST, failure, details=output))
+
+
+def _is_lost(trial: ActiveTrial, status: Status) -> bool:
+    was_killed = status.exit_status is not None and status.exit_status < 0
+    return trial.stop == SILENT or status.life is Life.LOST or was_killed
+
+
+def _timed_out(limits: LimitsConfig) -> Outcome:
+    failure = f"it trained for longer than limits.trial_s = {limits.trial_s:g} s"
+    return Outcome(state=TrialState.TIMED_OUT, failure=failure, failure_class=FailureClass.TIMED_OUT)
+
+
+def _failed(failure_class: FailureClass, failure: str, *, details: str = "") -> Outcome:
+    return Outcome(state=TrialState.FAILED, failure=failure, details=details, failure_class=failure_class)
+
+
+def _last_line(output: str) -> str:
+    return output.strip().splitlines()[-1] if output.strip() else "it said nothing"

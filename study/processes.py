@@ -1,0 +1,31 @@
+"""What is asked of the operating system about processes."""
+
+import ctypes
+import signal
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Has the kernel kill this process when the one that forked it is gone."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def data_bytes() -> int:
+    """What this process has mapped of its own so far: what RLIMIT_DATA counts."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmData:")) * 1024
+
+
+def count_oom_kills() -> int:
+    """How often the kernel has killed a process of this control group for want of memory; 0 where it does not say."""
+    try:
+        groups = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+        places = {controllers: path.lstrip("/") for _, controllers, path in groups}
+        files = [Path("/sys/fs/cgroup") / places.get("", "") / "memory.events"]
+        files += [Path("/sys/fs/cgroup/memory") / places.get("memory", "") / "memory.oom_control"]
+        lines = next(file for file in files if file.exists()).read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+    except (OSError, StopIteration, ValueError):
+        return 0
