@@ -37,6 +37,7 @@ from study.workspace import STORAGE_ERRORS
 
 logger = logging.getLogger(__name__)
 
+NOT_FOR_USERS = ".*(does not have many workers|TorchScript|LeafSpec|`srun` command).*"
 NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 """What torch says, in a RuntimeError, where the system refuses it memory."""
 
@@ -56,9 +57,7 @@ def run_attempt(spec: AttemptSpec, *, warm: bool, watch: Callable[[AnyEvent], No
     try:
         _take_slot(spec)
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message=".*(does not have many workers|TorchScript|LeafSpec|`srun` command).*"
-            )
+            warnings.filterwarnings("ignore", message=NOT_FOR_USERS)
             ended = _train(spec, log, warm=warm) if spec.purpose == "train" else evaluate(spec, log)
     except Diverged as divergence:
         ended = Ended(time_ms=log.now_ms(), outcome="diverged", failure=str(divergence))

@@ -159,11 +159,15 @@ def test_an_attempt_after_early_stopping_trains_no_further(workspace: Path, tmp_
     assert ended.outcome == "complete"
 
 
-def test_a_trial_without_a_configuration_never_started(workspace: Path, one_trial: Path) -> None:
+def test_a_trial_without_a_configuration_is_started_with_the_parameters_it_was_asked_for(
+    workspace: Path, one_trial: Path
+) -> None:
     cut_off(workspace, one_trial, leave=lambda _: None)
+    (asked,) = trials_of(workspace)
     shutil.rmtree(Workspace(workspace).study("tiny").trial(0).root)
     assert run_study(one_trial, workspace) is StudyState.COMPLETE
-    assert [trial.number for trial in trials_of(workspace)] == [1]
+    (trial,) = trials_of(workspace)
+    assert (trial.number, trial.state, trial.params) == (0, TrialState.COMPLETE, asked.params)
 
 
 def test_a_defect_that_mlflow_never_heard_of_keeps_its_traceback(
