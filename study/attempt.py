@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.environments import LightningEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from lightning_modules.build import build_module
 from lightning_modules.config import TrialConfig
@@ -28,7 +29,7 @@ from lightning_modules.data.utterances import join_utterances
 from lightning_modules.errors import TrialError
 from lightning_modules.language_id import Diverged, LanguageId
 from study.devices import Slot
-from study.events import AnyEvent, Ended, EventLog, Started, read_events
+from study.events import AnyEvent, Ended, EventLog, Started
 from study.held_out import evaluate
 from study.processes import data_bytes
 from study.progress import TrialProgress, is_over
@@ -38,6 +39,7 @@ from study.workspace import STORAGE_ERRORS
 logger = logging.getLogger(__name__)
 
 NOT_FOR_USERS = ".*(does not have many workers|TorchScript|LeafSpec|`srun` command).*"
+OUT_OF_MEMORY = (MemoryError.__name__, torch.OutOfMemoryError.__name__)
 NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 """What torch says, in a RuntimeError, where the system refuses it memory."""
 
@@ -59,20 +61,11 @@ def run_attempt(spec: AttemptSpec, *, warm: bool, watch: Callable[[AnyEvent], No
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=NOT_FOR_USERS)
             ended = _train(spec, log, warm=warm) if spec.purpose == "train" else evaluate(spec, log)
-    except Diverged as divergence:
-        ended = Ended(time_ms=log.now_ms(), outcome="diverged", failure=str(divergence))
     except Exception as error:  # noqa: BLE001 - the attempt's edge
         if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
             logger.error("the workspace cannot be written: %s", error)  # noqa: TRY400 - the traceback says nothing more
             return EXIT_STORAGE_FULL
-        if _has_spoken(spec):  # a rank of its own has said it before it raised
-            return 0
-        ended = Ended(
-            time_ms=log.now_ms(),
-            outcome="out_of_memory" if _is_out_of_memory(error) else "failed",
-            failure=f"{type(error).__name__}: {error}".splitlines()[0][:500],
-            traceback=traceback.format_exc(),
-        )
+        ended = _ended_by(error, time_ms=log.now_ms())
     try:
         log.append(ended)
     except OSError:
@@ -82,8 +75,7 @@ def run_attempt(spec: AttemptSpec, *, warm: bool, watch: Callable[[AnyEvent], No
 
 def _take_slot(spec: AttemptSpec) -> None:
     """Keeps to the slot's share of the machine: its GPUs, threads and memory."""
-    if spec.slot.gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, spec.slot.gpus))
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, spec.slot.gpus))
     # Ranks are forked from this process: threads that it had started would hang them.
     torch.set_num_threads(1 if len(spec.slot.devices) > 1 else spec.slot.num_threads)
     if spec.memory_mb is not None:
@@ -149,14 +141,21 @@ def build_trainer(
     )
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
-
-
-def _has_spoken(spec: AttemptSpec) -> bool:
-    return any(isinstance(event, Ended) for event in read_events(spec.folder / EVENTS_FILE))
+def _ended_by(error: Exception, *, time_ms: int) -> Ended:
+    """What an exception means for the trial; one that was raised in a rank arrives as the text of its traceback."""
+    name, message = type(error).__name__, str(error)
+    if isinstance(error, ProcessRaisedException):
+        name, _, message = message.strip().splitlines()[-1].partition(": ")
+        name = name.rpartition(".")[2]
+    if name == Diverged.__name__:
+        return Ended(time_ms=time_ms, outcome="diverged", failure=message)
+    is_refused = name == RuntimeError.__name__ and any(words in message for words in NO_MEMORY)
+    return Ended(
+        time_ms=time_ms,
+        outcome="out_of_memory" if is_refused or name in OUT_OF_MEMORY else "failed",
+        failure=f"{name}: {message}".splitlines()[0][:500],
+        traceback=traceback.format_exc(),
+    )
 
 
 class Resumed(NamedTuple):

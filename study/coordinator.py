@@ -325,10 +325,11 @@ class Coordinator:
             self._tell(trial, outcome)
             return
         self._order.hold(trial, outcome)
-        while (turn := self._order.release()) is not None:
+        # One ask after each tell, or a study that goes on later would ask with more known: so what is not followed by
+        # an ask any more is told by the next coordinator.
+        while not self._is_ending() and not self._is_draining and (turn := self._order.release()) is not None:
             self._tell(*turn)
-            if not self._is_ending():
-                self._ask()
+            self._ask()
 
     def _tell(self, trial: ActiveTrial, outcome: Outcome) -> None:
         self._store.tell(trial.number, outcome.state, value=outcome.value)

@@ -13,9 +13,9 @@ import torch
 from lightning_modules import scoring
 from lightning_modules.calibration import log_softmax
 from lightning_modules.data.manifest import Utterance
-from lightning_modules.language_id import Diverged, LanguageId
+from lightning_modules.language_id import LanguageId
 from reports.records import PEAK_MEMORY_MB, ScoreTable
-from study.events import Ended, EpochEnded, EventLog, Progress
+from study.events import EpochEnded, EventLog, Progress
 from study.processes import die_with_parent
 from study.spec import AttemptSpec
 from study.workspace import write_json
@@ -72,11 +72,6 @@ class TrialProgress(pl.Callback):
         self._save(trainer, pl_module, metrics, is_better=is_better)
         if is_over(epoch, best_epoch=self._best_epoch, patience=self._spec.config.training.patience):
             trainer.should_stop = True
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:  # noqa: ARG002
-        """Says that a trial of several ranks diverged: what is raised in a rank loses its type on its way up."""
-        if trainer.world_size > 1 and isinstance(exception, Diverged):
-            self._log.append(Ended(time_ms=self._log.now_ms(), outcome="diverged", failure=str(exception)))
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed attempt must know of the epochs before it."""

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -66,9 +68,25 @@ def shared_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def workspace(shared_speech: Path, tmp_path: Path) -> Path:
+def workspace(another_workspace: Callable[[], Path]) -> Path:
     """A workspace of the test's own, with speech in it."""
-    root = tmp_path / "workspace"
+    return another_workspace()
+
+
+@pytest.fixture
+def another_workspace(shared_speech: Path, tmp_path: Path) -> Callable[[], Path]:
+    """Makes workspaces, for tests that compare some."""
+    numbers = count()
+
+    def make() -> Path:
+        number = next(numbers)
+        return new_workspace(shared_speech, tmp_path / (f"workspace-{number}" if number else "workspace"))
+
+    return make
+
+
+def new_workspace(shared_speech: Path, root: Path) -> Path:
+    """An empty workspace with the speech of a session in it."""
     root.mkdir()
     for name in ("corpora", "features"):
         (root / name).symlink_to(shared_speech / name)

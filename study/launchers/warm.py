@@ -6,6 +6,7 @@ since threads that are started here would hang the forked children, and touches 
 
 import gc
 import logging
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,11 @@ def rehearse() -> None:
         trainer.fit(build_module(config), loader, loader)
 
 
+visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Lightning counts GPUs, and where there is no driver that spoils every fork
 rehearse()
+os.environ.pop("CUDA_VISIBLE_DEVICES")
+if visible is not None:
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible
 gc.collect()
 gc.freeze()  # the children's collector leaves what is here alone, and so the pages stay shared

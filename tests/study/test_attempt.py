@@ -1,0 +1,141 @@
+"""An attempt's process: parts of a batch, ranks, memory, GPUs that are not there, and what it says of itself."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from study.devices import CPU, Slot
+from study.events import Ended, EpochEnded, Started, read_events
+from study.launchers._base import Life, Status
+from study.launchers.local import LocalLauncher
+from study.spec import EVENTS_FILE, AttemptSpec
+from study.workspace import Workspace
+from tests.conftest import write_tiny_study
+from tests.study.helpers import config_of, until
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+def launcher(workspace: Path) -> Iterator[LocalLauncher]:
+    launcher = LocalLauncher(Workspace(workspace), slots=[Slot(name="cpu-0")])
+    yield launcher
+    launcher.close()
+
+
+@pytest.fixture
+def run(workspace: Path, tmp_path: Path, launcher: LocalLauncher) -> Callable[..., AttemptSpec]:
+    """Runs one attempt in its own process, to its end."""
+
+    def run_one(
+        name: str, *, steps: int = 3, batch_size: int = 6, hidden_size: int = 16, **changes: object
+    ) -> AttemptSpec:
+        study = config_of(write_tiny_study(tmp_path, epochs=2, steps=steps)).trial
+        training = study.training.model_copy(update={"batch_size": batch_size})
+        encoder = study.encoder.model_copy(update={"hidden_size": hidden_size})
+        folder = workspace / "trials" / name
+        spec = AttemptSpec(
+            number=0,
+            attempt=0,
+            folder=folder / "attempt-0",
+            trial_folder=folder,
+            workspace=workspace,
+            objective="cllr_calibrated",
+            slot=Slot(name="cpu-0"),
+            config=study.model_copy(update={"training": training, "encoder": encoder}),
+        ).model_copy(update=changes)
+        until(lambda: launcher.submit(spec))
+        until(lambda: launcher.poll(spec).life is not Life.RUNNING)
+        assert launcher.poll(spec) == Status(Life.EXITED, 0), launcher.output_tail(spec)
+        return spec
+
+    return run_one
+
+
+def weights_of(spec: AttemptSpec) -> np.ndarray:
+    state = torch.load(spec.trial_folder / "best.ckpt", weights_only=True)["state_dict"]
+    return np.concatenate([value.numpy().ravel() for value in state.values()])
+
+
+def epochs_of(spec: AttemptSpec) -> list[EpochEnded]:
+    return [event for event in read_events(spec.folder / EVENTS_FILE) if isinstance(event, EpochEnded)]
+
+
+def last_word(spec: AttemptSpec) -> Ended:
+    last = read_events(spec.folder / EVENTS_FILE)[-1]
+    assert isinstance(last, Ended)
+    return last
+
+
+def check_same_training(spec: AttemptSpec, whole: AttemptSpec) -> None:
+    assert last_word(spec).outcome == "complete"
+    assert [event.epoch for event in epochs_of(spec)] == [0, 1]
+    for ours, theirs in zip(epochs_of(spec), epochs_of(whole), strict=True):
+        assert ours.objective == pytest.approx(theirs.objective, abs=1e-3)
+        assert ours.metrics["grad/norm_before_clipping"] == pytest.approx(
+            theirs.metrics["grad/norm_before_clipping"], rel=1e-3
+        )
+    assert np.allclose(weights_of(spec), weights_of(whole), atol=1e-4)
+
+
+def test_half_batches_train_like_whole_ones(run: Callable[..., AttemptSpec]) -> None:
+    whole = run("whole", batch_size=7)
+    halves = run("halves", batch_size=7, micro_batches=2)
+    check_same_training(halves, whole)
+    started = read_events(halves.folder / EVENTS_FILE)[0]
+    assert isinstance(started, Started)
+    assert started.micro_batches == 2
+
+
+def test_two_ranks_train_like_one_process_and_the_first_one_reports(run: Callable[..., AttemptSpec]) -> None:
+    whole = run("whole", batch_size=7)
+    ranks = run("ranks", batch_size=7, slot=Slot(name="cpu-0", devices=(CPU, CPU), num_threads=2))
+    check_same_training(ranks, whole)
+    started = read_events(ranks.folder / EVENTS_FILE)[0]
+    assert isinstance(started, Started)
+    assert started.num_ranks == 2
+
+
+def test_a_trial_of_two_ranks_that_diverges_says_so_once(
+    run: Callable[..., AttemptSpec], tmp_path: Path, workspace: Path
+) -> None:
+    config = config_of(write_tiny_study(tmp_path, epochs=2, steps=30)).trial.model_dump(mode="json")
+    config |= {"optimizer": {"kind": "sgd", "learning_rate": 10.0}, "clipping": {"kind": "none"}}
+    config["encoder"]["cell"] = "rnn_relu"
+    config["encoder"]["hidden_size"] = 8
+    ranks = run(
+        "ranks",
+        slot=Slot(name="cpu-0", devices=(CPU, CPU), num_threads=2),
+        config=type(config_of(write_tiny_study(tmp_path)).trial).model_validate(config),
+    )
+    assert last_word(ranks).outcome == "diverged"
+    assert "became" in last_word(ranks).failure
+
+
+def test_an_attempt_that_runs_out_of_memory_says_so(run: Callable[..., AttemptSpec]) -> None:
+    spec = run("large", memory_mb=300, batch_size=4000, hidden_size=256)
+    assert last_word(spec).outcome == "out_of_memory", last_word(spec).failure
+    roomy = run("roomy", memory_mb=4000)
+    assert last_word(roomy).outcome == "complete", last_word(roomy).traceback
+
+
+def test_an_attempt_sees_the_gpus_of_its_slot_and_no_others(run: Callable[..., AttemptSpec]) -> None:
+    spec = run("gpu", slot=Slot(name="cuda1-0", devices=("cuda:1",)))
+    events = read_events(spec.folder / EVENTS_FILE)
+    assert isinstance(events[0], Started)
+    assert events[0].visible_gpus == "1"
+    assert events[0].device == "cuda:1"
+    if not torch.cuda.is_available():
+        assert "slot cuda1-0 has cuda:1, but torch finds no GPU" in last_word(spec).failure
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") is None, "the coordinator's own environment stays as it is"
+
+
+def test_epochs_tell_what_each_development_source_costs(run: Callable[..., AttemptSpec]) -> None:
+    spec = run("sources")
+    costs = epochs_of(spec)[-1].sources
+    assert set(costs) == {"espeak-en-c", "espeak-es-c", "espeak-fr-c"}
+    assert all(0 < bits < 20 for bits in costs.values())
