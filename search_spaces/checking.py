@@ -90,20 +90,23 @@ def _check_corners(ordered: Parameters) -> Iterator[Complaint]:
 
     The full product would grow exponentially; models check fields against each other within a section.
     """
-    base = _base(ordered)
-    reached: set[str] = set()
+    yield from check_base(ordered, _base(ordered))
+    reached = {path for path, _ in _corners(ordered)}
+    for parameter in ordered:
+        if parameter.path not in reached:
+            yield parameter.path, "can never exist: its conditions exclude each other."
+
+
+def check_base(ordered: Parameters, base: Mapping[str, Any]) -> Iterator[Complaint]:
+    """What is wrong with the corners of a space around a base configuration, each parameter once."""
     wrong: set[str] = set()
     for path, params in _corners(ordered):
-        reached.add(path)
         try:
             validated(overlay(base, params))
         except ConfigError as error:
             if path not in wrong:
                 wrong.add(path)
                 yield path, f"cannot be {params[path]!r} in this space: {error}"
-    for parameter in ordered:
-        if parameter.path not in reached:
-            yield parameter.path, "can never exist: its conditions exclude each other."
 
 
 def _corners(ordered: Parameters) -> Iterator[tuple[str, dict[str, Value]]]:

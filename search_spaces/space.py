@@ -15,7 +15,7 @@ from lightning_modules.config import TrialConfig, content_hash
 from lightning_modules.errors import ConfigError
 from search_spaces import SPACES
 from search_spaces.assignment import complete_base, in_order_of_conditions, is_active, overlay, validated
-from search_spaces.checking import check_parameters
+from search_spaces.checking import check_base, check_parameters
 from search_spaces.parsing import SPACE, LineError, Parameter, Value, parse_parameter
 from search_spaces.schema import space_schema
 
@@ -121,6 +121,15 @@ class Space:
                 raise ConfigError(f"space {self.name} has no parameter '{path}'; it has {', '.join(known)}.")
             if not known[path].allows(value):
                 raise ConfigError(f"space {self.name}, key {path}: {value!r} is not in {known[path].to_json()}.")
+
+    def check_base(self, base: Mapping[str, Any]) -> None:
+        """Refuses a base configuration that some corner of this space does not suit.
+
+        Raises:
+            ConfigError: naming the parameter and what is wrong.
+        """
+        for path, complaint in check_base(in_order_of_conditions(self.parameters), complete_base(base)):
+            raise ConfigError(f'space {self.name}, key "{path}" {complaint}')
 
     def apply(self, base: Mapping[str, Any], params: Mapping[str, Value]) -> TrialConfig:
         """The configuration that params make of a base.

@@ -29,7 +29,7 @@ from lightning_modules.data.utterances import join_utterances
 from lightning_modules.errors import TrialError
 from lightning_modules.language_id import Diverged, LanguageId
 from study.devices import Slot
-from study.events import AnyEvent, Ended, EventLog, Started
+from study.events import AnyEvent, Ended, EpochEnded, EventLog, Started
 from study.held_out import evaluate
 from study.processes import data_bytes
 from study.progress import TrialProgress, is_over
@@ -93,6 +93,8 @@ def _train(spec: AttemptSpec, log: EventLog, *, warm: bool) -> Ended:
     resume_from = spec.trial_folder / "last.ckpt"
     resumed = _resumed(resume_from, patience=config.training.patience)
     log.append(_started(spec, log, module, resumed_epoch=resumed.first_epoch, warm=warm))
+    if resumed.last_event is not None:
+        log.append(resumed.last_event)
     if resumed.has_stopped:
         return Ended(time_ms=log.now_ms(), outcome="complete")
     trainer = build_trainer(config, [progress], folder=spec.folder, slot=spec.slot, micro_batches=spec.micro_batches)
@@ -159,10 +161,18 @@ def _ended_by(error: Exception, *, time_ms: int) -> Ended:
 
 
 class Resumed(NamedTuple):
-    """Where an attempt goes on: its first epoch, and whether early stopping had its say in the one before."""
+    """Where an attempt goes on.
+
+    Attributes:
+        first_epoch: the first that it trains.
+        has_stopped: whether early stopping had its say in the one before.
+        last_event: of the epoch before, as the checkpoint has it. It is said again, since a machine that went down may
+            have kept the checkpoint and lost the last line of the log; who has it already passes over it.
+    """
 
     first_epoch: int
     has_stopped: bool
+    last_event: EpochEnded | None = None
 
 
 def _resumed(checkpoint: Path, *, patience: int | None) -> Resumed:
@@ -171,7 +181,9 @@ def _resumed(checkpoint: Path, *, patience: int | None) -> Resumed:
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     last_epoch, progress = int(content["epoch"]), content["callbacks"][TrialProgress.__qualname__]
     return Resumed(
-        last_epoch + 1, has_stopped=is_over(last_epoch, best_epoch=progress["best_epoch"], patience=patience)
+        last_epoch + 1,
+        has_stopped=is_over(last_epoch, best_epoch=progress["best_epoch"], patience=patience),
+        last_event=EpochEnded.model_validate_json(progress["last_event"]),
     )
 
 

@@ -121,8 +121,8 @@ class StudyConfig(Frozen):
         return self
 
     def settled(self) -> dict[str, Any]:
-        """What may not change once trials exist: everything but the budget, the limits and the question."""
-        return self.model_dump(mode="json", exclude={"trials", "question", "evaluate", "limits"})
+        """What may not change once trials exist: everything but the budget, the limits, the question and where its space lies."""
+        return self.model_dump(mode="json", exclude={"trials", "question", "evaluate", "limits", "space"})
 
 
 def load_study_config(name_or_path: str) -> StudyConfig:

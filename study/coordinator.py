@@ -363,9 +363,10 @@ class Coordinator:
 
     def _take_up(self, recovered: Recovered) -> None:
         """Adopts what still runs, judges what ended in the meantime, and records what MLflow does not know."""
-        forget_stops(self._folder)
         for summary, config in recovered.known:
             self._asking.know(summary, config)
+        forget_stops(self._folder)  # they were meant for the coordinator before
+        self._obey()
         if self._plan.config.deterministic:
             self._order = InOrder(self._plan.config.window, num_told=recovered.num_told)
         for ended, outcome in recovered.unrecorded:

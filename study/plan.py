@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, get_args
 
 from lightning_modules.config import FeaturesConfig
@@ -18,7 +19,7 @@ from lightning_modules.data.utterances import join_utterances
 from lightning_modules.errors import ConfigError, CorpusError
 from lightning_modules.scoring import cllr_bound
 from reports.records import SearchedParameter, StudyManifest
-from search_spaces.space import Space, load_space
+from search_spaces.space import Space, load_space, space_from_json
 from study.config import StudyConfig
 from study.devices import Slot, SlotSizing, choose_devices, make_slots
 from study.workspace import StudyFolder, Workspace, read_json, write_json
@@ -106,7 +107,10 @@ def make_plan(
         CorpusError: the corpus is missing, leaks, or lacks a language.
     """
     space = space or _named_space(config)
-    space.apply(config.trial.model_dump(mode="json"), {})
+    try:
+        space.check_base(config.trial.model_dump(mode="json"))
+    except ConfigError as error:
+        raise ConfigError(f"study {config.name}, with the configuration in its [trial]: {error}") from None
     _check_searched(space)
     data = config.trial.data
     with _blamed_on(config, "data.corpus"):
@@ -224,6 +228,15 @@ def read_manifest(folder: StudyFolder) -> dict[str, Any]:
     """The description of a study that exists."""
     manifest: dict[str, Any] = read_json(folder.manifest)["manifest"]
     return manifest
+
+
+def recorded_study(folder: StudyFolder) -> tuple[StudyConfig, Space]:
+    """Configuration and search space of a study that exists, as they are on record."""
+    content = read_json(folder.manifest)
+    recorded = content["manifest"]["config"]
+    recorded["trial"].pop("seed", None)
+    config = StudyConfig.model_validate(recorded)
+    return config, space_from_json(content["space"], name=Path(config.space).stem)
 
 
 def needs_features(plan: StudyPlan) -> FeaturesConfig | None:

@@ -37,6 +37,7 @@ class TrialProgress(pl.Callback):
         self.utterances = utterances
         self._best_objective: float | None = None
         self._best_epoch = 0
+        self._last_event: EpochEnded | None = None
         self._epoch_started = self._validation_started = self._spoke_at = 0.0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
@@ -75,11 +76,13 @@ class TrialProgress(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed attempt must know of the epochs before it."""
-        return {"best_objective": self._best_objective, "best_epoch": self._best_epoch}
+        last_event = None if self._last_event is None else self._last_event.model_dump_json()
+        return {"best_objective": self._best_objective, "best_epoch": self._best_epoch, "last_event": last_event}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over what an earlier attempt knew."""
         self._best_objective, self._best_epoch = state_dict["best_objective"], state_dict["best_epoch"]
+        self._last_event = EpochEnded.model_validate_json(state_dict["last_event"])
 
     def _metrics(self, module: LanguageId) -> dict[str, float]:
         now = time.perf_counter()
@@ -107,6 +110,7 @@ class TrialProgress(pl.Callback):
                 metrics=metrics,
                 sources=source_costs(module.development_scores, self.utterances, self._spec.config.data.languages),
             )
+            self._last_event = event
             self._log.append(event)
         _save_checkpoint(trainer, folder / "last.ckpt", weights_only=False)
 

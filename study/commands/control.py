@@ -2,17 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from lightning_modules.errors import ConfigError
 from reports.records import TrialState
-from search_spaces.space import Space, space_from_json
 from study.commands.console import make_console
-from study.config import StudyConfig
 from study.control import Enqueue, Stop, send
+from study.plan import recorded_study
 from study.recovery import read_config
 from study.storage import TrialSummary, read_trials
-from study.workspace import StudyFolder, coordinator_pid, open_workspace, read_json
+from study.workspace import StudyFolder, coordinator_pid, open_workspace
 
 FAILED = (TrialState.FAILED, TrialState.TIMED_OUT)
 
@@ -45,7 +43,7 @@ def enqueue(study: str, params: str, folder: Path, *, seed: int | None) -> None:
         raise ConfigError(f'the parameters must be a JSON object as {{"encoder.cell": "gru"}}: {error}') from None
     if not isinstance(chosen, dict) or not chosen:
         raise ConfigError(f"the parameters must be a JSON object with one value at least but are {params}.")
-    config, space = _recorded(study_folder)
+    config, space = recorded_study(study_folder)
     space.check_values(chosen)
     space.apply(config.trial.model_dump(mode="json"), chosen)
     send(study_folder, Enqueue(params=chosen, seed=seed))
@@ -82,12 +80,6 @@ def retry_failed(study_folder: StudyFolder) -> int:
 def _send_retry(study_folder: StudyFolder, trial: TrialSummary) -> None:
     seed = read_config(study_folder, trial.number).seed
     send(study_folder, Enqueue(params=trial.params, seed=seed, retry_of=trial.number))
-
-
-def _recorded(study_folder: StudyFolder) -> tuple[StudyConfig, Space]:
-    content: dict[str, Any] = read_json(study_folder.manifest)
-    config = StudyConfig.model_validate(content["manifest"]["config"])
-    return config, space_from_json(content["space"], name=config.space)
 
 
 def _say(study_folder: StudyFolder, what: str) -> None:

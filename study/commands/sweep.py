@@ -17,19 +17,19 @@ from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.feature_store import build_feature_store
 from lightning_modules.errors import ConfigError
 from reports.records import TAG_DATA, TEST_P_VALUE, StudyState, TrialState
-from search_spaces.space import Space, space_from_json
+from search_spaces.space import Space
 from study.commands.console import make_console, progress_bars
 from study.commands.control import retry_failed
 from study.config import StudyConfig, load_study_config
 from study.coordinator import Coordinator
 from study.evaluation import read_ledger
 from study.launchers.local import LocalLauncher
-from study.plan import StudyPlan, check_settled, make_plan, needs_features, read_manifest, settle
+from study.plan import StudyPlan, check_settled, make_plan, needs_features, read_manifest, recorded_study, settle
 from study.provenance import code_tags
 from study.storage import open_trial_store, read_trials
 from study.tracking import open_tracker
 from study.view import LiveView, PlainView, View, duration
-from study.workspace import StudyFolder, Workspace, coordinator_lease, open_workspace, read_json
+from study.workspace import StudyFolder, Workspace, coordinator_lease, open_workspace
 
 if TYPE_CHECKING:
     from study.cost import Cost
@@ -76,10 +76,8 @@ def resume(study: str, options: SweepOptions, *, folder: Path, failed: bool) -> 
     study_folder = workspace.existing_study(study)
     if failed:
         retry_failed(study_folder)
-    recorded = read_json(study_folder.manifest)
-    config = _changed(StudyConfig.model_validate(recorded["manifest"]["config"]), options)
-    space = space_from_json(recorded["space"], name=config.space)
-    return run_plan(_plan(config, options, workspace, space=space))
+    config, space = recorded_study(study_folder)
+    return run_plan(_plan(_changed(config, options), options, workspace, space=space))
 
 
 def run_plan(plan: StudyPlan) -> int:

@@ -1,5 +1,6 @@
 """Deterministic studies: the same proposals and the same prunings, whichever trial ends first."""
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +16,9 @@ from study.launchers.inline import InlineLauncher
 from study.ordering import InOrder
 from study.spec import EVENTS_FILE, AttemptSpec
 from study.storage import TrialSummary
-from study.workspace import TrialFolder
+from study.workspace import TrialFolder, Workspace
 from tests.conftest import write_tiny_study
-from tests.study.helpers import RecordingView, run_study, trials_of
+from tests.study.helpers import RecordingView, record_of, run_study, trials_of
 
 pytestmark = pytest.mark.timeout(240)
 NUM_TRIALS = 10
@@ -87,6 +88,21 @@ def test_the_finishing_order_changes_nothing(
     assert found[0] == found[1] == found[2]
     states = {trial[1] for trial in found[0]}
     assert states == {TrialState.COMPLETE, TrialState.PRUNED}, "both must occur for this to show anything"
+
+
+def test_a_pruned_trial_is_told_as_pruned_everywhere(workspace: Path, tmp_path: Path) -> None:
+    run_study(deterministic_study(tmp_path), workspace, launcher=Shuffled(1))
+    folder = Workspace(workspace).study("tiny")
+    pruned = [trial for trial in trials_of(workspace) if trial.state is TrialState.PRUNED]
+    assert pruned
+    for trial in pruned:
+        (stop,) = folder.trial(trial.number).root.glob("attempt-*/stop.json")
+        assert json.loads(stop.read_text()) == {"reason": "pruned", "epoch": max(trial.reports)}
+        run = record_of(workspace).trials[trial.number]
+        assert run.state is TrialState.PRUNED
+        assert run.objective is None
+        assert len(run.history["val/loss"]) > max(trial.reports)
+        assert "best/cllr_calibrated" in run.metrics
 
 
 def test_stops_in_mid_study_change_nothing(

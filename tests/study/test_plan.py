@@ -22,6 +22,13 @@ def test_trials_of_a_study_are_scored_on_the_same_data(workspace: Path, tmp_path
         make_plan(config_of(study), workspace=Workspace(workspace), slots=1)
 
 
+def test_a_space_that_does_not_suit_the_studys_own_configuration_is_refused(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path, changes='[trial.clipping]\nkind = "none"\n')
+    (tmp_path / "tiny_space.toml").write_text('[space]\n"clipping.max_norm" = { float = [0.1, 1.0] }\n')
+    with pytest.raises(ConfigError, match=r'^study tiny, .* space tiny_space, key "clipping\.max_norm" cannot be 0\.1'):
+        make_plan(config_of(study), workspace=Workspace(workspace))
+
+
 def test_a_corpus_that_does_not_fit_is_told_with_study_and_key(workspace: Path, tmp_path: Path) -> None:
     config = config_of(write_tiny_study(tmp_path))
     for change, key in ({"corpus": "prmpts"}, "data.corpus"), ({"languages": ("en", "tlh")}, "data"):

@@ -93,6 +93,24 @@ def test_a_full_disk_is_forgotten_once_there_is_room(workspace: Path, one_trial:
     check_complete(workspace)
 
 
+def test_a_log_that_lost_its_last_epoch_gets_it_back_from_the_checkpoint(workspace: Path, one_trial: Path) -> None:
+    class TornLog(InlineLauncher):
+        """The machine goes down when the trial is trained: the checkpoint is kept, the log's last lines are not."""
+
+        def submit(self, spec: AttemptSpec) -> bool:
+            super().submit(spec)
+            log = spec.folder / EVENTS_FILE
+            lines = log.read_bytes().splitlines(keepends=True)
+            last_epoch = max(place for place, line in enumerate(lines) if b'"type":"epoch"' in line)
+            log.write_bytes(b"".join(lines[:last_epoch]) + lines[last_epoch][:20])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(one_trial, workspace, launcher=TornLog())
+    assert run_study(one_trial, workspace) is StudyState.COMPLETE
+    check_complete(workspace)
+
+
 def test_an_attempt_that_is_still_being_stopped_is_followed_by_another(workspace: Path, one_trial: Path) -> None:
     cut_off(workspace, one_trial, leave=lambda folder: write_json(folder / STOP_FILE, {"reason": "interrupted"}))
     launcher = Scripted(Status(Life.RUNNING), Status(Life.RUNNING), Status(Life.EXITED, -9))
@@ -152,9 +170,10 @@ def test_an_attempt_after_early_stopping_trains_no_further(workspace: Path, tmp_
         assert run_attempt(spec, warm=False) == 0
     num_epochs = sum(isinstance(event, EpochEnded) for event in read_events(first.folder / EVENTS_FILE))
     assert num_epochs < 30
-    started, ended = read_events(again.folder / EVENTS_FILE)
+    started, repeated, ended = read_events(again.folder / EVENTS_FILE)
     assert isinstance(started, Started)
     assert started.resumed_epoch == num_epochs
+    assert repeated in read_events(first.folder / EVENTS_FILE)
     assert isinstance(ended, Ended)
     assert ended.outcome == "complete"
 

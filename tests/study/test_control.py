@@ -1,0 +1,233 @@
+"""What users tell a coordinator: stop, enqueue, retry; and limits of time and silence."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from lightning_modules.errors import ConfigError
+from reports.records import TAG_CLASS, StudyState, TrialState
+from study.commands import control as commands
+from study.config import load_study_config
+from study.control import Enqueue, Stop, pending, send
+from study.coordinator import Coordinator
+from study.devices import Slot
+from study.launchers._base import Life, Status
+from study.launchers.inline import InlineLauncher
+from study.plan import make_plan, record_plan
+from study.recovery import read_config
+from study.spec import EVENTS_FILE, AttemptSpec
+from study.workspace import StudyFolder, Workspace
+from tests.conftest import write_tiny_study
+from tests.study.helpers import RecordingView, record_of, run_study, trials_of
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def folder(workspace: Path) -> StudyFolder:
+    return Workspace(workspace).study("tiny")
+
+
+class Hanging(InlineLauncher):
+    """Attempts that have spoken, and then neither speak nor end until they are killed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._dead: set[str] = set()
+
+    def submit(self, spec: AttemptSpec) -> bool:
+        super().submit(spec)
+        log = spec.folder / EVENTS_FILE
+        lines = log.read_bytes().splitlines(keepends=True)
+        first_epoch = next(place for place, line in enumerate(lines) if b'"type":"epoch"' in line)
+        log.write_bytes(b"".join(lines[: first_epoch + 1]))
+        return True
+
+    def free_slots(self) -> tuple[Slot, ...]:
+        return self.slots
+
+    def poll(self, spec: AttemptSpec) -> Status:
+        return Status(Life.EXITED, -9) if spec.key in self._dead else Status(Life.RUNNING)
+
+    def kill(self, spec: AttemptSpec) -> None:
+        self._dead.add(spec.key)
+
+
+def fast_clock(coordinator: Coordinator) -> None:
+    """Each look at the clock finds a second gone."""
+    seconds = itertools.count()
+    coordinator._monotonic = lambda: float(next(seconds))
+
+
+def test_stop_waits_for_what_runs_and_starts_nothing_more(
+    workspace: Path, tiny_study: Path, folder: StudyFolder
+) -> None:
+    def stop_after_the_first(count: int) -> None:
+        if count == 1:
+            send(folder, Stop())
+
+    view = RecordingView(on_ended=stop_after_the_first)
+    assert run_study(tiny_study, workspace, view=view, prepare=look_at_once) is StudyState.STOPPED
+    states = [trial.state for trial in trials_of(workspace)]
+    assert set(states) == {TrialState.COMPLETE}
+    assert len(states) < 4
+    assert pending(folder) == []
+    assert run_study(tiny_study, workspace) is StudyState.COMPLETE
+    assert len(trials_of(workspace)) == 4
+
+
+def look_at_once(coordinator: Coordinator) -> None:
+    """A coordinator whose clock is so fast that it looks for commands in every round."""
+    fast_clock(coordinator)
+
+
+def test_a_stop_that_came_too_late_does_not_stop_the_next_coordinator(
+    workspace: Path, tiny_study: Path, folder: StudyFolder
+) -> None:
+    send(folder, Stop(now=True))
+    assert run_study(tiny_study, workspace) is StudyState.COMPLETE
+    assert pending(folder) == []
+
+
+def test_what_is_enqueued_comes_next_and_beside_the_budget(
+    workspace: Path, tiny_study: Path, folder: StudyFolder
+) -> None:
+    params = {"encoder.cell": "lstm", "encoder.hidden_size": 8, "clipping.kind": "none"}
+    send(folder, Enqueue(params=params, seed=77))
+    assert run_study(tiny_study, workspace) is StudyState.COMPLETE
+    trials = trials_of(workspace)
+    assert len(trials) == 5, "four of the budget and the one that was asked for"
+    assert {key: trials[0].params[key] for key in params} == params
+    assert "optimizer.learning_rate" in trials[0].params
+    assert read_config(folder, 0).seed == 77
+    send(folder, Enqueue(params=params))
+    assert run_study(tiny_study, workspace) is StudyState.COMPLETE
+    assert len(trials_of(workspace)) == 6, "also when the budget is spent"
+
+
+def test_a_command_is_carried_out_once_though_the_coordinator_died_before_it_could_remove_it(
+    workspace: Path, tiny_study: Path, folder: StudyFolder
+) -> None:
+    path = send(folder, Enqueue(params={"encoder.cell": "gru"}))
+    content = path.read_bytes()
+    run_study(tiny_study, workspace)
+    path.write_bytes(content)
+    run_study(tiny_study, workspace)
+    assert len(trials_of(workspace)) == 5
+    assert pending(folder) == []
+
+
+def test_rubbish_in_the_control_folder_is_set_aside(workspace: Path, tiny_study: Path, folder: StudyFolder) -> None:
+    folder.control.mkdir(parents=True)
+    (folder.control / "1.json").write_text('{"kind": "explode"}')
+    assert run_study(tiny_study, workspace) is StudyState.COMPLETE
+    assert (folder.control / "1.rejected").exists()
+
+
+def fail_once(workspace: Path, study: Path) -> None:
+    """A study whose first trial is a defect, since its features are gone for a moment."""
+    features = (workspace / "features").resolve()
+
+    def break_the_features(_: Coordinator) -> None:
+        (workspace / "features").unlink()
+        (workspace / "features").mkdir()
+
+    def mend_them(_: int) -> None:
+        if not (workspace / "features").is_symlink():
+            (workspace / "features").rmdir()
+            (workspace / "features").symlink_to(features)
+
+    view = RecordingView(on_ended=mend_them)
+    assert run_study(study, workspace, view=view, prepare=break_the_features) is StudyState.COMPLETE
+    assert trials_of(workspace)[0].state is TrialState.FAILED
+
+
+def test_a_failed_trial_is_tried_again_under_its_own_values_and_seed(
+    workspace: Path, tiny_study: Path, folder: StudyFolder
+) -> None:
+    fail_once(workspace, tiny_study)
+    commands.retry("tiny", 0, workspace)
+    assert run_study(tiny_study, workspace) is StudyState.COMPLETE
+    first, *_, again = trials_of(workspace)
+    assert (again.number, again.state, again.params, again.retry_of) == (4, TrialState.COMPLETE, first.params, 0)
+    assert read_config(folder, 4) == read_config(folder, 0)
+    assert commands.retry_failed(folder) == 0, "it has been tried again"
+    with pytest.raises(ConfigError, match="trial 1 is complete; only a failed one"):
+        commands.retry("tiny", 1, workspace)
+    with pytest.raises(ConfigError, match=r"has no trial 9; trials: 0 to 4"):
+        commands.retry("tiny", 9, workspace)
+
+
+def test_resume_tries_every_failed_trial_again(workspace: Path, tiny_study: Path, folder: StudyFolder) -> None:
+    fail_once(workspace, tiny_study)
+    assert commands.retry_failed(folder) == 1
+    ((_, command),) = pending(folder)
+    assert isinstance(command, Enqueue)
+    assert command.retry_of == 0
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ("{", "must be a JSON object"),
+        ("[]", "must be a JSON object"),
+        ("{}", "must be a JSON object"),
+        ('{"encoder.sell": "gru"}', r"space tiny_space has no parameter 'encoder\.sell'; it has encoder\.cell"),
+        ('{"encoder.cell": "rnn"}', r"key encoder\.cell: 'rnn' is not in"),
+        ('{"optimizer.learning_rate": 5}', r"key optimizer\.learning_rate: 5 is not in"),
+        ('{"encoder.hidden_size": true}', r"key encoder\.hidden_size: True is not in"),
+    ],
+)
+def test_what_cannot_be_enqueued_is_refused_at_once(
+    workspace: Path, tiny_study: Path, folder: StudyFolder, params: str, message: str
+) -> None:
+    record_plan(make_plan(load_study_config(str(tiny_study)), workspace=Workspace(workspace)), folder)
+    with pytest.raises(ConfigError, match=message):
+        commands.enqueue("tiny", params, workspace, seed=None)
+    assert pending(folder) == []
+
+
+def test_there_is_nothing_to_stop_where_nobody_works(workspace: Path, tiny_study: Path, folder: StudyFolder) -> None:
+    record_plan(make_plan(load_study_config(str(tiny_study)), workspace=Workspace(workspace)), folder)
+    with pytest.raises(ConfigError, match="nobody works on study 'tiny'"):
+        commands.stop("tiny", workspace, now=False)
+
+
+def limited(tmp_path: Path, limits: str) -> Path:
+    return write_tiny_study(tmp_path, trials=1, changes=f"[limits]\n{limits}\n")
+
+
+def test_a_trial_over_its_time_has_timed_out_and_keeps_its_last_metrics(workspace: Path, tmp_path: Path) -> None:
+    study = limited(tmp_path, "trial_s = 60")
+    assert run_study(study, workspace, launcher=Hanging(), prepare=fast_clock) is StudyState.COMPLETE
+    (trial,), (run,) = trials_of(workspace), record_of(workspace).trials
+    assert trial.state is run.state is TrialState.TIMED_OUT
+    assert trial.value is None
+    assert "limits.trial_s = 60 s" in run.failure
+    assert run.tags[TAG_CLASS] == "timed_out"
+    assert len(run.history["val/loss"]) == 1
+
+
+def test_an_attempt_that_says_nothing_for_too_long_is_lost(workspace: Path, tmp_path: Path) -> None:
+    study = limited(tmp_path, "silence_s = 60\nlost_attempts = 1")
+    view = RecordingView()
+    assert run_study(study, workspace, launcher=Hanging(), view=view, prepare=fast_clock) is StudyState.COMPLETE
+    (trial,), (run,) = trials_of(workspace), record_of(workspace).trials
+    assert trial.state is run.state is TrialState.FAILED
+    assert run.tags[TAG_CLASS] == "lost"
+    assert "its process was lost 2 times" in run.failure
+    assert any("said nothing for too long" in message for message in view.messages)
+
+
+def test_a_budget_of_time_ends_the_study(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = write_tiny_study(tmp_path, trials=50)
+
+    def little_time(coordinator: Coordinator) -> None:
+        fast_clock(coordinator)
+        monkeypatch.setattr(Coordinator, "_is_out_of_time", lambda self: self._monotonic() > 120)
+
+    assert run_study(study, workspace, prepare=little_time) is StudyState.COMPLETE
+    trials = trials_of(workspace)
+    assert 1 <= len(trials) < 50
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE}
