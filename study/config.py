@@ -121,7 +121,7 @@ class StudyConfig(Frozen):
         return self
 
     def settled(self) -> dict[str, Any]:
-        """What may not change once trials exist: everything but the budget, the limits, the question and where its space lies."""
+        """What may not change once trials exist: all but budget, limits, question, and where its space lies."""
         return self.model_dump(mode="json", exclude={"trials", "question", "evaluate", "limits", "space"})
 
 
