@@ -12,6 +12,8 @@ from lightning_modules.data.prepared import prepare_corpus
 from study.tracking import prepare_store
 from study.workspace import Workspace
 
+pytest_plugins = ("tests.services.postgresql",)
+
 TINY_STUDY = """
 name = "tiny"
 question = "Does a tiny study run?"
