@@ -26,8 +26,9 @@ from study.plan import StudyPlan
 from study.recording import trial_artifacts
 from study.recovery import Recovered, recover
 from study.spec import EXIT_STORAGE_FULL, STOP_FILE, AttemptSpec
-from study.storage import TrialStore, best_trial
 from study.tracking import Tracker
+from study.trial_store import TrialStore
+from study.trials import best_trial
 from study.view import RemainingTime, SlotRow, Snapshot, View
 from study.workspace import StudyFolder, write_json
 
@@ -128,7 +129,10 @@ class Coordinator:
     def _is_busy(self) -> bool:
         if self._active:
             return True
-        return not self._is_ending() and bool(self._waiting or self._num_started < self._plan.config.trials)
+        return not self._is_ending() and bool(self._waiting or self._may_ask())
+
+    def _may_ask(self) -> bool:
+        return self._num_started < self._plan.config.trials and not self._store.is_exhausted
 
     @property
     def _stopping(self) -> bool:
@@ -198,11 +202,11 @@ class Coordinator:
                 continue
             if self._waiting:
                 self._launch(self._waiting.popleft(), slot)
-            elif self._num_started < self._plan.config.trials:
+            elif self._may_ask():
                 self._launch(self._ask(), slot)
 
     def _ask(self) -> ActiveTrial:
-        number, params = self._store.ask(self._plan.space)
+        number, params = self._store.ask()
         base = self._plan.config.trial.model_dump(mode="json")
         config = self._plan.space.apply(base, params)
         replicate = self._configurations.get(config.configuration_hash(), 0)

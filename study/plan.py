@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any, get_args
 
-from lightning_modules.config import FeaturesConfig
+from pydantic import ValidationError
+
+from lightning_modules.config import FeaturesConfig, content_hash
 from lightning_modules.data.feature_store import feature_store_path
 from lightning_modules.data.manifest import Split, Utterance
 from lightning_modules.data.prepared import PreparedCorpus, describe_corpus, open_corpus
@@ -18,7 +20,9 @@ from lightning_modules.errors import ConfigError, CorpusError
 from lightning_modules.scoring import cllr_bound
 from reports.records import SearchedParameter, StudyManifest
 from search_spaces.space import Space, load_space
+from study.combinations import check_combination, check_sources, num_configurations
 from study.config import StudyConfig
+from study.storage_config import JOURNAL, place_of
 from study.workspace import StudyFolder, Workspace, read_json, write_json
 
 DECIDING_LIBRARIES = ("lidstudy", "torch", "torchaudio", "pytorch-lightning", "optuna", "mlflow", "numpy")
@@ -57,6 +61,11 @@ class StudyPlan:
         """Hash of the corpus."""
         return self.corpus.data_hash
 
+    @property
+    def num_trials(self) -> int:
+        """The budget, or all configurations there are where the sampler tries every one."""
+        return min(self.config.trials, num_configurations(self.config, self.space) or self.config.trials)
+
     def manifest(self) -> StudyManifest:
         """The study's own description, for MLflow and reports."""
         return StudyManifest(
@@ -64,7 +73,7 @@ class StudyPlan:
             question=self.config.question,
             objective=f"val/{self.config.objective}",
             objective_bound=self.objective_bound,
-            num_trials=self.config.trials,
+            num_trials=self.num_trials,
             parameters=tuple(SearchedParameter(**each) for each in self.space.searched_parameters()),
             config=self.config.model_dump(mode="json"),
             space=self.space.to_json(),
@@ -94,12 +103,14 @@ def make_plan(config: StudyConfig, *, workspace: Workspace, slots: int | None) -
         raise ConfigError(f"study {config.name}, key space: {error}") from None
     space.apply(config.trial.model_dump(mode="json"), {})
     _check_searched(space)
+    check_combination(config, space)
     data = config.trial.data
     corpus = open_corpus(data.corpus, workspace.root)
     check_splits(corpus.recordings)
     of_split = {split: join_utterances(corpus.recordings, split=split, data=data) for split in get_args(Split)}
     if config.evaluate:
         _check_sources(of_split["test"], corpus=corpus.name)
+    check_sources(config, len({each.source for each in of_split["dev"]}))
     num_cores = len(os.sched_getaffinity(0))
     num_slots = slots or num_cores
     return StudyPlan(
@@ -151,20 +162,40 @@ def objective_bound(config: StudyConfig) -> float:
 
 
 def settle(plan: StudyPlan, folder: StudyFolder) -> None:
-    """Writes down what the study is, or checks that it is still the same.
+    """Writes down what the study is, or checks that it is still the same; the search space alone may change.
 
     Raises:
-        ConfigError: the study exists with another configuration, space or corpus; names the first difference.
+        ConfigError: the study exists with another configuration, corpus or storage; names the first difference.
     """
-    now = {"config": plan.config.settled(), "space": plan.space.to_json(), "data_hash": plan.data_hash}
+    place = place_of(plan.config.storage, workspace=plan.workspace.root, journal=folder.journal)
+    now = {"config": plan.config.settled(), "data_hash": plan.data_hash, "optuna": place.recorded}
+    spaces: list[dict[str, Any]] = []  # that the study had, oldest first
     if folder.manifest.exists():
-        before = {key: value for key, value in read_json(folder.manifest).items() if key in now}
+        written = read_json(folder.manifest)
+        spaces = written.get("spaces") or [{"hash": content_hash(written["space"]), "space": written["space"]}]
+        before = {
+            "config": _with_defaults(written["config"], trials=plan.config.trials),
+            "data_hash": written["data_hash"],
+            "optuna": written.get("optuna", JOURNAL),
+        }
         for key, (old, new) in _differences(before, now).items():
             raise ConfigError(
                 f"study '{plan.config.name}' exists with {key} = {old!r}, now it is {new!r}; "
                 "give the changed study another name, or change it back."
             )
-    write_json(folder.manifest, {**now, "manifest": asdict(plan.manifest())})
+    if not spaces or spaces[-1]["hash"] != plan.space.hash:
+        spaces.append({"hash": plan.space.hash, "space": plan.space.to_json()})
+    content = {**now, "space": plan.space.to_json(), "spaces": spaces, "manifest": asdict(plan.manifest())}
+    write_json(folder.manifest, content)
+
+
+def _with_defaults(settled: dict[str, Any], *, trials: int) -> dict[str, Any]:
+    """A configuration as an earlier version wrote it, with the keys that it did not know at their defaults."""
+    trial = {key: value for key, value in settled["trial"].items() if key != "seed"}
+    try:
+        return StudyConfig.model_validate({**settled, "trials": trials, "trial": trial}).settled()
+    except ValidationError:
+        return settled
 
 
 def read_manifest(folder: StudyFolder) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from reports.records import TrialState
 from study.active import ActiveTrial, Outcome, outcome_of
 from study.launchers._base import exit_status
 from study.spec import EVENTS_FILE, EXIT_STORAGE_FULL, SPEC_FILE, STOP_FILE, AttemptSpec
-from study.storage import TrialStore, TrialSummary
 from study.tracking import Tracker
+from study.trial_store import TrialStore
+from study.trials import TrialSummary
 from study.workspace import StudyFolder, read_json
 
 

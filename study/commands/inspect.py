@@ -12,10 +12,11 @@ from reports.records import TRAIN_LOSS, VAL_ACCURACY, VAL_C_AVG, VAL_C_PRIMARY, 
 from study.commands.console import make_console, print_json
 from study.events import EpochEnded, read_events
 from study.launchers.local import lives
+from study.opening import read_trials
 from study.plan import read_manifest
 from study.spec import EVENTS_FILE
-from study.storage import TrialSummary, best_trial, read_trials
 from study.tracking import flat
+from study.trials import TrialSummary, best_trial
 from study.workspace import StudyFolder, coordinator_pid, open_workspace, read_json
 
 COUNTED = (
@@ -32,7 +33,7 @@ COLUMNS = {"loss": TRAIN_LOSS, "accuracy": VAL_ACCURACY, "C_avg": VAL_C_AVG, "C_
 def study_status(folder: StudyFolder) -> dict[str, Any]:
     """The content of `status --json`."""
     name = folder.root.name
-    trials = read_trials(folder.journal, name)
+    trials = read_trials(folder)
     pid = coordinator_pid(folder)
     counts = Counter(_present_state(trial, folder, has_coordinator=pid is not None) for trial in trials)
     best = best_trial(trials)
@@ -108,7 +109,7 @@ def _standing(found: dict[str, Any]) -> str:
 def show_trial(study: str, number: int, folder: Path, *, as_json: bool) -> None:
     """Prints one trial: state, parameters, epochs, and where its files lie."""
     study_folder = open_workspace(folder).existing_study(study)
-    trials = {trial.number: trial for trial in read_trials(study_folder.journal, study)}
+    trials = {trial.number: trial for trial in read_trials(study_folder)}
     if number not in trials:
         known = f"0 to {max(trials)}" if trials else "none yet"
         raise ConfigError(f"study '{study}' has no trial {number}; trials: {known}.")

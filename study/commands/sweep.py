@@ -19,9 +19,9 @@ from study.config import StudyConfig, load_study_config
 from study.coordinator import Coordinator
 from study.evaluation import read_ledger
 from study.launchers.local import LocalLauncher
+from study.opening import open_trial_store
 from study.plan import StudyPlan, make_plan, needs_features, read_manifest, settle
 from study.provenance import code_tags
-from study.storage import open_trial_store
 from study.tracking import open_tracker
 from study.view import LiveView, PlainView, View, duration
 from study.workspace import StudyFolder, Workspace, coordinator_lease, open_workspace
@@ -52,10 +52,12 @@ def run(study: str, *, slots: int | None, trials: int | None, folder: Path) -> i
         stack.callback(launcher.close)
         view = stack.enter_context(_view(console))
         view.message(_headline(plan))
+        store = open_trial_store(study_folder, config, plan.space)
+        stack.callback(store.close)
         coordinator = Coordinator(
             plan,
             folder=study_folder,
-            store=open_trial_store(study_folder.journal, config),
+            store=store,
             tracker=open_tracker(
                 workspace, plan.manifest(), tags=code_tags() | {TAG_DATA: plan.data_hash}, data_hash=plan.data_hash
             ),

@@ -1,0 +1,94 @@
+"""A trial as Optuna keeps it, and what the rest of the program is told of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from reports.records import TrialState
+
+# --- user attributes of a trial ---------------------------------------------------------------------------------------
+OUTCOME: Final = "outcome"
+"""How it ended: a TrialState, or NEVER_STARTED."""
+NEVER_STARTED: Final = "never_started"
+SPACE: Final = "space"
+"""Hash of the search space that asked for it."""
+FOREIGN: Final = "foreign"
+"""True for a trial that does not fit the present space; Optuna calls it failed, whatever it was."""
+VALUE: Final = "value"
+"""The value of a foreign trial, since Optuna keeps none for failed ones."""
+EPOCHS: Final = "epochs"
+"""Objective by epoch, where Optuna's steps are sources."""
+
+OPTUNA_STATE: Final = {
+    TrialState.COMPLETE: OptunaState.COMPLETE,
+    TrialState.DIVERGED: OptunaState.COMPLETE,
+    TrialState.PRUNED: OptunaState.PRUNED,
+    TrialState.FAILED: OptunaState.FAIL,
+    TrialState.TIMED_OUT: OptunaState.FAIL,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSummary:
+    """One trial as Optuna knows it.
+
+    Attributes:
+        number: its number.
+        state: how it stands.
+        value: what Optuna was told, or None.
+        params: the searched parameters; none for a trial that does not fit the present space.
+        reports: objective by epoch.
+        space: hash of the search space that asked for it, or "" where that was not kept.
+        fits: whether it lies in the present space; samplers learn from no other, and no other is the best.
+    """
+
+    number: int
+    state: TrialState
+    value: float | None
+    params: dict[str, Any]
+    reports: dict[int, float] = field(default_factory=dict)
+    space: str = ""
+    fits: bool = True
+
+
+def has_started(trial: FrozenTrial) -> bool:
+    """Whether its configuration was ever written; one that is told so but not ended is still to be told."""
+    return not (trial.state.is_finished() and trial.user_attrs.get(OUTCOME) == NEVER_STARTED)
+
+
+def is_foreign(trial: FrozenTrial) -> bool:
+    """Whether it lies outside the present space."""
+    return bool(trial.user_attrs.get(FOREIGN, False))
+
+
+def summary_of(trial: FrozenTrial) -> TrialSummary:
+    """What the rest of the program is told of a trial that started."""
+    attributes = trial.user_attrs
+    return TrialSummary(
+        number=trial.number,
+        state=TrialState(attributes[OUTCOME]) if trial.state.is_finished() else TrialState.RUNNING,
+        value=_value(trial),
+        params=dict(trial.params),
+        reports=_reports(attributes.get(EPOCHS), trial.intermediate_values),
+        space=str(attributes.get(SPACE, "")),
+        fits=not is_foreign(trial),
+    )
+
+
+def _value(trial: FrozenTrial) -> float | None:
+    if not trial.state.is_finished():
+        return None
+    return trial.value if trial.state == OptunaState.COMPLETE else trial.user_attrs.get(VALUE)
+
+
+def _reports(epochs: Mapping[str, float] | None, steps: Mapping[int, float]) -> dict[int, float]:
+    return dict(steps) if epochs is None else {int(epoch): value for epoch, value in epochs.items()}
+
+
+def best_trial(trials: Sequence[TrialSummary]) -> TrialSummary | None:
+    """The complete trial of the present space with the smallest value; the earlier of equals."""
+    complete = [each for each in trials if each.state is TrialState.COMPLETE and each.value is not None and each.fits]
+    return min(complete, key=lambda trial: (trial.value, trial.number), default=None)

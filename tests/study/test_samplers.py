@@ -1,0 +1,206 @@
+"""Every sampler: a resumed study proposes what an uninterrupted one would have."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.records import TrialState
+from search_spaces.space import Space
+from study.config import StudyConfig
+from study.sampler_config import (
+    CMAESConfig,
+    ExhaustiveConfig,
+    GPConfig,
+    GridConfig,
+    NSGA2Config,
+    NSGA3Config,
+    QMCConfig,
+    RandomConfig,
+    SamplerConfig,
+    TPEConfig,
+)
+from study.samplers import build_sampler, random_streams
+from study.trial_store import TrialStore
+from tests.study.stores import CHOICES, CONDITIONS, RANGES, ask_and_tell, open_store, space_of
+
+SAMPLERS: dict[str, tuple[SamplerConfig, str]] = {
+    "tpe": (TPEConfig(startup_trials=4), RANGES),
+    "tpe with conditions": (TPEConfig(startup_trials=4), CONDITIONS),
+    "random": (RandomConfig(), CONDITIONS),
+    "cma_es": (CMAESConfig(population=4), RANGES),
+    "cma_es separable": (CMAESConfig(population=4, separable=True), RANGES),
+    "cma_es margin": (CMAESConfig(population=4, margin=True, pruned_trials=True), RANGES),
+    "cma_es adapt_rate": (CMAESConfig(population=4, adapt_rate=True), RANGES),
+    "qmc sobol": (QMCConfig(), RANGES),
+    "qmc halton": (QMCConfig(sequence="halton", scramble=False), CHOICES),
+    "grid": (GridConfig(), CHOICES),
+    "exhaustive": (ExhaustiveConfig(), CONDITIONS),
+    "nsga2": (NSGA2Config(population=4), RANGES),
+    "nsga2 undx": (NSGA2Config(population=4, crossover="undx"), RANGES),
+    "nsga3": (NSGA3Config(population=4, crossover="sbx"), CHOICES),
+    "gp": (GPConfig(startup_trials=4), RANGES),
+}
+NUM_STREAMS = {
+    "tpe": 2,
+    "random": 1,
+    "cma_es": 2,
+    "qmc": 1,
+    "grid": 1,
+    "exhaustive": 1,
+    "nsga2": 2,
+    "nsga3": 2,
+    "gp": 2,
+}
+NUM_TRIALS = 12
+MAX_CONDITIONAL = 2 * (1 + 3 + 2)
+
+
+@pytest.fixture(params=SAMPLERS)
+def study(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[StudyConfig, Space]:
+    sampler, text = SAMPLERS[request.param]
+    return StudyConfig(name="sampled", space="any", trials=50, seed=5, sampler=sampler), space_of(tmp_path, text)
+
+
+def in_one_go(root: Path, config: StudyConfig, space: Space, count: int) -> list[dict[str, Any]]:
+    store = open_store(root, config, space)
+    try:
+        return ask_and_tell(store, root, config, space, count)
+    finally:
+        store.close()
+
+
+def test_a_study_that_is_resumed_after_every_trial_proposes_the_same(
+    study: tuple[StudyConfig, Space], tmp_path: Path
+) -> None:
+    config, space = study
+    whole = in_one_go(tmp_path / "whole", config, space, NUM_TRIALS)
+    parts: list[dict[str, Any]] = []
+    for _ in range(NUM_TRIALS):
+        parts += in_one_go(tmp_path / "parts", config, space, 1)
+    assert parts == whole
+    assert len({tuple(sorted(params.items())) for params in whole}) > NUM_TRIALS / 3
+
+
+def test_it_also_does_where_trials_overlap_and_end_in_another_order(
+    study: tuple[StudyConfig, Space], tmp_path: Path
+) -> None:
+    def overlapping(root: Path, *, reopen: bool) -> list[dict[str, Any]]:
+        store, asked = open_store(root, config, space), []
+        for _ in range(3):
+            trials = [store.ask() for _ in range(3)]
+            for place in (2, 0, 1):
+                if reopen:
+                    store.close()
+                    store = open_store(root, config, space)
+                number, params = trials[place]
+                state = TrialState.PRUNED if place == 1 else TrialState.COMPLETE
+                store.report(number, epoch=0, objective=float(number % 4))
+                store.tell(number, state, value=None if place == 1 else float(number % 4))
+                asked.append(params)
+        store.close()
+        return asked
+
+    config, space = study
+    assert overlapping(tmp_path / "one", reopen=False) == overlapping(tmp_path / "two", reopen=True)
+
+
+def test_a_resumed_study_does_not_repeat_its_first_proposals(study: tuple[StudyConfig, Space], tmp_path: Path) -> None:
+    config, space = study
+    if isinstance(config.sampler, RandomConfig):
+        config = config.model_copy(update={"sampler": TPEConfig()})  # its startup is random, and must not repeat either
+    first = in_one_go(tmp_path, config, space, 3)
+    second = in_one_go(tmp_path, config, space, 3)
+    assert first != second
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if " " not in name])
+def test_all_random_streams_are_known(name: str, tmp_path: Path) -> None:
+    sampler, text = SAMPLERS[name]
+    built = build_sampler(sampler, space=space_of(tmp_path, text), seed=0)
+    assert len(list(random_streams(built))) == NUM_STREAMS[name]
+
+
+@pytest.mark.parametrize("name", ["grid", "exhaustive"])
+def test_a_sampler_that_tries_everything_tries_each_once_and_says_so(name: str, tmp_path: Path) -> None:
+    sampler, text = SAMPLERS[name]
+    config = StudyConfig(name="all", space="any", trials=50, sampler=sampler)
+    space = space_of(tmp_path, text)
+    store = open_store(tmp_path, config, space)
+    asked: list[dict[str, Any]] = []
+    while not store.is_exhausted:
+        number, params = store.ask()
+        asked.append(params)
+        if len(asked) % 3 == 0:
+            store.tell(number, TrialState.FAILED, value=None)  # the others still run
+    assert len(asked) == space.count(1000) == 12
+    assert len({tuple(sorted(params.items())) for params in asked}) == 12
+    assert open_store(tmp_path, config, space).is_exhausted
+
+
+@pytest.mark.parametrize("name", ["grid", "exhaustive"])
+def test_a_point_that_never_started_is_tried_again(name: str, tmp_path: Path) -> None:
+    sampler, text = SAMPLERS[name]
+    config = StudyConfig(name="all", space="any", trials=50, sampler=sampler)
+    store = open_store(tmp_path, config, space_of(tmp_path, text))
+    number, lost = store.ask()
+    store.never_started(number)
+    store = open_store(tmp_path, config, space_of(tmp_path, text))
+    asked = []
+    while not store.is_exhausted:
+        number, params = store.ask()
+        store.tell(number, TrialState.COMPLETE, value=1.0)
+        asked.append(params)
+    assert lost in asked
+    assert len(asked) == 12
+
+
+def test_the_gaussian_process_leaves_torch_out_of_the_coordinator(tmp_path: Path) -> None:
+    space_of(tmp_path, RANGES)
+    script = f"""
+import sys
+from pathlib import Path
+from search_spaces.space import load_space
+from study.config import StudyConfig
+from study.opening import open_trial_store
+from study.workspace import StudyFolder
+from reports.records import TrialState
+
+def main():
+    config = StudyConfig(name="gp", space="any", trials=9, sampler={{"kind": "gp", "startup_trials": 2}})
+    folder = StudyFolder(Path({str(tmp_path)!r}) / "studies" / "gp")
+    store = open_trial_store(folder, config, load_space({str(tmp_path / "space.toml")!r}))
+    for _ in range(4):
+        number, params = store.ask()
+        store.tell(number, TrialState.COMPLETE, value=params["encoder.dropout"])
+    store.close()
+    print("torch" in sys.modules, len(store.trials()))
+
+if __name__ == "__main__":
+    main()
+"""
+    path = tmp_path / "script.py"
+    path.write_text(script)
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=True, cwd=Path.cwd(),
+                          env={"PYTHONPATH": str(Path.cwd()), "PATH": "/usr/bin:/bin"})  # fmt: skip
+    assert done.stdout.split() == ["False", "4"]
+
+
+def test_a_sampler_process_that_died_is_replaced_and_proposes_the_same(tmp_path: Path) -> None:
+    sampler, text = SAMPLERS["gp"]
+    config, space = StudyConfig(name="gp", space="any", trials=9, sampler=sampler), space_of(tmp_path, text)
+    whole = in_one_go(tmp_path / "whole", config, space, 7)
+    store = open_store(tmp_path / "parts", config, space)
+    first = ask_and_tell(store, tmp_path / "parts", config, space, 5)
+    _kill_sampler(store)
+    second = ask_and_tell(store, tmp_path / "parts", config, space, 2)
+    store.close()
+    assert first + second == whole
+
+
+def _kill_sampler(store: TrialStore) -> None:
+    process = store._proposer._process  # type: ignore[attr-defined]  # what a user would find with ps
+    process.kill()
+    process.join()
