@@ -17,7 +17,6 @@ from search_spaces.schema import leaves
 from study.pruner_config import MedianPrunerConfig, PrunerConfig
 from study.sampler_config import NSGA2Config, NSGA3Config, SamplerConfig, TPEConfig
 from study.storage_config import StorageConfig
-from study.urls import masked
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
@@ -102,7 +101,9 @@ def first_finding(error: ValidationError) -> str:
     message = re.sub(r"^Value error, ", "", first["msg"])
     if first["type"] == "extra_forbidden":
         return f"{key}: there is no such key{_nearest(key, str(first['loc'][-1]))}{_more(findings)}"
-    given = f" (got {masked(repr(first['input']))})" if isinstance(first["input"], str | int | float | bool) else ""
+    given = f" (got {first['input']!r})" if isinstance(first["input"], str | int | float | bool) else ""
+    if first["loc"][0] == "storage":  # a URL that cannot be read cannot be masked; its own message shows what it can
+        given = ""
     return f"{key}: {message}{given}{_more(findings)}"
 
 

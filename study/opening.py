@@ -34,14 +34,25 @@ def open_trial_store(folder: StudyFolder, config: StudyConfig, space: Space) -> 
     if place.url is None:
         cut_torn_tail(place.journal)
     storage = Storage(place)
-    stored = _present_version(storage, folder, config, space)
+    try:
+        stored = _present_version(storage, folder, config, space)
+        trials = [in_order_of(space, trial) for trial in stored.trials()]
+    except StorageError:
+        storage.close()
+        raise
+    store = _store(storage, stored, config=config, space=space)
+    store.load(trials)
+    return store
+
+
+def _store(storage: Storage, stored: StoredStudy, *, config: StudyConfig, space: Space) -> TrialStore:
     pruner = build_pruner(config.pruner, max_epochs=longest_epochs(config, space))
     in_process = isinstance(config.sampler, GPConfig)
     sampler = None if in_process else build_sampler(config.sampler, space=space, seed=config.seed)
     mirror = Mirror(config.name, space=space, seed=config.seed, sampler=sampler, pruner=pruner)
     spec = MirrorSpec(name=config.name, space=space, seed=config.seed, sampler=config.sampler)
     proposer: Proposer = SamplerProcess(spec) if in_process else mirror
-    store = TrialStore(
+    return TrialStore(
         storage=storage,
         stored=stored,
         mirror=mirror,
@@ -50,8 +61,6 @@ def open_trial_store(folder: StudyFolder, config: StudyConfig, space: Space) -> 
         num_configurations=num_configurations(config, space),
         at_epoch=config.pruner.at_epoch if isinstance(config.pruner, WilcoxonPrunerConfig) else None,
     )
-    store.load([in_order_of(space, trial) for trial in stored.trials()])
-    return store
 
 
 def study_place(folder: StudyFolder, config: StudyConfig) -> Place:

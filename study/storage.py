@@ -31,6 +31,8 @@ OWNER: Final = "owner"
 SPACE_HASH: Final = "space"
 IS_WHOLE: Final = "whole"
 """User attribute of a study: all trials of the one before have been copied into it."""
+SQLITE_PATIENCE_S: Final = 30.0
+CONNECT_PATIENCE_S: Final = 5
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,7 @@ def _open_database(place: Place, url: str) -> BaseStorage:
     path = url.removeprefix("sqlite:///")
     if path != url:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-    arguments = {"timeout": 30} if path != url else {"connect_timeout": 5}
+    arguments = {"timeout": SQLITE_PATIENCE_S} if path != url else {"connect_timeout": CONNECT_PATIENCE_S}
     try:
         return _CachedStorage(RDBStorage(url, {"pool_pre_ping": True, "connect_args": arguments}))
     except ImportError:

@@ -115,6 +115,6 @@ def _place(url: str, source: str, *, workspace: Path, journal: Path) -> Place:
 
 def _check(url: str) -> None:
     if any(character.isspace() for character in url):
-        raise ValueError(f"a URL holds no blanks but is {masked(url)!r}; write a blank in a password as %20.")
+        raise ValueError("a URL holds no blanks, but this one does; write a blank in a password as %20.")
     if not (_SQLITE.match(url) or _POSTGRES.match(url)):
         raise ValueError(f"must be {_ALLOWED} but is {masked(url)!r}.")

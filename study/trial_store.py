@@ -8,6 +8,7 @@ import copy
 import math
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -224,8 +225,8 @@ class TrialStore:
             self._summaries.pop(trial.number, None)
             return
         summary = summary_of(trial)
-        if trial.number in self._epochs:
-            summary.reports.update(self._epochs[trial.number])
+        if self._at_epoch is not None and summary.state is TrialState.RUNNING:  # Optuna's steps are sources
+            summary = replace(summary, reports=dict(self._epochs.get(trial.number, {})))
         self._summaries[trial.number] = summary
 
 

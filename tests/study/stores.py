@@ -1,9 +1,11 @@
 """Stores of a test's own, and a study that needs no training: an objective that depends on the parameters alone."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from reports.records import TrialState
 from search_spaces.space import Space, load_space
@@ -43,7 +45,20 @@ def space_of(folder: Path, text: str, name: str = "space") -> Space:
 
 def open_store(root: Path, config: StudyConfig, space: Space) -> TrialStore:
     """The store of a workspace's only study."""
-    return open_trial_store(StudyFolder(root / "studies" / config.name), config, space)
+    store = open_trial_store(StudyFolder(root / "studies" / config.name), config, space)
+    _OPENED.append(store)
+    return store
+
+
+_OPENED: list[TrialStore] = []
+
+
+@pytest.fixture
+def closing() -> Iterator[None]:
+    """Closes what a test opened."""
+    yield
+    while _OPENED:
+        _OPENED.pop().close()
 
 
 def objective(params: Mapping[str, Any]) -> float:

@@ -26,6 +26,8 @@ from study.samplers import build_sampler, random_streams
 from study.trial_store import TrialStore
 from tests.study.stores import CHOICES, CONDITIONS, RANGES, ask_and_tell, open_store, space_of
 
+pytestmark = pytest.mark.usefixtures("closing")
+
 SAMPLERS: dict[str, tuple[SamplerConfig, str]] = {
     "tpe": (TPEConfig(startup_trials=4), RANGES),
     "tpe with conditions": (TPEConfig(startup_trials=4), CONDITIONS),
@@ -55,7 +57,6 @@ NUM_STREAMS = {
     "gp": 2,
 }
 NUM_TRIALS = 12
-MAX_CONDITIONAL = 2 * (1 + 3 + 2)
 
 
 @pytest.fixture(params=SAMPLERS)
