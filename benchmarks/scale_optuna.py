@@ -163,7 +163,7 @@ class Drawing(Fitting):
         else:
             assert isinstance(distribution, FloatDistribution)
             value = self._draw.uniform(distribution.low, distribution.high)
-        self.distributions[name] = distribution  # type: ignore[assignment]  # one of the three
+        self.distributions[name] = distribution
         return value
 
 

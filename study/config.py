@@ -102,7 +102,9 @@ def first_finding(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"{key}: there is no such key{_nearest(key, str(first['loc'][-1]))}{_more(findings)}"
     given = f" (got {first['input']!r})" if isinstance(first["input"], str | int | float | bool) else ""
-    if first["loc"][0] == "storage":  # a URL that cannot be read cannot be masked; its own message shows what it can
+    if first["loc"][:1] == (
+        "storage",
+    ):  # a URL that cannot be read cannot be masked; its own message shows what it can
         given = ""
     return f"{key}: {message}{given}{_more(findings)}"
 

@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lightning_modules.errors import StorageError
 from study.database_errors import as_storage_error
+from study.database_lock import SQLITE, alone
 from study.storage_config import Place
 
 OWNER: Final = "owner"
@@ -211,16 +212,19 @@ def _check_answers(storage: BaseStorage) -> None:
 
 
 def _open_database(place: Place, url: str) -> BaseStorage:
-    path = url.removeprefix("sqlite:///")
-    if path != url:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    arguments = {"timeout": SQLITE_PATIENCE_S} if path != url else {"connect_timeout": CONNECT_PATIENCE_S}
+    is_sqlite = url.startswith(SQLITE)
+    arguments: dict[str, float] = (
+        {"timeout": SQLITE_PATIENCE_S} if is_sqlite else {"connect_timeout": CONNECT_PATIENCE_S}
+    )
     try:
-        return _CachedStorage(RDBStorage(url, {"pool_pre_ping": True, "connect_args": arguments}))
+        with alone(url, connect_arguments=arguments):
+            return _CachedStorage(RDBStorage(url, {"pool_pre_ping": True, "connect_args": arguments}))
     except ImportError:
         raise StorageError(
             f"{place.shown} needs a driver that is not installed: pip install 'lidstudy[postgres]'."
         ) from None
+    except OSError as error:
+        raise StorageError(f"{place.shown} cannot be opened: {error.strerror}") from None
 
 
 def _open_journal(place: Place) -> BaseStorage:

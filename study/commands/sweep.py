@@ -3,7 +3,7 @@
 import multiprocessing
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,6 +23,7 @@ from study.opening import open_trial_store
 from study.plan import StudyPlan, make_plan, needs_features, read_manifest, settle
 from study.provenance import code_tags
 from study.tracking import open_tracker
+from study.trials import TrialSummary
 from study.view import LiveView, PlainView, View, duration
 from study.workspace import StudyFolder, Workspace, coordinator_lease, open_workspace
 
@@ -54,6 +55,8 @@ def run(study: str, *, slots: int | None, trials: int | None, folder: Path) -> i
         view.message(_headline(plan))
         store = open_trial_store(study_folder, config, plan.space)
         stack.callback(store.close)
+        for line in space_lines(store.trials(), plan.space.name):
+            view.message(line)
         coordinator = Coordinator(
             plan,
             folder=study_folder,
@@ -160,6 +163,17 @@ def _stop_on_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def space_lines(trials: Sequence[TrialSummary], space: str) -> list[str]:
+    """What became of trials that another search space asked for."""
+    foreign = sum(not trial.fits for trial in trials)
+    if not foreign:
+        return []
+    return [
+        f"{foreign} of {len(trials)} trials do not fit search space {space}: "
+        "they keep their numbers, but nothing is learnt from them"
+    ]
 
 
 def _test_lines(folder: StudyFolder) -> list[str]:

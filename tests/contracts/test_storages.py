@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -197,6 +198,17 @@ def test_a_postgresql_that_is_away_is_waited_for_and_nothing_is_lost(
     before = store.trials()
     assert reopened(store, tmp_path, config, space).trials() == before
     assert [trial.state for trial in before] == [TrialState.COMPLETE, TrialState.RUNNING]
+
+
+@pytest.mark.services
+def test_several_coordinators_may_be_the_first_to_use_a_database(
+    postgresql: PostgresServer, tmp_path: Path, space: Space
+) -> None:
+    storage = StorageConfig(optuna=postgresql.new_database())
+    configs = [StudyConfig(name=f"first{each}", space="any", trials=9, storage=storage) for each in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        stores = list(pool.map(lambda config: open_store(tmp_path, config, space), configs))
+    assert [store.ask()[0] for store in stores] == [0] * 4
 
 
 @pytest.mark.services

@@ -2,14 +2,19 @@
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import TPESampler
+from optuna.trial import TrialState as OptunaState
 
 from reports.records import TrialState
 from search_spaces.space import Space
 from study.config import StudyConfig
+from study.mirror import Mirror
 from study.sampler_config import (
     CMAESConfig,
     ExhaustiveConfig,
@@ -24,7 +29,7 @@ from study.sampler_config import (
 )
 from study.samplers import build_sampler, random_streams
 from study.trial_store import TrialStore
-from tests.study.stores import CHOICES, CONDITIONS, RANGES, ask_and_tell, open_store, space_of
+from tests.study.stores import CHOICES, CONDITIONS, RANGES, ask_and_tell, objective, open_store, space_of
 
 pytestmark = pytest.mark.usefixtures("closing")
 
@@ -124,6 +129,22 @@ def test_all_random_streams_are_known(name: str, tmp_path: Path) -> None:
     assert len(list(random_streams(built))) == NUM_STREAMS[name]
 
 
+def test_tpe_proposes_what_optunas_own_would_where_trials_end_in_order(tmp_path: Path) -> None:
+    space = space_of(tmp_path, CONDITIONS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        own = TPESampler(n_startup_trials=4, multivariate=True, group=True)
+    proposals = []
+    for sampler in (own, build_sampler(TPEConfig(startup_trials=4), space=space, seed=0)):
+        mirror = Mirror("any", space=space, seed=5, sampler=sampler)
+        for number in range(25):
+            trial = mirror.propose(number)
+            proposals.append(trial.params)
+            trial.state, trial.values = OptunaState.COMPLETE, [objective(trial.params)]
+            mirror.put(trial)
+    assert proposals[:25] == proposals[25:]
+
+
 @pytest.mark.parametrize("name", ["grid", "exhaustive"])
 def test_a_sampler_that_tries_everything_tries_each_once_and_says_so(name: str, tmp_path: Path) -> None:
     sampler, text = SAMPLERS[name]
@@ -162,9 +183,11 @@ def test_the_gaussian_process_leaves_torch_out_of_the_coordinator(tmp_path: Path
     space_of(tmp_path, RANGES)
     script = f"""
 import sys
+import warnings
 from pathlib import Path
 from search_spaces.space import load_space
 from study.config import StudyConfig
+from study.mirror import Mirror
 from study.opening import open_trial_store
 from study.workspace import StudyFolder
 from reports.records import TrialState
