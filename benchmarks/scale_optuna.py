@@ -9,6 +9,7 @@ Then a coordinator's calls are timed, a few rounds each, and their medians print
 import argparse
 import gc
 import json
+import os
 import random
 import statistics
 import tempfile
@@ -24,13 +25,14 @@ from reports.records import TrialState
 from search_spaces.space import Space, load_space
 from study.carry_over import Fitting
 from study.config import StudyConfig
-from study.opening import open_trial_store, read_trials
+from study.opening import open_trial_store, read_trials, study_place
 from study.sampler_config import RandomConfig, TPEConfig
 from study.storage import SPACE_HASH, Storage
-from study.storage_config import Place, StorageConfig
+from study.storage_config import OPTUNA_VARIABLE, Place, StorageConfig
 from study.trial_store import TrialStore
 from study.trials import OUTCOME, SPACE
-from study.workspace import StudyFolder
+from study.urls import masked
+from study.workspace import StudyFolder, write_json
 
 R = TypeVar("R")
 
@@ -64,10 +66,14 @@ def measure(root: Path, *, count: int, url: str | None) -> None:
     folder = StudyFolder(root / "studies" / name)
     folder.root.mkdir(parents=True)
     config = StudyConfig(name=name, space="any", trials=count * 2, storage=StorageConfig(optuna=url))
-    store = open_trial_store(folder, config, space)
-    store.close()
+    open_trial_store(folder, config, space).close()
+    write_json(folder.manifest, {"optuna": study_place(folder, config).recorded})
+    if url is not None:
+        os.environ[OPTUNA_VARIABLE] = url
     filled_s = timed(lambda: fill(folder, config, space, count))
-    print(f"\n{count:,} trials with {NUM_REPORTS} reports each on {url or 'the journal'} (written in {filled_s:.1f} s)")
+    print(
+        f"\n{count:,} trials with {NUM_REPORTS} reports each on {masked(url or 'the journal')} (written in {filled_s:.1f} s)"
+    )
     opened_s = timed(lambda: open_trial_store(folder, config, space).close())
     print(f"{'open':<28}{opened_s:10.2f} s")
     read_s = timed(lambda: read_trials(folder))
@@ -80,8 +86,6 @@ def measure(root: Path, *, count: int, url: str | None) -> None:
 
 def fill(folder: StudyFolder, config: StudyConfig, space: Space, count: int) -> None:
     """Stores trials as `ask`, `report` and `tell` would."""
-    from study.opening import study_place
-
     place = study_place(folder, config)
     if place.url is None:
         fill_journal(place, config, space, count)

@@ -4,6 +4,7 @@ Optuna refuses some of these at the first proposal, and of others it says nothin
 Gaussian process and the genetic algorithms conditional parameters, and a pruner whose turn never comes is silent.
 """
 
+from importlib.util import find_spec
 from typing import Final, assert_never
 
 from lightning_modules.errors import ConfigError
@@ -110,6 +111,8 @@ def sampler_complaint(config: StudyConfig, space: Space) -> str | None:
 
 
 def _cma_es(sampler: CMAESConfig, space: Space) -> str | None:
+    if find_spec("cmaes") is None:
+        return "needs package cmaes, which is not installed: pip install 'lidstudy[cma]'."
     ranges = [parameter for parameter in space.parameters if parameter.kind != "choices"]
     if not ranges:
         return f"searches ranges (int, float), but space {space.name} has choices alone; name another sampler."

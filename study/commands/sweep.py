@@ -170,10 +170,8 @@ def space_lines(trials: Sequence[TrialSummary], space: str) -> list[str]:
     foreign = sum(not trial.fits for trial in trials)
     if not foreign:
         return []
-    return [
-        f"{foreign} of {len(trials)} trials do not fit search space {space}: "
-        "they keep their numbers, but nothing is learnt from them"
-    ]
+    line = f"{foreign} of {len(trials)} trials do not fit search space {space}"
+    return [f"{line}: they keep their numbers, but nothing is learnt from them"]
 
 
 def _test_lines(folder: StudyFolder) -> list[str]:

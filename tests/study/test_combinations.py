@@ -1,5 +1,6 @@
 """What cannot work is refused before anything is trained, and the message names the key."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,12 @@ def test_a_pruner_whose_turn_never_comes_is_refused(
     with pytest.raises(ConfigError, match=f"^study mine, key {message}"):
         check_combination(study(epochs, pruner=pruner), space)
     check_combination(study(epochs * 3, pruner=pruner), space)
+
+
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cmaes", None)
+    with pytest.raises(ConfigError, match=r"pip install 'lidstudy\[cma\]'"):
+        check_combination(study(sampler={"kind": "cma_es"}), space_of(tmp_path, RANGES))
 
 
 def test_a_pruner_that_nobody_named_may_be_idle(tmp_path: Path) -> None:
