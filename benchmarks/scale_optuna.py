@@ -71,9 +71,8 @@ def measure(root: Path, *, count: int, url: str | None) -> None:
     if url is not None:
         os.environ[OPTUNA_VARIABLE] = url
     filled_s = timed(lambda: fill(folder, config, space, count))
-    print(
-        f"\n{count:,} trials with {NUM_REPORTS} reports each on {masked(url or 'the journal')} (written in {filled_s:.1f} s)"
-    )
+    place = masked(url or "the journal")
+    print(f"\n{count:,} trials with {NUM_REPORTS} reports each on {place} (written in {filled_s:.1f} s)")
     opened_s = timed(lambda: open_trial_store(folder, config, space).close())
     print(f"{'open':<28}{opened_s:10.2f} s")
     read_s = timed(lambda: read_trials(folder))

@@ -7,6 +7,7 @@ a call that fails has changed nothing here and can be made again, and none but `
 import copy
 import math
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -32,6 +33,8 @@ from study.trials import (
     is_foreign,
     summary_of,
 )
+
+Point = frozenset[tuple[str, Any]]
 
 
 class TrialStore:
@@ -68,7 +71,8 @@ class TrialStore:
         self._lock = threading.RLock()
         self._trials: dict[int, FrozenTrial] = {}
         self._summaries: dict[int, TrialSummary] = {}  # in order of number
-        self._asked: set[frozenset[tuple[str, Any]]] = set()
+        self._points: dict[int, Point] = {}  # what each trial asked for, where configurations are counted
+        self._num_at: Counter[Point] = Counter()
         self._proposed: FrozenTrial | None = None  # but not stored yet
         self._epochs: dict[int, dict[int, float]] = {}  # objectives that Optuna is not told, by trial
 
@@ -82,7 +86,7 @@ class TrialStore:
     @property
     def is_exhausted(self) -> bool:
         """Whether every configuration of the space has been asked for; always False for most samplers."""
-        return self._num_configurations is not None and len(self._asked) >= self._num_configurations
+        return self._num_configurations is not None and len(self._num_at) >= self._num_configurations
 
     def ask(self) -> tuple[int, dict[str, Any]]:
         """A new trial's number and its searched parameters.
@@ -213,12 +217,21 @@ class TrialStore:
     def _put(self, trial: FrozenTrial) -> None:
         self._trials[trial.number] = trial
         self._summarise(trial)
-        shown = _as_samplers_see(trial, by_source=self._at_epoch is not None)
+        shown = as_samplers_see(trial, by_source=self._at_epoch is not None)
         self._mirror.put(shown)
         if self._proposer is not self._mirror:
             self._proposer.put(shown)
-        if self._num_configurations is not None and has_started(trial) and not is_foreign(trial):
-            self._asked.add(frozenset(trial.params.items()))
+        if self._num_configurations is not None:
+            self._count(trial)
+
+    def _count(self, trial: FrozenTrial) -> None:
+        """Counts the configurations that were asked for; that of a trial that never started is free again."""
+        before = self._points.pop(trial.number, None)
+        if before is not None:
+            self._num_at -= Counter([before])  # which drops what is zero
+        if has_started(trial) and not is_foreign(trial):
+            self._points[trial.number] = point = frozenset(trial.params.items())
+            self._num_at[point] += 1
 
     def _summarise(self, trial: FrozenTrial) -> None:
         if not has_started(trial):
@@ -236,7 +249,7 @@ def _with_reports(trial: FrozenTrial, reports: Mapping[int, float]) -> FrozenTri
     return changed
 
 
-def _as_samplers_see(trial: FrozenTrial, *, by_source: bool) -> FrozenTrial:
+def as_samplers_see(trial: FrozenTrial, *, by_source: bool) -> FrozenTrial:
     """Foreign trials and those that never started hide; a trial pruned over sources counts by their mean."""
     if is_foreign(trial) or not has_started(trial):
         return hidden(trial)

@@ -2,19 +2,24 @@
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from lightning_modules.errors import StorageError, StoreAwayError
 from reports.records import TrialState
 from search_spaces.space import Space
 from study.config import StudyConfig
+from study.database_errors import as_storage_error
 from study.opening import read_trials, study_place
+from study.pruner_config import SuccessiveHalvingPrunerConfig
 from study.sampler_config import NSGA2Config, TPEConfig
-from study.storage_config import StorageConfig
+from study.storage_config import Place, StorageConfig
 from study.trial_store import TrialStore
 from study.workspace import StudyFolder, write_json
 from tests.services.postgresql import ESCAPED_PASSWORD, PASSWORD, PostgresServer
@@ -223,22 +228,90 @@ def test_a_wrong_password_is_no_reason_to_wait_and_is_not_shown(
     assert "wr0ng-p4ss" not in str(told.value)
 
 
-def test_a_sqlite_that_another_process_locks_is_away(tmp_path: Path) -> None:
-    space = space_of(tmp_path, RANGES)
-    config = StudyConfig(name="locked", space="any", trials=9, storage=StorageConfig(optuna="sqlite:///o.db"))
-    store = open_store(tmp_path, config, space)
-    number, _ = store.ask()
-    store.close()
+@dataclass
+class Locked:
+    root: Path
+    config: StudyConfig
+    space: Space
+
+    def open(self) -> TrialStore:
+        return open_store(self.root, self.config, self.space)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """What is called inside is told that the database is away."""
+        holder = sqlite3.connect(self.root / "o.db")
+        holder.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreAwayError, match="locked"):
+            yield
+        holder.close()
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[Locked]:
+    """A study in SQLite, and a way to lock the database."""
+    config = StudyConfig(
+        name="locked",
+        space="any",
+        trials=9,
+        pruner=SuccessiveHalvingPrunerConfig(min_epochs=1, reduction_factor=2),
+        storage=StorageConfig(optuna="sqlite:///o.db"),
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("study.storage.SQLITE_PATIENCE_S", 0.01)
-        store = open_store(tmp_path, config, space)
-    holder = sqlite3.connect(tmp_path / "o.db")
-    holder.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(StoreAwayError, match="locked"):
+        yield Locked(tmp_path, config, space_of(tmp_path, RANGES))
+
+
+def test_a_sqlite_that_another_process_locks_is_away(locked: Locked) -> None:
+    store = locked.open()
+    number, _ = store.ask()
+    with locked.lock():
         store.tell(number, TrialState.COMPLETE, value=1.0)
-    holder.close()
     store.tell(number, TrialState.COMPLETE, value=1.0)
-    store.close()
+    assert locked.open().trials() == store.trials()
+
+
+def test_a_pruner_that_could_not_note_its_rung_is_asked_again(locked: Locked) -> None:
+    store = locked.open()
+    for objective, is_pruned in ((1.0, False), (2.0, True)):
+        number, _ = store.ask()
+        store.report(number, epoch=0, objective=objective)
+        with locked.lock():
+            store.should_prune(number)
+        assert store.should_prune(number) is is_pruned
+
+
+def test_a_trial_that_was_stored_although_the_answer_was_lost_is_not_stored_twice(locked: Locked) -> None:
+    store, meanwhile = locked.open(), locked.open()
+    with locked.lock():
+        store.ask()
+    assert meanwhile.ask() == store.ask()  # what is proposed depends on the number alone
+    assert len(locked.open().trials()) == 1
+
+
+def test_a_trial_that_was_told_although_the_answer_was_lost_is_told_once(locked: Locked) -> None:
+    store = locked.open()
+    number, _ = store.ask()
+    meanwhile = locked.open()
+    with locked.lock():
+        store.tell(number, TrialState.COMPLETE, value=1.0)
+    meanwhile.tell(number, TrialState.COMPLETE, value=1.0)
+    store.tell(number, TrialState.COMPLETE, value=1.0)
+    assert locked.open().trials() == store.trials()
+
+
+def test_a_second_writer_is_noticed(locked: Locked) -> None:
+    store, other = locked.open(), locked.open()
+    other.ask()
+    with pytest.raises(StorageError, match="somebody else writes"):
+        store.ask()
+
+
+def test_a_password_in_what_a_driver_says_is_masked(tmp_path: Path) -> None:
+    error = OperationalError("SELECT 1", {}, Exception("could not connect to postgresql://ann:hush@db/studies"))
+    told = as_storage_error(error, Place("postgresql://ann:hush@db/studies", tmp_path))
+    assert "hush" not in str(told)
+    assert str(told).count("***") == 2
 
 
 def test_a_file_that_is_no_database_is_one_clear_error(tmp_path: Path) -> None:

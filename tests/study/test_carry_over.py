@@ -101,10 +101,14 @@ def test_tpe_proposes_the_same_from_trials_that_fit_whatever_else_there_is(tmp_p
 
 
 def test_the_best_trial_is_one_that_fits(all_tried: TrialStore, tmp_path: Path) -> None:
-    store, _ = changed(tmp_path, NO_VALUE)
-    best = best_trial(store.trials())
+    best = best_trial(all_tried.trials())
     assert best is not None
-    assert best.value == min(objective(trial.params) for trial in store.trials() if trial.fits)
+    other = "lstm" if best.params["encoder.cell"] == "gru" else "gru"
+    store, _ = changed(tmp_path, CONDITIONS.replace('["gru", "lstm"]', f'["{other}"]'))
+    best_that_fits = best_trial(store.trials())
+    assert best_that_fits is not None
+    assert best_that_fits.number != best.number
+    assert best_that_fits.value == min(objective(trial.params) for trial in store.trials() if trial.fits)
 
 
 @pytest.mark.parametrize("kind", ["none", "value"])

@@ -137,6 +137,23 @@ def test_sources_are_matched_by_name_not_by_the_order_they_came_in(tmp_path: Pat
     assert store.report_sources(second, slightly_worse)
 
 
+def test_the_first_scores_of_a_trials_sources_stay(tmp_path: Path, space: Space) -> None:
+    config = config_of(WilcoxonPrunerConfig(at_epoch=0))
+    store = open_store(tmp_path, config, space)
+    scored(store, [1.0, 1.1, 0.9, 1.2, 1.0])
+    number, _ = store.ask()
+    assert store.report_sources(number, dict.fromkeys(SOURCES, 2.0))
+    assert store.report_sources(number, dict.fromkeys(SOURCES, 0.0))  # a replayed event
+
+
+def test_a_trial_pruned_over_sources_counts_by_their_mean(tmp_path: Path, space: Space) -> None:
+    store = open_store(tmp_path, config_of(WilcoxonPrunerConfig(at_epoch=0)), space)
+    scored(store, [1.0, 1.1, 0.9, 1.2, 1.0])
+    assert scored(store, [1.5, 1.4, 1.3, 1.7, 1.6])
+    assert store._mirror.trial(1).intermediate_values == {0: pytest.approx(1.5)}
+    assert store._mirror.trial(0).intermediate_values.keys() == {0, 1, 2, 3, 4}
+
+
 def test_epochs_under_wilcoxon_are_still_known_after_a_resume(tmp_path: Path, space: Space) -> None:
     config = config_of(WilcoxonPrunerConfig(at_epoch=1))
     store = open_store(tmp_path, config, space)

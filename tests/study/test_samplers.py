@@ -1,5 +1,6 @@
 """Every sampler: a resumed study proposes what an uninterrupted one would have."""
 
+import copy
 import subprocess
 import sys
 import warnings
@@ -9,12 +10,13 @@ from typing import Any
 import pytest
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import TPESampler
+from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from reports.records import TrialState
 from search_spaces.space import Space
 from study.config import StudyConfig
-from study.mirror import Mirror
+from study.mirror import Mirror, put_all
 from study.sampler_config import (
     CMAESConfig,
     ExhaustiveConfig,
@@ -28,6 +30,7 @@ from study.sampler_config import (
     TPEConfig,
 )
 from study.samplers import build_sampler, random_streams
+from study.tpe import GroupedTPESampler
 from study.trial_store import TrialStore
 from tests.study.stores import CHOICES, CONDITIONS, RANGES, ask_and_tell, objective, open_store, space_of
 
@@ -145,6 +148,44 @@ def test_tpe_proposes_what_optunas_own_would_where_trials_end_in_order(tmp_path:
     assert proposals[:25] == proposals[25:]
 
 
+def test_tpe_does_not_depend_on_the_order_in_which_trials_end(tmp_path: Path) -> None:
+    space = space_of(tmp_path, CONDITIONS)
+
+    def mirror() -> Mirror:
+        return Mirror(
+            "any", space=space, seed=5, sampler=build_sampler(TPEConfig(startup_trials=1), space=space, seed=0)
+        )
+
+    trials = []
+    random = Mirror("any", space=space, seed=6, sampler=build_sampler(RandomConfig(), space=space, seed=0))
+    for number in range(12):
+        trial = random.propose(number)
+        trial.state, trial.values = OptunaState.COMPLETE, [objective(trial.params)]
+        trials.append(trial)
+    by_number, by_ending = mirror(), mirror()
+    put_all(by_number, trials)
+    put_all(by_ending, [_running(trial) for trial in trials])
+    for trial in reversed(trials):
+        by_ending.put(trial)
+        _groups(by_ending)
+    assert by_number.propose(12).params == by_ending.propose(12).params
+    assert _groups(by_number) == _groups(by_ending)
+    assert len(_groups(by_number)) == 3
+
+
+def _running(trial: FrozenTrial) -> FrozenTrial:
+    running = copy.copy(trial)
+    running.state, running.values = OptunaState.RUNNING, None
+    return running
+
+
+def _groups(mirror: Mirror) -> list[list[str]]:
+    """Groups in the order in which TPE samples them."""
+    sampler = mirror._study.sampler
+    assert isinstance(sampler, GroupedTPESampler)
+    return [sorted(group) for group in sampler._groups(mirror._study).search_spaces]
+
+
 @pytest.mark.parametrize("name", ["grid", "exhaustive"])
 def test_a_sampler_that_tries_everything_tries_each_once_and_says_so(name: str, tmp_path: Path) -> None:
     sampler, text = SAMPLERS[name]
@@ -168,8 +209,8 @@ def test_a_point_that_never_started_is_tried_again(name: str, tmp_path: Path) ->
     config = StudyConfig(name="all", space="any", trials=50, sampler=sampler)
     store = open_store(tmp_path, config, space_of(tmp_path, text))
     number, lost = store.ask()
+    store = open_store(tmp_path, config, space_of(tmp_path, text))  # the coordinator died before it wrote the file
     store.never_started(number)
-    store = open_store(tmp_path, config, space_of(tmp_path, text))
     asked = []
     while not store.is_exhausted:
         number, params = store.ask()
@@ -187,7 +228,7 @@ import warnings
 from pathlib import Path
 from search_spaces.space import load_space
 from study.config import StudyConfig
-from study.mirror import Mirror
+from study.mirror import Mirror, put_all
 from study.opening import open_trial_store
 from study.workspace import StudyFolder
 from reports.records import TrialState
