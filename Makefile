@@ -39,6 +39,7 @@ format: .venv/.installed-dev
 
 benchmark: .venv/.installed
 	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.scale_optuna
 
 clean:
 	rm -rf .venv build *.egg-info
@@ -49,14 +50,15 @@ clean:
 
 .venv/.installed: .venv/bin/python pyproject.toml constraints.txt
 	@echo "installing into .venv (a few minutes, once)…"
-	@$(PIP_INSTALL) '.[synth]'
+	@$(PIP_INSTALL) '.[synth,cma]'
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed
-	@$(PIP_INSTALL) '.[synth,dev]'
+	@$(PIP_INSTALL) '.[synth,cma,dev]'
 	@touch $@
 
 .venv/.installed-services: .venv/.installed-dev
-	@$(PIP_INSTALL) '.[synth,dev,services]'
+	@$(PIP_INSTALL) '.[synth,cma,dev,services,postgres]'
 	@command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; }
 	@touch $@

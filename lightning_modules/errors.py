@@ -24,3 +24,7 @@ class TrialError(LidstudyError):
 
 class StorageError(LidstudyError):
     """A workspace, a database or a record cannot be read or written."""
+
+
+class StoreAwayError(StorageError):
+    """A database does not answer now; the same call may work later, and nothing that was told before is lost."""

@@ -12,6 +12,7 @@ Keys are paths in TrialConfig, in quotes. A parameter with `when` exists only wh
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, Final, Literal
 
@@ -65,6 +66,18 @@ class Parameter:
             return False
         steps = (value - self.low) / self.step if self.step else 0.0
         return self.low <= value <= self.high and math.isclose(steps, round(steps), abs_tol=1e-9)
+
+    @property
+    def values(self) -> tuple[Value, ...] | None:
+        """Every value that it may have, or None where they cannot be counted."""
+        if self.low is None or self.high is None:
+            return self.choices
+        if self.kind == "int":
+            return tuple(range(int(self.low), int(self.high) + 1, int(self.step or 1)))
+        if self.step is None:
+            return None
+        low, step = Decimal(str(self.low)), Decimal(str(self.step))  # as Optuna counts them: 0.1, 0.2, 0.3
+        return tuple(float(low + place * step) for place in range(round((self.high - self.low) / self.step) + 1))
 
     def to_json(self) -> dict[str, Any]:
         """The parameter in the grammar of the file, without its path."""

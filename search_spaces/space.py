@@ -82,6 +82,28 @@ class Space:
         """12 hexadecimal digits, equal for spaces that search the same: comments and order do not count."""
         return content_hash(self.to_json())
 
+    @cached_property
+    def in_order(self) -> tuple[Parameter, ...]:
+        """The parameters in the order in which they are asked for: each after those that its condition names."""
+        return in_order_of_conditions(self.parameters)
+
+    def count(self, limit: int) -> int | None:
+        """How many configurations there are, counted up to a limit; None where a range has no steps."""
+        if any(parameter.values is None for parameter in self.parameters):
+            return None
+        partial: list[dict[str, Value]] = [{}]
+        for parameter in self.in_order:
+            partial = [
+                chosen | extended
+                for chosen in partial
+                for extended in (
+                    [{parameter.path: value} for value in parameter.values or ()]
+                    if is_active(parameter, chosen)
+                    else [{}]
+                )
+            ][: limit + 1]
+        return min(len(partial), limit)
+
     def to_json(self) -> dict[str, Any]:
         """The space in the grammar of its file."""
         return {SPACE: {parameter.path: parameter.to_json() for parameter in self.parameters}}
@@ -104,7 +126,7 @@ class Space:
     def suggest(self, trial: SuggestsParameters) -> dict[str, Value]:
         """Asks the trial for the parameters that exist, given those already asked for; path -> value."""
         chosen: dict[str, Value] = {}
-        for parameter in in_order_of_conditions(self.parameters):
+        for parameter in self.in_order:
             if is_active(parameter, chosen):
                 chosen[parameter.path] = _suggest(trial, parameter)
         return chosen

@@ -6,7 +6,8 @@ from lightning_modules.config import TrialConfig
 from study.active import ActiveTrial
 from study.control import Enqueue, consume
 from study.plan import StudyPlan
-from study.storage import TrialStore, TrialSummary, Wish
+from study.trial_store import TrialStore
+from study.trials import TrialSummary, Wish
 from study.workspace import StudyFolder, write_json
 
 
@@ -25,11 +26,11 @@ class Asking:
 
     def has_more(self) -> bool:
         """Whether there is anything left to ask for."""
-        return bool(self._commands) or self._num_own < self._plan.config.trials
+        return bool(self._commands) or (self._num_own < self._plan.config.trials and not self._store.is_exhausted)
 
     def know(self, summary: TrialSummary, config: TrialConfig) -> None:
         """Counts a trial that exists already."""
-        self._count(config, is_own=not summary.command, is_retry=summary.is_retry)
+        self._count(config, is_own=not summary.command, is_retry=summary.retry_of is not None)
         if summary.command:
             self._taken.add(summary.command)
             consume(self._folder, summary.command)  # an earlier coordinator may have died before it could
@@ -43,7 +44,8 @@ class Asking:
     def next(self) -> ActiveTrial:
         """A new trial, on record in Optuna and in its own folder."""
         name, command = self._commands.popleft() if self._commands else ("", Enqueue(params={}))
-        asked = self._store.ask(self._plan.space, Wish(name=name, **command.model_dump(exclude={"kind"})))
+        wish = Wish(name=name, **command.model_dump(exclude={"kind"})) if name else None
+        asked = self._store.ask(wish)
         trial = self.start(asked)
         if name:
             consume(self._folder, name)
@@ -56,7 +58,7 @@ class Asking:
         config = config.model_copy(update={"seed": self._seed(config, asked)})
         trial = ActiveTrial(number=asked.number, config=config, folder=self._folder.trial(asked.number))
         write_json(trial.folder.config, config.model_dump(mode="json"))
-        self._count(config, is_own=not asked.command, is_retry=asked.is_retry)
+        self._count(config, is_own=not asked.command, is_retry=asked.retry_of is not None)
         return trial
 
     def _seed(self, config: TrialConfig, asked: TrialSummary) -> int:

@@ -14,50 +14,11 @@ from pydantic import Field, ValidationError, model_validator
 from lightning_modules.config import Frozen, PositiveInt, TrialConfig
 from lightning_modules.errors import ConfigError
 from search_spaces.schema import leaves
+from study.pruner_config import MedianPrunerConfig, PrunerConfig
+from study.sampler_config import NSGA2Config, NSGA3Config, SamplerConfig, TPEConfig
+from study.storage_config import StorageConfig
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-
-
-class TPEConfig(Frozen):
-    """Tree-structured Parzen estimator, multivariate and grouped by condition (Bergstra et al., 2011).
-
-    Attributes:
-        startup_trials: trials sampled at random before the estimator is used.
-    """
-
-    kind: Literal["tpe"] = "tpe"
-    startup_trials: PositiveInt = 8
-
-
-class RandomConfig(Frozen):
-    """Independent uniform samples."""
-
-    kind: Literal["random"] = "random"
-
-
-SamplerConfig = Annotated[TPEConfig | RandomConfig, Field(discriminator="kind")]
-
-
-class MedianPrunerConfig(Frozen):
-    """Stops a trial whose best objective so far is worse than the median of the others' at the same epoch.
-
-    Attributes:
-        startup_trials: trials that must be complete before any is pruned.
-        warmup_epochs: epochs during which no trial is pruned.
-    """
-
-    kind: Literal["median"] = "median"
-    startup_trials: PositiveInt = 4
-    warmup_epochs: Annotated[int, Field(ge=0)] = 2
-
-
-class NoPrunerConfig(Frozen):
-    """Every trial runs to its end."""
-
-    kind: Literal["none"] = "none"
-
-
-PrunerConfig = Annotated[MedianPrunerConfig | NoPrunerConfig, Field(discriminator="kind")]
 
 
 class LimitsConfig(Frozen):
@@ -97,6 +58,7 @@ class StudyConfig(Frozen):
         deterministic: the order of asks and tells depends on `window` alone, not on which trial ends first.
         window: trials under way at a time, as far as the sampler can tell; only with `deterministic`.
         evaluate: score the configuration that development data chose, once, on test data.
+        storage: where Optuna keeps the study.
         trial: the base configuration; searched parameters replace its values.
     """
 
@@ -112,6 +74,7 @@ class StudyConfig(Frozen):
     deterministic: bool = False
     window: PositiveInt = 2
     evaluate: bool = True
+    storage: StorageConfig = StorageConfig()
     trial: TrialConfig = TrialConfig()
 
     @model_validator(mode="after")
@@ -120,9 +83,19 @@ class StudyConfig(Frozen):
             raise ValueError("trial.seed is set by the study; set `seed` at the top of the file instead.")
         return self
 
+    @model_validator(mode="after")
+    def _a_second_generation(self) -> Self:
+        """A genetic algorithm that never leaves its first generation is a random search."""
+        if isinstance(self.sampler, NSGA2Config | NSGA3Config) and self.sampler.population >= self.trials:
+            raise ValueError(
+                f"sampler.population must be below trials but is {self.sampler.population} of {self.trials}: the first "
+                "generation is random. Make it smaller, or name the sampler random."
+            )
+        return self
+
     def settled(self) -> dict[str, Any]:
         """What may not change once trials exist: all but budget, limits, question, and where its space lies."""
-        return self.model_dump(mode="json", exclude={"trials", "question", "evaluate", "limits", "space"})
+        return self.model_dump(mode="json", exclude={"trials", "question", "evaluate", "limits", "space", "storage"})
 
 
 def load_study_config(name_or_path: str) -> StudyConfig:
@@ -153,6 +126,10 @@ def first_finding(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"{key}: there is no such key{_nearest(key, str(first['loc'][-1]))}{_more(findings)}"
     given = f" (got {first['input']!r})" if isinstance(first["input"], str | int | float | bool) else ""
+    if first["loc"][:1] == (
+        "storage",
+    ):  # a URL that cannot be read cannot be masked; its own message shows what it can
+        given = ""
     return f"{key}: {message}{given}{_more(findings)}"
 
 

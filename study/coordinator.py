@@ -31,8 +31,9 @@ from study.plan import StudyPlan
 from study.recording import record_trial
 from study.recovery import Recovered, recover
 from study.spec import STOP_FILE, AttemptSpec
-from study.storage import TrialStore, best_trial
 from study.tracking import Tracker
+from study.trial_store import TrialStore
+from study.trials import best_trial
 from study.view import RemainingTime, SlotRow, Snapshot, View
 from study.workspace import StudyFolder, write_json
 
@@ -229,9 +230,16 @@ class Coordinator:
             return
         self._store.report(trial.number, epoch=event.epoch, objective=event.objective)
         is_last = event.epoch + 1 >= trial.config.training.max_epochs
-        seen = self._order.seen_by(trial.number) if self._order else None
-        if not is_last and trial.ended is None and self._store.should_prune(trial.number, seen=seen):
+        if not is_last and trial.ended is None and self._is_hopeless(trial, event):
             self._stop(trial, PRUNED, epoch=event.epoch)
+
+    def _is_hopeless(self, trial: ActiveTrial, event: EpochEnded) -> bool:
+        seen = self._order.seen_by(trial.number) if self._order else None
+        if self._store.at_epoch is None:
+            return self._store.should_prune(trial.number, seen=seen)
+        if event.epoch != self._store.at_epoch:
+            return False
+        return self._store.report_sources(trial.number, event.sources, seen=seen)
 
     def _stop(self, trial: ActiveTrial, reason: str, *, epoch: int | None = None) -> None:
         """Writes down why before it kills, so that the next coordinator knows."""

@@ -13,7 +13,7 @@ from lightning_modules.data.batches import TrainingBatches, evaluation_batches
 from lightning_modules.data.feature_store import FeatureStore, feature_store_path
 from lightning_modules.data.utterances import join_utterances
 from study.plan import StudyPlan
-from study.storage import sample_params
+from study.samplers import sample_params
 
 NUM_SAMPLES = 6
 NUM_STEPS = 4

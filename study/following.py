@@ -6,10 +6,11 @@ from collections.abc import Callable
 from reports.records import TrialState
 from study.active import ActiveTrial
 from study.events import read_events
-from study.plan import read_manifest
+from study.opening import read_trials
 from study.recovery import read_config
+from study.settling import read_manifest
 from study.spec import EVENTS_FILE, SPEC_FILE, AttemptSpec
-from study.storage import TrialSummary, read_trials
+from study.trials import TrialSummary
 from study.view import RemainingTime, SlotRow, Snapshot
 from study.workspace import StudyFolder, read_json
 
@@ -26,7 +27,7 @@ class Follower:
     def snapshot(self) -> Snapshot:
         """The study as its files have it now."""
         manifest = read_manifest(self._folder)
-        trials = tuple(read_trials(self._folder.journal, self._folder.root.name))
+        trials = tuple(read_trials(self._folder))
         num_done = sum(trial.state is not TrialState.RUNNING for trial in trials)
         rows = [self._row(trial) for trial in trials if trial.state is TrialState.RUNNING]
         return Snapshot(

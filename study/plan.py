@@ -5,9 +5,8 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, get_args
 
 from lightning_modules.config import FeaturesConfig
@@ -19,10 +18,11 @@ from lightning_modules.data.utterances import join_utterances
 from lightning_modules.errors import ConfigError, CorpusError
 from lightning_modules.scoring import cllr_bound
 from reports.records import SearchedParameter, StudyManifest
-from search_spaces.space import Space, load_space, space_from_json
+from search_spaces.space import Space, load_space
+from study.combinations import check_combination, check_sources, num_configurations
 from study.config import StudyConfig
 from study.devices import Slot, SlotSizing, choose_devices, make_slots
-from study.workspace import StudyFolder, Workspace, read_json, write_json
+from study.workspace import Workspace
 
 DECIDING_LIBRARIES = ("lidstudy", "torch", "torchaudio", "pytorch-lightning", "optuna", "mlflow", "numpy")
 
@@ -62,6 +62,11 @@ class StudyPlan:
         """Hash of the corpus."""
         return self.corpus.data_hash
 
+    @property
+    def num_trials(self) -> int:
+        """The budget, or all configurations there are where the sampler tries every one."""
+        return min(self.config.trials, num_configurations(self.config, self.space) or self.config.trials)
+
     def manifest(self) -> StudyManifest:
         """The study's own description, for MLflow and reports."""
         return StudyManifest(
@@ -69,7 +74,7 @@ class StudyPlan:
             question=self.config.question,
             objective=f"val/{self.config.objective}",
             objective_bound=self.objective_bound,
-            num_trials=self.config.trials,
+            num_trials=self.num_trials,
             parameters=tuple(SearchedParameter(**each) for each in self.space.searched_parameters()),
             config=self.config.model_dump(mode="json"),
             space=self.space.to_json(),
@@ -112,6 +117,7 @@ def make_plan(
     except ConfigError as error:
         raise ConfigError(f"study {config.name}, with the configuration in its [trial]: {error}") from None
     _check_searched(space)
+    check_combination(config, space)
     data = config.trial.data
     with _blamed_on(config, "data.corpus"):
         corpus = open_corpus(data.corpus, workspace.root)
@@ -120,6 +126,7 @@ def make_plan(
         of_split = {split: join_utterances(corpus.recordings, split=split, data=data) for split in get_args(Split)}
     if config.evaluate:
         _check_sources(of_split["test"], corpus=corpus.name)
+    check_sources(config, len({each.source for each in of_split["dev"]}))
     num_cores = len(os.sched_getaffinity(0))
     chosen = choose_devices(devices)
     is_sized = slots is None and chosen[0].memory_mb is not None
@@ -188,57 +195,6 @@ def objective_bound(config: StudyConfig) -> float:
             return 1.0
 
 
-def settle(plan: StudyPlan, folder: StudyFolder) -> None:
-    """Writes down what the study is, or checks that it is still the same.
-
-    Raises:
-        ConfigError: the study exists with another configuration, space or corpus; names the first difference.
-    """
-    check_settled(plan, folder)
-    record_plan(plan, folder)
-
-
-def record_plan(plan: StudyPlan, folder: StudyFolder) -> None:
-    """Writes down what the study is."""
-    write_json(folder.manifest, {**_settled(plan), "manifest": asdict(plan.manifest())})
-
-
-def check_settled(plan: StudyPlan, folder: StudyFolder) -> None:
-    """Refuses a plan that differs from the study that exists, if one does.
-
-    Raises:
-        ConfigError: names the first difference.
-    """
-    if not folder.manifest.exists():
-        return
-    now = _settled(plan)
-    before = {key: value for key, value in read_json(folder.manifest).items() if key in now}
-    for key, (old, new) in _differences(before, now).items():
-        raise ConfigError(
-            f"study '{plan.config.name}' exists with {key} = {old!r}, now it is {new!r}; "
-            "give the changed study another name, or change it back."
-        )
-
-
-def _settled(plan: StudyPlan) -> dict[str, Any]:
-    return {"config": plan.config.settled(), "space": plan.space.to_json(), "data_hash": plan.data_hash}
-
-
-def read_manifest(folder: StudyFolder) -> dict[str, Any]:
-    """The description of a study that exists."""
-    manifest: dict[str, Any] = read_json(folder.manifest)["manifest"]
-    return manifest
-
-
-def recorded_study(folder: StudyFolder) -> tuple[StudyConfig, Space]:
-    """Configuration and search space of a study that exists, as they are on record."""
-    content = read_json(folder.manifest)
-    recorded = content["manifest"]["config"]
-    recorded["trial"].pop("seed", None)
-    config = StudyConfig.model_validate(recorded)
-    return config, space_from_json(content["space"], name=Path(config.space).stem)
-
-
 def needs_features(plan: StudyPlan) -> FeaturesConfig | None:
     """The features that are still to be computed, or None."""
     features = plan.config.trial.data.features
@@ -273,13 +229,3 @@ def corpus_facts(corpus: PreparedCorpus, *, languages: tuple[str, ...]) -> dict[
         "num_skipped": len(corpus.skipped),
         "warnings": list(corpus.warnings),
     }
-
-
-def _differences(before: Any, now: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
-    """Path -> (before, now) of every leaf that differs."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        found: dict[str, tuple[Any, Any]] = {}
-        for key in [*before, *(key for key in now if key not in before)]:
-            found |= _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
-        return found
-    return {} if before == now else {path: (before, now)}

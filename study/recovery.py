@@ -17,8 +17,9 @@ from study.judgement import SILENT, Settled, judge
 from study.launchers._base import Life, Status, exit_record
 from study.plan import StudyPlan
 from study.spec import EVENTS_FILE, EXIT_STORAGE_FULL, SPEC_FILE, STOP_FILE, AttemptSpec
-from study.storage import TrialStore, TrialSummary
 from study.tracking import Tracker
+from study.trial_store import TrialStore
+from study.trials import TrialSummary
 from study.workspace import StudyFolder, read_json
 
 
@@ -49,7 +50,7 @@ def recover(folder: StudyFolder, *, store: TrialStore, tracker: Tracker, plan: S
     _refuse_strangers(tracker.numbers() - {summary.number for summary in trials}, folder)
     for summary in trials:
         if not folder.trial(summary.number).config.exists():
-            recovered.unstarted.append(store.take_up(summary.number, plan.space))
+            recovered.unstarted.append(summary)
             continue
         config = read_config(folder, summary.number)
         recovered.known.append((summary, config))

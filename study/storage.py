@@ -1,204 +1,237 @@
-"""What Optuna knows of a study: its journal, its sampler and pruner. Nothing else opens Optuna's storages.
+"""Where Optuna keeps a study: its journal, or a database. Nothing else opens Optuna's storages.
 
-Only the coordinator writes, under its lease. The sampler's random streams are reseeded from (study seed, trial
-number) before each ask: a resumed study would else repeat the proposals of its first trials.
+Only the coordinator writes, under its lease; everybody else reads. A study whose search space changes becomes another
+study in the same storage, and the last of them is the present one (study/carry_over.py).
 """
 
 import fcntl
-import math
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, assert_never
+from typing import IO, Any, Final
 
-import numpy as np
 import optuna
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.storages import JournalStorage
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
-from optuna.trial import FrozenTrial, Trial
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
+from sqlalchemy.exc import SQLAlchemyError
 
 from lightning_modules.errors import StorageError
-from reports.records import TrialState
-from search_spaces.space import Space
-from study.config import (
-    MedianPrunerConfig,
-    NoPrunerConfig,
-    PrunerConfig,
-    RandomConfig,
-    SamplerConfig,
-    StudyConfig,
-    TPEConfig,
-)
+from study.database_errors import as_storage_error
+from study.database_lock import SQLITE, alone
+from study.storage_config import Place
 
-OUTCOME = "outcome"
-COMMAND = "command"  # of a trial that a user asked for; with its seed and the trial that it tries again, if any
-OPTUNA_STATE = {
-    TrialState.COMPLETE: OptunaState.COMPLETE,
-    TrialState.DIVERGED: OptunaState.COMPLETE,
-    TrialState.PRUNED: OptunaState.PRUNED,
-    TrialState.FAILED: OptunaState.FAIL,
-    TrialState.TIMED_OUT: OptunaState.FAIL,
-}
+OWNER: Final = "owner"
+SPACE_HASH: Final = "space"
+IS_WHOLE: Final = "whole"
+"""User attribute of a study: all trials of the one before have been copied into it."""
+SQLITE_PATIENCE_S: Final = 30.0
+CONNECT_PATIENCE_S: Final = 5
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrialSummary:
-    """One trial as Optuna knows it.
+@dataclass(frozen=True)
+class Version:
+    """One study of Optuna's: what was asked under one search space.
 
     Attributes:
-        number: its number.
-        state: how it stands.
-        value: what Optuna was told, or None.
-        params: the searched parameters.
-        reports: objective by epoch.
-        command: the user's command that it came from, or "".
-        seed: the seed that a user chose for it, or None.
-        retry_of: the failed trial that it tries again, or None.
+        number: 0 for the first space of a study, then 1, 2 …
+        study_id: Optuna's.
+        attributes: its user attributes.
     """
 
     number: int
-    state: TrialState
-    value: float | None
-    params: dict[str, Any]
-    reports: dict[int, float] = field(default_factory=dict)
-    command: str = ""
-    seed: int | None = None
-    retry_of: int | None = None
+    study_id: int
+    attributes: dict[str, Any]
 
     @property
-    def is_retry(self) -> bool:
-        """Whether it tries a failed trial again."""
-        return self.retry_of is not None
+    def is_whole(self) -> bool:
+        """Whether all trials of the version before are in it."""
+        return bool(self.attributes.get(IS_WHOLE, self.number == 0))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wish:
-    """What a user asked a trial to be.
+class Storage:
+    """Optuna's storage of one study, with every database error told as one of ours."""
 
-    Attributes:
-        name: of the command; unique, so that it is carried out once.
-        params: values of searched parameters.
-        seed: of the trial; None for the study's own rule.
-        retry_of: the failed trial that is tried again, or None.
-    """
+    def __init__(self, place: Place) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._place = place
+        with self._told():
+            self._optuna = _open(place)
 
-    name: str
-    params: Mapping[str, Any]
-    seed: int | None = None
-    retry_of: int | None = None
+    def versions(self, name: str) -> list[Version]:
+        """All spaces that a study had, the present one last."""
+        with self._told():
+            studies = self._optuna.get_all_studies()
+        found = [
+            Version(_version(study.study_name, name), study._study_id, study.user_attrs)  # noqa: SLF001 - no public name
+            for study in studies
+            if _version(study.study_name, name) >= 0
+        ]
+        return sorted(found, key=lambda version: version.number)
 
+    def create(self, name: str, *, number: int, attributes: dict[str, Any]) -> "StoredStudy":
+        """A new version of a study."""
+        with self._told():
+            title = name if number == 0 else f"{name}@{number}"
+            study_id = self._optuna.create_new_study([StudyDirection.MINIMIZE], title)
+            for key, value in attributes.items():
+                self._optuna.set_study_user_attr(study_id, key, value)
+        return StoredStudy(self._optuna, study_id, told=self._told)
 
-class TrialStore:
-    """The trials of one study."""
+    def load(self, version: Version) -> "StoredStudy":
+        """A version that exists."""
+        return StoredStudy(self._optuna, version.study_id, told=self._told)
 
-    def __init__(self, study: optuna.Study, *, seed: int) -> None:
-        self._study = study
-        self._seed = seed
-        self._running: dict[int, Trial] = {}
+    def delete(self, version: Version) -> None:
+        """Forgets a version."""
+        with self._told():
+            self._optuna.delete_study(version.study_id)
 
-    def ask(self, space: Space, wish: "Wish | None" = None) -> TrialSummary:
-        """A new trial; where a user has a wish, the sampler proposes only what it leaves open."""
-        number = len(self._study.get_trials(deepcopy=False))
-        reseed(self._study.sampler, (self._seed, number))
-        if wish is not None and wish.name:
-            noted = {"name": wish.name, "seed": wish.seed, "retry_of": wish.retry_of}
-            self._study.enqueue_trial(dict(wish.params), user_attrs={COMMAND: noted})
-        trial = self._study.ask()
-        self._running[trial.number] = trial
-        space.suggest(trial)
-        return _summary(self._frozen(trial.number))
+    def close(self) -> None:
+        """Closes connections."""
+        if isinstance(self._optuna, _CachedStorage):
+            self._optuna.remove_session()
+            self._optuna._backend.engine.dispose()  # noqa: SLF001 - no public name for it
 
-    def take_up(self, number: int, space: Space) -> TrialSummary:
-        """A trial whose coordinator died before it could start it; parameters that it lacks are proposed now."""
-        reseed(self._study.sampler, (self._seed, number))
-        self.attach(number)
-        space.suggest(self._running[number])
-        return _summary(self._frozen(number))
-
-    def attach(self, number: int) -> None:
-        """Takes over a running trial that an earlier coordinator asked for."""
-        self._running[number] = Trial(self._study, self._frozen(number)._trial_id)  # noqa: SLF001 - no public name for it
-
-    def report(self, number: int, *, epoch: int, objective: float) -> None:
-        """Reports an epoch's objective; one that is reported already stays."""
-        if epoch not in self._frozen(number).intermediate_values:
-            self._running[number].report(objective, epoch)
-
-    def should_prune(self, number: int, *, seen: int | None = None) -> bool:
-        """Whether the pruner would stop a trial now.
-
-        Args:
-            number: the trial.
-            seen: only trials 0 … seen-1 are compared with; None for all.
-        """
-        if seen is None:
-            return self._running[number].should_prune()
-        known = self._study.get_trials(deepcopy=False)
-        part = optuna.create_study(study_name=self._study.study_name, direction=self._study.direction)
-        part.add_trials(known[:seen])
-        return bool(self._study.pruner.prune(part, known[number]))
-
-    def tell(self, number: int, state: TrialState, *, value: float | None) -> None:
-        """Ends a trial; telling an ended trial again changes nothing.
-
-        Args:
-            number: the trial.
-            state: how it ended.
-            value: finite for complete and diverged trials, None otherwise.
-        """
-        if value is not None and not math.isfinite(value):
-            raise ValueError(f"value must be finite but got {value}.")
-        if self._frozen(number).state.is_finished():
-            return
-        trial = self._running.pop(number)
-        trial.set_user_attr(OUTCOME, state.value)
-        self._study.tell(trial, value, state=OPTUNA_STATE[state], skip_if_finished=True)
-
-    def trials(self) -> list[TrialSummary]:
-        """All trials, in order of number."""
-        return _summaries(self._study.get_trials(deepcopy=False))
-
-    def _frozen(self, number: int) -> FrozenTrial:
-        return self._study.get_trials(deepcopy=False)[number]
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, StorageInternalError) as error:
+            raise as_storage_error(error, self._place) from None
 
 
-def open_trial_store(journal: Path, config: StudyConfig) -> TrialStore:
-    """Opens or makes a study's journal, for the one coordinator that holds the lease."""
-    cut_torn_tail(journal)
-    storage = _storage(journal)
-    known = [study.study_name for study in storage.get_all_studies()]
+class StoredStudy:
+    """The stored trials of one study, each change of which is one call."""
+
+    def __init__(
+        self, storage: BaseStorage, study_id: int, *, told: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self._storage = storage
+        self._study_id = study_id
+        self._told = told
+        self._ids: dict[int, int] = {}  # trial number -> Optuna's id
+        self._is_unsure = False  # whether a trial may be stored although the answer was lost
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials in order of number; not to be changed."""
+        with self._told():
+            trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
+        self._ids = {trial.number: trial._trial_id for trial in trials}  # noqa: SLF001 - no public name for it
+        return trials
+
+    def add(self, trial: FrozenTrial) -> None:
+        """Stores a trial as a whole; storing it again after the connection was lost adds no second one."""
+        if self._is_unsure:
+            self.trials()
+        self._is_unsure = True
+        with self._told():
+            if trial.number not in self._ids:
+                _check_answers(self._storage)
+                self._ids[trial.number] = self._storage.create_new_trial(self._study_id, trial)
+            is_it = self._ids[trial.number] == self._id_of(trial.number)
+        self._is_unsure = False
+        if not is_it:
+            raise StorageError(
+                f"somebody else writes to this Optuna study: its trial {trial.number} is not ours; "
+                "give one of the two studies another name."
+            )
+
+    def _id_of(self, number: int) -> int | None:
+        try:
+            return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        except KeyError:
+            return None
+
+    def report(self, number: int, step: int, value: float) -> None:
+        """Stores a report."""
+        with self._told():
+            self._storage.set_trial_intermediate_value(self._ids[number], step, value)
+
+    def note(self, number: int, key: str, value: Any) -> None:
+        """Stores what a pruner noted."""
+        with self._told():
+            self._storage.set_trial_system_attr(self._ids[number], key, value)
+
+    def tell(
+        self, number: int, state: OptunaState, *, values: Sequence[float] | None, attributes: dict[str, Any]
+    ) -> None:
+        """Ends a trial; telling it again after the connection was lost changes nothing."""
+        with self._told():
+            try:
+                for key, value in attributes.items():
+                    self._storage.set_trial_user_attr(self._ids[number], key, value)
+                self._storage.set_trial_state_values(self._ids[number], state, values)
+            except UpdateFinishedTrialError:
+                return
+
+    def mark(self, key: str, value: Any) -> None:
+        """Stores an attribute of the study."""
+        with self._told():
+            self._storage.set_study_user_attr(self._study_id, key, value)
+
+
+def present_trials(place: Place, name: str) -> list[FrozenTrial]:
+    """All trials of a study's present space, read beside a living coordinator; none if nothing was asked yet."""
+    if place.url is None and not place.journal.exists():
+        return []
+    storage = Storage(place)
+    try:
+        whole = [version for version in storage.versions(name) if version.is_whole]
+        return storage.load(whole[-1]).trials() if whole else []
+    finally:
+        storage.close()
+
+
+def _version(title: str, name: str) -> int:
+    """Which version of a study a study of Optuna's is; -1 for none."""
+    if title == name:
+        return 0
+    number = title.removeprefix(f"{name}@")
+    return int(number) if number != title and number.isdigit() else -1
+
+
+def _open(place: Place) -> BaseStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study = (optuna.load_study if config.name in known else optuna.create_study)(
-            study_name=config.name,
-            storage=storage,
-            sampler=build_sampler(config.sampler, seed=config.seed),
-            pruner=build_pruner(config.pruner),
-        )
-    return TrialStore(study, seed=config.seed)
+        return _open_journal(place) if place.url is None else _open_database(place, place.url)
 
 
-def read_trials(journal: Path, name: str) -> list[TrialSummary]:
-    """All trials, read beside a living coordinator; none if nothing was asked yet."""
-    if not journal.exists():
-        return []
-    storage = _storage(journal)
-    ids = [study._study_id for study in storage.get_all_studies() if study.study_name == name]  # noqa: SLF001 - no public name
-    return [summary for study_id in ids for summary in _summaries(storage.get_all_trials(study_id, deepcopy=False))]
+def _check_answers(storage: BaseStorage) -> None:
+    """Raises at once if a database is away: Optuna would sleep and try again, several times."""
+    if isinstance(storage, _CachedStorage):
+        with storage._backend.engine.connect():  # noqa: SLF001 - no public name for it
+            pass
 
 
-def _storage(journal: Path) -> JournalStorage:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+def _open_database(place: Place, url: str) -> BaseStorage:
+    is_sqlite = url.startswith(SQLITE)
+    arguments: dict[str, float] = (
+        {"timeout": SQLITE_PATIENCE_S} if is_sqlite else {"connect_timeout": CONNECT_PATIENCE_S}
+    )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return JournalStorage(JournalFileBackend(str(journal), lock_obj=_Flock(journal)))
+        with alone(url, connect_arguments=arguments):
+            return _CachedStorage(RDBStorage(url, {"pool_pre_ping": True, "connect_args": arguments}))
+    except ImportError:
+        raise StorageError(
+            f"{place.shown} needs a driver that is not installed: pip install 'lidstudy[postgres]'."
+        ) from None
+    except OSError as error:
+        raise StorageError(f"{place.shown} cannot be opened: {error.strerror}") from None
+
+
+def _open_journal(place: Place) -> BaseStorage:
+    try:
+        return JournalStorage(JournalFileBackend(str(place.journal), lock_obj=_Flock(place.journal)))
     except (OSError, ValueError, KeyError) as error:
-        raise StorageError(f"Optuna's journal {journal} cannot be read: {error}") from None
+        raise StorageError(f"{place.shown} cannot be read: {error}") from None
 
 
 class _Flock(BaseJournalFileLock):
@@ -226,74 +259,3 @@ def cut_torn_tail(journal: Path) -> None:
     with journal.open("rb+") as file:
         content = file.read()
         file.truncate(content.rfind(b"\n") + 1)
-
-
-def build_sampler(config: SamplerConfig, *, seed: int) -> BaseSampler:
-    """The sampler that a study names."""
-    match config:
-        case TPEConfig(startup_trials=startup_trials):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                return TPESampler(n_startup_trials=startup_trials, group=True, multivariate=True, seed=seed)
-        case RandomConfig():
-            return RandomSampler(seed=seed)
-        case _:
-            assert_never(config)
-
-
-def build_pruner(config: PrunerConfig) -> optuna.pruners.BasePruner:
-    """The pruner that a study names."""
-    match config:
-        case MedianPrunerConfig(startup_trials=startup_trials, warmup_epochs=warmup_epochs):
-            return optuna.pruners.MedianPruner(n_startup_trials=startup_trials, n_warmup_steps=warmup_epochs)
-        case NoPrunerConfig():
-            return optuna.pruners.NopPruner()
-        case _:
-            assert_never(config)
-
-
-def reseed(sampler: BaseSampler, entropy: tuple[int, ...]) -> None:
-    """Seeds every random stream of a sampler from the same entropy."""
-    seeds = np.random.SeedSequence(entropy).generate_state(2)
-    for stream, seed in zip(_streams(sampler), seeds, strict=False):
-        stream.seed(int(seed))
-
-
-def _streams(sampler: BaseSampler) -> list[np.random.RandomState]:
-    """The sampler's random streams: Optuna has no public way to seed them anew."""
-    if isinstance(sampler, TPESampler):
-        return [sampler._rng.rng, sampler._random_sampler._rng.rng]  # noqa: SLF001
-    if isinstance(sampler, RandomSampler):
-        return [sampler._rng.rng]  # noqa: SLF001
-    raise TypeError(f"no random streams are known of {type(sampler).__name__}.")
-
-
-def _summaries(trials: list[FrozenTrial]) -> list[TrialSummary]:
-    return [_summary(trial) for trial in trials]
-
-
-def _summary(trial: FrozenTrial) -> TrialSummary:
-    state = TrialState(trial.user_attrs[OUTCOME]) if trial.state.is_finished() else TrialState.RUNNING
-    return TrialSummary(
-        number=trial.number,
-        state=state,
-        value=trial.value if trial.state == OptunaState.COMPLETE else None,
-        params=dict(trial.params),
-        reports=dict(trial.intermediate_values),
-        command=trial.user_attrs.get(COMMAND, {}).get("name", ""),
-        seed=trial.user_attrs.get(COMMAND, {}).get("seed"),
-        retry_of=trial.user_attrs.get(COMMAND, {}).get("retry_of"),
-    )
-
-
-def best_trial(trials: Sequence[TrialSummary]) -> TrialSummary | None:
-    """The complete trial with the smallest value; the earlier of equals."""
-    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial.value is not None]
-    return min(complete, key=lambda trial: (trial.value, trial.number), default=None)
-
-
-def sample_params(space: Space, count: int, *, seed: int) -> list[dict[str, Any]]:
-    """Some random configurations of a space, kept nowhere."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=RandomSampler(seed=seed))
-    return [space.suggest(study.ask()) for _ in range(count)]

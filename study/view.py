@@ -15,7 +15,7 @@ from rich.text import Text
 
 from reports.records import TRAIN_LOSS, VAL_C_AVG, TrialState
 from study.active import ActiveTrial, Outcome
-from study.storage import TrialSummary, best_trial
+from study.trials import TrialSummary, best_trial
 
 STATES_SHOWN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.DIVERGED)
 

@@ -86,6 +86,11 @@ class StudyFolder:
         return self.root / "optuna.journal"
 
     @property
+    def owner(self) -> Path:
+        """Tells this study from others of its name in a database that is shared."""
+        return self.root / "optuna.owner"
+
+    @property
     def lease(self) -> Path:
         """Locked by the coordinator while it lives."""
         return self.root / "coordinator.lock"

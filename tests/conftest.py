@@ -14,6 +14,8 @@ from lightning_modules.data.prepared import prepare_corpus
 from study.tracking import prepare_store
 from study.workspace import Workspace
 
+pytest_plugins = ("tests.services.postgresql", "tests.study.stores")
+
 TINY_STUDY = """
 name = "tiny"
 question = "Does a tiny study run?"

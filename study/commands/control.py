@@ -7,9 +7,10 @@ from lightning_modules.errors import ConfigError
 from reports.records import TrialState
 from study.commands.console import make_console
 from study.control import Enqueue, Stop, send
-from study.plan import recorded_study
+from study.opening import read_trials
 from study.recovery import read_config
-from study.storage import TrialSummary, read_trials
+from study.settling import recorded_study
+from study.trials import TrialSummary
 from study.workspace import StudyFolder, coordinator_pid, open_workspace
 
 FAILED = (TrialState.FAILED, TrialState.TIMED_OUT)
@@ -57,7 +58,7 @@ def retry(study: str, number: int, folder: Path) -> None:
         ConfigError: there is no such trial, or it has not failed.
     """
     study_folder = open_workspace(folder).existing_study(study)
-    trials = {trial.number: trial for trial in read_trials(study_folder.journal, study)}
+    trials = {trial.number: trial for trial in read_trials(study_folder)}
     if number not in trials:
         known = f"0 to {max(trials)}" if trials else "none yet"
         raise ConfigError(f"study '{study}' has no trial {number}; trials: {known}.")
@@ -69,7 +70,7 @@ def retry(study: str, number: int, folder: Path) -> None:
 
 def retry_failed(study_folder: StudyFolder) -> int:
     """Queues every failed trial that has not been tried again yet; returns how many."""
-    trials = read_trials(study_folder.journal, study_folder.root.name)
+    trials = read_trials(study_folder)
     retried = {trial.retry_of for trial in trials}
     failed = [trial for trial in trials if trial.state in FAILED and trial.number not in retried]
     for trial in failed:

@@ -15,10 +15,11 @@ from study.commands.console import make_console, print_json
 from study.events import EpochEnded, read_events
 from study.following import Follower
 from study.launchers.local import lives
-from study.plan import read_manifest
+from study.opening import read_trials
+from study.settling import read_manifest
 from study.spec import EVENTS_FILE
-from study.storage import TrialSummary, best_trial, read_trials
 from study.tracking import flat
+from study.trials import TrialSummary, best_trial
 from study.view import LiveView
 from study.workspace import StudyFolder, coordinator_pid, open_workspace, read_json
 
@@ -37,7 +38,7 @@ COLUMNS = {"loss": TRAIN_LOSS, "accuracy": VAL_ACCURACY, "C_avg": VAL_C_AVG, "C_
 def study_status(folder: StudyFolder) -> dict[str, Any]:
     """The content of `status --json`."""
     name = folder.root.name
-    trials = read_trials(folder.journal, name)
+    trials = read_trials(folder)
     pid = coordinator_pid(folder)
     counts = Counter(_present_state(trial, folder, has_coordinator=pid is not None) for trial in trials)
     best = best_trial(trials)
@@ -150,7 +151,7 @@ def _standing(found: dict[str, Any]) -> str:
 def show_trial(study: str, number: int, folder: Path, *, as_json: bool) -> None:
     """Prints one trial: state, parameters, epochs, and where its files lie."""
     study_folder = open_workspace(folder).existing_study(study)
-    trials = {trial.number: trial for trial in read_trials(study_folder.journal, study)}
+    trials = {trial.number: trial for trial in read_trials(study_folder)}
     if number not in trials:
         known = f"0 to {max(trials)}" if trials else "none yet"
         raise ConfigError(f"study '{study}' has no trial {number}; trials: {known}.")

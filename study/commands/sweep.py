@@ -4,7 +4,7 @@ import multiprocessing
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,10 +24,12 @@ from study.config import StudyConfig, load_study_config
 from study.coordinator import Coordinator
 from study.evaluation import read_ledger
 from study.launchers.local import LocalLauncher
-from study.plan import StudyPlan, check_settled, make_plan, needs_features, read_manifest, recorded_study, settle
+from study.opening import open_trial_store, read_trials
+from study.plan import StudyPlan, make_plan, needs_features
 from study.provenance import code_tags
-from study.storage import open_trial_store, read_trials
+from study.settling import check_settled, read_manifest, recorded_study, settle
 from study.tracking import open_tracker
+from study.trials import TrialSummary
 from study.view import LiveView, PlainView, View, duration
 from study.workspace import StudyFolder, Workspace, coordinator_lease, open_workspace
 
@@ -93,10 +95,14 @@ def run_plan(plan: StudyPlan) -> int:
         stack.callback(launcher.close)
         view = stack.enter_context(_view(console))
         view.message(_headline(plan))
+        store = open_trial_store(study_folder, config, plan.space)
+        stack.callback(store.close)
+        for line in space_lines(store.trials(), plan.space.name):
+            view.message(line)
         coordinator = Coordinator(
             plan,
             folder=study_folder,
-            store=open_trial_store(study_folder.journal, config),
+            store=store,
             tracker=open_tracker(
                 workspace, plan.manifest(), tags=code_tags() | {TAG_DATA: plan.data_hash}, data_hash=plan.data_hash
             ),
@@ -119,7 +125,7 @@ def dry(study: str, options: SweepOptions, *, folder: Path) -> None:
     console.print(_headline(plan))
     for parameter in plan.space.parameters:
         console.print(f"  {parameter.path:<28} {parameter.to_json()}", markup=False)
-    num_ended = sum(trial.state is not TrialState.RUNNING for trial in read_trials(study_folder.journal, config.name))
+    num_ended = sum(trial.state is not TrialState.RUNNING for trial in read_trials(study_folder))
     num_left = max(0, config.trials - num_ended)
     if num_ended:
         console.print(f"{num_ended} trials have ended already, {num_left} are left")
@@ -239,6 +245,15 @@ def _stop_on_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def space_lines(trials: Sequence[TrialSummary], space: str) -> list[str]:
+    """What became of trials that another search space asked for."""
+    foreign = sum(not trial.fits for trial in trials)
+    if not foreign:
+        return []
+    line = f"{foreign} of {len(trials)} trials do not fit search space {space}"
+    return [f"{line}: they keep their numbers, but nothing is learnt from them"]
 
 
 def _test_lines(folder: StudyFolder) -> list[str]:

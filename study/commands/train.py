@@ -14,14 +14,17 @@ from search_spaces.space import Space
 from study.commands.console import make_console
 from study.commands.control import FAILED
 from study.commands.sweep import EXIT_STATUS, ensure_features
-from study.config import NoPrunerConfig, RandomConfig, StudyConfig, first_finding, load_study_config
+from study.config import StudyConfig, first_finding, load_study_config
 from study.control import Enqueue, send
 from study.coordinator import Coordinator
 from study.events import AnyEvent, EpochEnded
 from study.launchers.inline import InlineLauncher
-from study.plan import StudyPlan, make_plan, read_manifest, record_plan
+from study.opening import open_trial_store, read_trials
+from study.plan import StudyPlan, make_plan
 from study.provenance import code_tags
-from study.storage import open_trial_store, read_trials
+from study.pruner_config import NoPrunerConfig
+from study.sampler_config import RandomConfig
+from study.settling import read_manifest, record_plan
 from study.tracking import open_tracker
 from study.view import PlainView
 from study.workspace import StudyFolder, coordinator_lease, open_workspace
@@ -60,10 +63,12 @@ def _run(plan: StudyPlan, *, seed: int) -> int:
         record_plan(plan, folder)
         ensure_features(plan, console)
         send(folder, Enqueue(params={}, seed=seed))
+        store = open_trial_store(folder, plan.config, plan.space)
+        stack.callback(store.close)
         coordinator = Coordinator(
             plan,
             folder=folder,
-            store=open_trial_store(folder.journal, plan.config),
+            store=store,
             tracker=open_tracker(
                 plan.workspace, plan.manifest(), tags=code_tags() | {TAG_DATA: plan.data_hash}, data_hash=plan.data_hash
             ),
@@ -72,7 +77,7 @@ def _run(plan: StudyPlan, *, seed: int) -> int:
             stop=stop,
         )
         state = coordinator.run()
-        last = read_trials(folder.journal, plan.config.name)[-1]
+        last = read_trials(folder)[-1]
     name = plan.config.name
     console.print(f"recorded: `lidstudy show {name} {last.number}`; all of them in study {name} of `lidstudy ui`")
     return 1 if last.state in FAILED else EXIT_STATUS[state]

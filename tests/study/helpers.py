@@ -16,9 +16,11 @@ from study.config import StudyConfig, load_study_config
 from study.coordinator import Coordinator
 from study.launchers._base import Launcher
 from study.launchers.inline import InlineLauncher
-from study.plan import make_plan, settle
-from study.storage import TrialSummary, open_trial_store, read_trials
+from study.opening import open_trial_store, read_trials
+from study.plan import make_plan
+from study.settling import settle
 from study.tracking import open_tracker
+from study.trials import TrialSummary
 from study.view import Snapshot
 from study.workspace import Workspace, coordinator_lease
 
@@ -59,10 +61,12 @@ def run_study(
     with ExitStack() as stack:
         stack.enter_context(coordinator_lease(folder))
         settle(plan, folder)
+        store = open_trial_store(folder, config, plan.space)
+        stack.callback(store.close)
         coordinator = Coordinator(
             plan,
             folder=folder,
-            store=open_trial_store(folder.journal, config),
+            store=store,
             tracker=open_tracker(place, plan.manifest(), tags={}, data_hash=plan.data_hash),
             launcher=launcher or InlineLauncher(),
             view=view or RecordingView(),
@@ -73,7 +77,7 @@ def run_study(
 
 def trials_of(workspace: Path, name: str = "tiny") -> list[TrialSummary]:
     """What Optuna knows."""
-    return read_trials(Workspace(workspace).study(name).journal, name)
+    return read_trials(Workspace(workspace).study(name))
 
 
 def record_of(workspace: Path, name: str = "tiny") -> StudyRecord:

@@ -14,8 +14,9 @@ from study.coordinator import Coordinator
 from study.devices import Slot
 from study.launchers._base import Life, Status
 from study.launchers.inline import InlineLauncher
-from study.plan import make_plan, record_plan
+from study.plan import make_plan
 from study.recovery import read_config
+from study.settling import record_plan
 from study.spec import EVENTS_FILE, AttemptSpec
 from study.workspace import StudyFolder, Workspace
 from tests.conftest import write_tiny_study

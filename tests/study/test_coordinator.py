@@ -12,7 +12,8 @@ from reports.records import StudyState, TrialState
 from study.commands.inspect import study_status
 from study.coordinator import Coordinator
 from study.evaluation import read_ledger
-from study.plan import make_plan, settle
+from study.plan import make_plan
+from study.settling import settle
 from study.tracking import Tracker
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
@@ -196,3 +197,15 @@ def test_a_raised_budget_is_what_status_shows(workspace: Path, tmp_path: Path) -
     for trials in (1, 2):
         run_study(write_tiny_study(tmp_path, trials=trials), workspace)
     assert study_status(Workspace(workspace).study("tiny"))["budget"] == 2
+
+
+def test_a_study_that_has_tried_everything_is_complete_before_its_budget_is_spent(
+    workspace: Path, tmp_path: Path
+) -> None:
+    study = write_tiny_study(tmp_path, trials=9)
+    study.write_text(study.read_text().replace('kind = "random"', 'kind = "grid"'))
+    (tmp_path / "tiny_space.toml").write_text('[space]\n"encoder.hidden_size" = { choices = [4, 8] }\n')
+    for _ in range(2):  # and the same command again does nothing
+        assert run_study(study, workspace) is StudyState.COMPLETE
+        assert [trial.params["encoder.hidden_size"] for trial in trials_of(workspace)] in ([4, 8], [8, 4])
+    assert record_of(workspace).manifest.num_trials == 2

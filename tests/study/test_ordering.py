@@ -15,7 +15,7 @@ from study.launchers._base import Life, Status
 from study.launchers.inline import InlineLauncher
 from study.ordering import InOrder
 from study.spec import EVENTS_FILE, AttemptSpec
-from study.storage import TrialSummary
+from study.trials import TrialSummary
 from study.workspace import TrialFolder, Workspace
 from tests.conftest import write_tiny_study
 from tests.study.helpers import RecordingView, record_of, run_study, trials_of

@@ -10,7 +10,7 @@ from lightning_modules.config import TrialConfig
 from reports.records import TrialState
 from study.active import ActiveTrial, Outcome
 from study.events import EpochEnded
-from study.storage import TrialSummary, best_trial
+from study.trials import TrialSummary, best_trial
 from study.view import LiveView, PlainView, RemainingTime, SlotRow, Snapshot, duration, ending
 from study.workspace import TrialFolder
 
