@@ -3,6 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.main import get_command
@@ -11,10 +12,17 @@ from typer.testing import CliRunner
 from search_spaces.space import load_space
 from study.cli import app
 from study.config import StudyConfig
+from study.pruner_config import PrunerConfig
+from study.sampler_config import SamplerConfig
+from study.storage_config import StorageConfig
 
 ROOT = Path(__file__).parents[2]
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHOWN = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "study-files.md").read_text(), re.DOTALL)
+SAMPLER_KINDS, PRUNER_KINDS = (
+    {str(each.model_fields["kind"].default) for each in get_args(get_args(union)[0])}
+    for union in (SamplerConfig, PrunerConfig)
+)
 
 
 def test_the_annotated_study_is_valid() -> None:
@@ -24,6 +32,18 @@ def test_the_annotated_study_is_valid() -> None:
 def test_the_annotated_space_is_valid(tmp_path: Path) -> None:
     (tmp_path / "pooling.toml").write_text(SHOWN[1])
     assert len(load_space(str(tmp_path / "pooling.toml")).parameters) == 6
+
+
+def test_the_storage_that_is_shown_is_valid() -> None:
+    assert StorageConfig.model_validate(tomllib.loads(SHOWN[2])["storage"]).optuna is not None
+
+
+@pytest.mark.parametrize("kinds", [SAMPLER_KINDS, PRUNER_KINDS])
+def test_every_sampler_and_pruner_is_in_a_table(kinds: set[str]) -> None:
+    text = (ROOT / "docs" / "study-files.md").read_text()
+    assert kinds <= {
+        kind for row in re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE) for kind in re.findall(r"`(\w+)`", row)
+    }
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
