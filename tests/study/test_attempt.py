@@ -123,7 +123,10 @@ def test_an_attempt_that_runs_out_of_memory_says_so(run: Callable[..., AttemptSp
     assert last_word(roomy).outcome == "complete", last_word(roomy).traceback
 
 
-def test_an_attempt_sees_the_gpus_of_its_slot_and_no_others(run: Callable[..., AttemptSpec]) -> None:
+def test_an_attempt_sees_the_gpus_of_its_slot_and_no_others(
+    run: Callable[..., AttemptSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     spec = run("gpu", slot=Slot(name="cuda1-0", devices=("cuda:1",)))
     events = read_events(spec.folder / EVENTS_FILE)
     assert isinstance(events[0], Started)
@@ -131,7 +134,7 @@ def test_an_attempt_sees_the_gpus_of_its_slot_and_no_others(run: Callable[..., A
     assert events[0].device == "cuda:1"
     if not torch.cuda.is_available():
         assert "slot cuda1-0 has cuda:1, but torch finds no GPU" in last_word(spec).failure
-    assert os.environ.get("CUDA_VISIBLE_DEVICES") is None, "the coordinator's own environment stays as it is"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1,2", "the coordinator's own environment stays as it is"
 
 
 def test_epochs_tell_what_each_development_source_costs(run: Callable[..., AttemptSpec]) -> None:

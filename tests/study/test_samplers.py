@@ -32,7 +32,7 @@ from study.sampler_config import (
 from study.samplers import build_sampler, random_streams
 from study.tpe import GroupedTPESampler
 from study.trial_store import TrialStore
-from tests.study.stores import CHOICES, CONDITIONS, RANGES, ask_and_tell, objective, open_store, space_of
+from tests.study.stores import CHOICES, CONDITIONS, RANGES, ask_and_tell, asked, objective, open_store, space_of
 
 pytestmark = pytest.mark.usefixtures("closing")
 
