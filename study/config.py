@@ -14,6 +14,8 @@ from pydantic import Field, ValidationError, model_validator
 from lightning_modules.config import Frozen, PositiveInt, TrialConfig
 from lightning_modules.errors import ConfigError
 from search_spaces.schema import leaves
+from study.storage_config import StorageConfig
+from study.urls import masked
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
@@ -75,6 +77,7 @@ class StudyConfig(Frozen):
         sampler: proposes configurations.
         pruner: stops hopeless trials.
         evaluate: score the configuration that development data chose, once, on test data.
+        storage: where records are kept.
         trial: the base configuration; searched parameters replace its values.
     """
 
@@ -87,6 +90,7 @@ class StudyConfig(Frozen):
     sampler: SamplerConfig = TPEConfig()
     pruner: PrunerConfig = MedianPrunerConfig()
     evaluate: bool = True
+    storage: StorageConfig = StorageConfig()
     trial: TrialConfig = TrialConfig()
 
     @model_validator(mode="after")
@@ -96,8 +100,8 @@ class StudyConfig(Frozen):
         return self
 
     def settled(self) -> dict[str, Any]:
-        """What may not change once trials exist: everything but the budget and the question."""
-        return self.model_dump(mode="json", exclude={"trials", "question", "evaluate"})
+        """What may not change once trials exist: everything but the budget, the question and where it is kept."""
+        return self.model_dump(mode="json", exclude={"trials", "question", "evaluate", "storage"})
 
 
 def load_study_config(name_or_path: str) -> StudyConfig:
@@ -114,9 +118,10 @@ def load_study_config(name_or_path: str) -> StudyConfig:
     if name_or_path.endswith(".toml") and str(content.get("space", "")).endswith(".toml"):
         content["space"] = os.path.normpath(Path(name_or_path).parent / content["space"])
     try:
-        return StudyConfig.model_validate(content)
+        config = StudyConfig.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{place}: {first_finding(error)}") from None
+    return config.model_copy(update={"storage": config.storage.with_environment()})
 
 
 def first_finding(error: ValidationError) -> str:
@@ -127,7 +132,7 @@ def first_finding(error: ValidationError) -> str:
     message = re.sub(r"^Value error, ", "", first["msg"])
     if first["type"] == "extra_forbidden":
         return f"{key}: there is no such key{_nearest(key, str(first['loc'][-1]))}{_more(findings)}"
-    given = f" (got {first['input']!r})" if isinstance(first["input"], str | int | float | bool) else ""
+    given = f" (got {masked(repr(first['input']))})" if isinstance(first["input"], str | int | float | bool) else ""
     return f"{key}: {message}{given}{_more(findings)}"
 
 

@@ -18,12 +18,13 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.errors import StorageError, TrialError
 from reports.records import TrialState
 from study.active import ActiveTrial, Outcome, outcome_of
+from study.attempt_records import attempt_records
 from study.backlog import Backlog
 from study.evaluation import evaluate_champion
 from study.events import EpochEnded
 from study.launchers._base import Launcher, Life, Status
 from study.plan import StudyPlan
-from study.recording import trial_artifacts
+from study.recording import attempt_started, trial_artifacts
 from study.recovery import Recovered, recover
 from study.spec import EXIT_STORAGE_FULL, STOP_FILE, AttemptSpec
 from study.storage import TrialStore, best_trial
@@ -35,6 +36,7 @@ MAX_LOST_ATTEMPTS = 3
 MAX_DEFECTS_IN_A_ROW = 3
 TICK_S = 0.02
 GRACE_S = 5.0
+NOT_TOLD = "event logs keep it, and the same command tells it when MLflow is back"
 STOPPING = "stopping: attempts end now, their last epochs are kept; the same command goes on from there"
 VIEW_S = 0.25
 
@@ -94,21 +96,44 @@ class Coordinator:
                 self._tick()
             for trial in self._waiting:
                 self._settle_run(trial, Outcome(state=TrialState.INTERRUPTED))
-            self._backlog.drain()
+            self._catch_up()
             if self._end_state() is TrialState.COMPLETE and self._plan.config.evaluate:
                 self._evaluate_champion()
-            state = self._end_state()
+                self._catch_up()
+            state = self._finish(self._end_state())
         except (StorageError, OSError):
             self._end_attempts()
             raise
         except TrialError:
-            self._tracker.finish_study(TrialState.FAILED.value, status=TrialState.FAILED.mlflow_status)
+            self._finish(TrialState.FAILED)
             raise
         finally:
             self._backlog.close()
-        self._tracker.finish_study(state.value, status=state.mlflow_status)
         self._show(force=True)
         return state
+
+    def _finish(self, state: TrialState) -> TrialState:
+        """Ends the study's own run; a study of which MLflow does not know everything is not complete."""
+        self._backlog.add(self._tracker.finish_study, state)
+        if self._catch_up():
+            return state
+        self._view.message(f"MLflow has not been told everything: {NOT_TOLD}")
+        return TrialState.INTERRUPTED
+
+    def _catch_up(self) -> bool:
+        """Waits until MLflow knows everything; False if it is away and the user will not wait for it."""
+        while self._backlog:
+            self._hear_backlog()
+            if self._stopping and self._backlog.is_stuck:
+                return False
+            self._sleep(TICK_S)
+        self._hear_backlog()
+        return True
+
+    def _hear_backlog(self) -> None:
+        self._backlog.check()
+        for line in self._backlog.news():
+            self._view.message(line)
 
     def _end_attempts(self) -> None:
         """Stops what runs where nothing can be recorded any more; what cannot be stopped now is adopted by the next."""
@@ -148,7 +173,7 @@ class Coordinator:
                 self._stop(trial, "interrupted")
         else:
             self._fill_slots()
-        self._backlog.check()
+        self._hear_backlog()
         if not self._backlog:
             self._backlog.add(self._tracker.flush_if_due)
         self._show()
@@ -170,7 +195,7 @@ class Coordinator:
         before = trial.started
         epochs = trial.take(trial.reader.feed(data))
         if trial.started is not None and trial.started is not before:
-            self._backlog.add(self._tracker.log_attempt, trial)
+            self._backlog.add(self._tracker.log_attempt, attempt_started(trial))
         for event in epochs:
             self._report(trial, event)
 
@@ -286,12 +311,13 @@ class Coordinator:
         self._tracker.finish_trial(
             trial.number,
             outcome.state,
-            end_ms=trial.last_time_ms or self._now_ms(),
+            end_ms=trial.last_time_ms or None,
             objective=outcome.value,
             best_epoch=trial.best_epoch if is_measured else None,
             metrics=trial.best_metrics if is_measured else {},
             failure=outcome.failure,
             artifacts=trial_artifacts(trial, outcome),
+            attempts=attempt_records(trial.folder, is_running=False),
         )
         if outcome.state is not TrialState.INTERRUPTED:
             trial.folder.last_checkpoint.unlink(missing_ok=True)  # nobody resumes it any more
@@ -338,6 +364,7 @@ class Coordinator:
             plan=self._plan,
             folder=self._folder,
             tracker=self._tracker,
+            tell=self._backlog.add,
             launcher=self._launcher,
             message=self._view.message,
             wait=self._wait,
@@ -368,9 +395,6 @@ class Coordinator:
                 is_stopping=self._stopping,
             )
         )
-
-    def _now_ms(self) -> int:
-        return int(self._clock() * 1000)
 
 
 def _is_lost(status: Status) -> bool:

@@ -164,7 +164,8 @@ def settle(plan: StudyPlan, folder: StudyFolder) -> None:
                 f"study '{plan.config.name}' exists with {key} = {old!r}, now it is {new!r}; "
                 "give the changed study another name, or change it back."
             )
-    write_json(folder.manifest, {**now, "manifest": asdict(plan.manifest())})
+    storage = plan.config.storage.model_dump(mode="json")  # without passwords
+    write_json(folder.manifest, {**now, "storage": storage, "manifest": asdict(plan.manifest())})
 
 
 def read_manifest(folder: StudyFolder) -> dict[str, Any]:

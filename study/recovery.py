@@ -12,6 +12,7 @@ from lightning_modules.errors import StorageError
 from reports.records import TrialState
 from study.active import ActiveTrial, Outcome, outcome_of
 from study.launchers._base import exit_status
+from study.recording import attempt_started
 from study.spec import EVENTS_FILE, EXIT_STORAGE_FULL, SPEC_FILE, STOP_FILE, AttemptSpec
 from study.storage import TrialStore, TrialSummary
 from study.tracking import Tracker
@@ -38,7 +39,7 @@ def recover(folder: StudyFolder, *, store: TrialStore, tracker: Tracker, bound: 
     recovered = Recovered()
     recorded = tracker.recorded()
     trials = store.trials()
-    _refuse_strangers(tracker.numbers() - {summary.number for summary in trials}, folder)
+    _refuse_strangers(tracker.strangers(summary.number for summary in trials), folder)
     for summary in trials:
         if not folder.trial(summary.number).config.exists():
             store.never_started(summary.number)
@@ -86,7 +87,7 @@ def _rebuild(
         trial.begin(AttemptSpec.model_validate(read_json(attempt / SPEC_FILE)))
         log = attempt / EVENTS_FILE
         epochs = trial.take(trial.reader.feed(log.read_bytes() if log.exists() else b""))
-        tracker.log_attempt(trial)
+        tracker.log_attempt(attempt_started(trial))
         for event in epochs:
             tracker.log_epoch(trial.number, event.metrics, epoch=event.epoch, time_ms=event.time_ms)
             if store is not None:

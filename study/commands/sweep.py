@@ -57,7 +57,11 @@ def run(study: str, *, slots: int | None, trials: int | None, folder: Path) -> i
             folder=study_folder,
             store=open_trial_store(study_folder.journal, config),
             tracker=open_tracker(
-                workspace, plan.manifest(), tags=code_tags() | {TAG_DATA: plan.data_hash}, data_hash=plan.data_hash
+                workspace,
+                plan.manifest(),
+                tags=code_tags() | {TAG_DATA: plan.data_hash},
+                data_hash=plan.data_hash,
+                url=config.storage.mlflow,
             ),
             launcher=launcher,
             view=view,

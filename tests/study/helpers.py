@@ -18,6 +18,7 @@ from study.launchers._base import Launcher
 from study.launchers.inline import InlineLauncher
 from study.plan import make_plan, settle
 from study.storage import TrialSummary, open_trial_store, read_trials
+from study.storage_config import mlflow_tracking_uri, records_url
 from study.tracking import open_tracker
 from study.view import Snapshot
 from study.workspace import Workspace, coordinator_lease
@@ -63,7 +64,7 @@ def run_study(
             plan,
             folder=folder,
             store=open_trial_store(folder.journal, config),
-            tracker=open_tracker(place, plan.manifest(), tags={}, data_hash=plan.data_hash),
+            tracker=open_tracker(place, plan.manifest(), tags={}, data_hash=plan.data_hash, url=config.storage.mlflow),
             launcher=launcher or InlineLauncher(),
             view=view or RecordingView(),
         )
@@ -78,7 +79,7 @@ def trials_of(workspace: Path, name: str = "tiny") -> list[TrialSummary]:
 
 def record_of(workspace: Path, name: str = "tiny") -> StudyRecord:
     """What MLflow knows."""
-    return load_study(name, tracking_uri=Workspace(workspace).tracking_uri)
+    return load_study(name, tracking_uri=mlflow_tracking_uri(records_url(Workspace(workspace), name)))
 
 
 def config_of(study: Path) -> StudyConfig:

@@ -9,11 +9,11 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.errors import StorageError
 from reports.load import load_study
 from reports.records import StudyManifest, TrialState
-from study.active import ActiveTrial
 from study.events import Started
-from study.spec import AttemptSpec
+from study.mlflow_runs import Runs
+from study.recording import AttemptStarted
 from study.tracking import Tracker, flat, open_tracker
-from study.workspace import TrialFolder, Workspace
+from study.workspace import Workspace
 
 MANIFEST = StudyManifest(
     name="tracked",
@@ -32,21 +32,9 @@ MANIFEST = StudyManifest(
 )
 
 
-STARTED = ActiveTrial(
+STARTED = AttemptStarted(
     number=0,
-    config=TrialConfig(),
-    folder=TrialFolder(Path("trial")),
-    spec=AttemptSpec(
-        number=0,
-        attempt=0,
-        folder=Path("trial/attempt-0"),
-        trial_folder=Path("trial"),
-        workspace=Path(),
-        objective="cllr",
-        num_threads=1,
-        slot="cpu-0",
-        config=TrialConfig(),
-    ),
+    num_attempts=1,
     started=Started(
         time_ms=10, pid=1, host="here", device="cpu", num_threads=1, num_parameters=7, resumed_epoch=0, warm=True
     ),
@@ -72,7 +60,7 @@ def tell_all(tracker: Tracker) -> None:
         failure="",
         artifacts={"config.json": "{}"},
     )
-    tracker.finish_study("complete", status="FINISHED")
+    tracker.finish_study(TrialState.COMPLETE)
 
 
 def num_points(root: Path) -> int:
@@ -101,7 +89,7 @@ def test_what_is_recorded_is_known_to_the_next_coordinator(tmp_path: Path) -> No
 
 def test_a_run_whose_maker_died_early_gets_its_params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Tracker, "_describe", lambda *_: None)
+        patch.setattr(Runs, "describe", lambda *_, **__: None)
         opened(tmp_path).open_trial(0, TrialConfig())
     opened(tmp_path).open_trial(0, TrialConfig())
     (run,) = load_study("tracked", tracking_uri=Workspace(tmp_path).tracking_uri).trials
