@@ -77,9 +77,11 @@ class Runs:
             self._client.log_batch(run_id, metrics=points, tags=texts)
 
     def log_artifacts(self, run_id: str, artifacts: Mapping[str, Content]) -> None:
-        """Uploads files by their path in the run; one that is there is replaced."""
+        """Uploads files by their path in the run; one that is there is replaced, one that is gone by now left out."""
         with TemporaryDirectory(prefix="lidstudy-") as folder:
             for place, content in artifacts.items():
+                if isinstance(content, Path) and not content.exists():
+                    continue
                 staged = Path(folder) / place
                 staged.parent.mkdir(parents=True, exist_ok=True)
                 _stage(staged, content() if callable(content) else content)

@@ -7,7 +7,7 @@ its callers wait. A store that is broken (no permission, a damaged file, a full 
 import re
 import sqlite3
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import requests
 from mlflow.exceptions import ERROR_CODE_TO_HTTP_STATUS, RestException
@@ -84,8 +84,8 @@ def _says_broken(error: BaseException) -> bool:
     return isinstance(error, requests.exceptions.SSLError)
 
 
-def _waits(status: int) -> bool:
-    return status >= _SERVER_ERROR or status == _TOO_MANY_REQUESTS
+def _waits(status: Any) -> bool:
+    return bool(status >= _SERVER_ERROR or status == _TOO_MANY_REQUESTS)
 
 
 def _is_lost_connection(text: str) -> bool:
@@ -98,7 +98,7 @@ def _database_is_away(error: DBAPIError) -> bool:
         return int(getattr(error.orig, "sqlite_errorcode", 0)) & 0xFF in _SQLITE_WAITS
     state = getattr(error.orig, "sqlstate", None)
     if state:
-        return state != _DISK_FULL and state.startswith(_POSTGRES_WAITS)
+        return state != _DISK_FULL and str(state).startswith(_POSTGRES_WAITS)
     if not (error.connection_invalidated or isinstance(error, OperationalError)):
         return False
-    return not any(phrase in str(error) for phrase in _NEVER_MENDS)
+    return all(phrase not in str(error) for phrase in _NEVER_MENDS)
