@@ -79,6 +79,7 @@ def running(url: str) -> list[str]:
     """Kinds of the runs that MLflow calls RUNNING."""
     client = connect(url)
     experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'")
     return [run.data.tags[TAG_KIND] for run in runs]
 
