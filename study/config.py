@@ -118,10 +118,9 @@ def load_study_config(name_or_path: str) -> StudyConfig:
     if name_or_path.endswith(".toml") and str(content.get("space", "")).endswith(".toml"):
         content["space"] = os.path.normpath(Path(name_or_path).parent / content["space"])
     try:
-        config = StudyConfig.model_validate(content)
+        return StudyConfig.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{place}: {first_finding(error)}") from None
-    return config.model_copy(update={"storage": config.storage.with_environment()})
 
 
 def first_finding(error: ValidationError) -> str:

@@ -22,8 +22,8 @@ from sqlalchemy.pool import NullPool
 
 from lightning_modules.errors import StorageError
 from reports.records import TAG_DIFF, TAG_KIND, TAG_STATE, TAG_STUDY, StudyManifest
+from study.mlflow_place import is_server, mlflow_tracking_uri
 from study.outage import StoreAwayError, is_away, reason
-from study.storage_config import is_server, mlflow_tracking_uri
 from study.workspace import Workspace
 
 SQLITE: Final = "sqlite:///"
@@ -96,7 +96,7 @@ def _open_postgresql(uri: str) -> MlflowClient:
         connection = _raw(uri)  # fails at once where MLflow would try for minutes
     except ModuleNotFoundError as error:
         raise StorageError(
-            f"PostgreSQL needs the package {error.name}; install it with `pip install 'lidstudy[postgresql]'`."
+            f"PostgreSQL needs the package {error.name}; install it with `pip install 'lidstudy[postgres]'`."
         ) from None
     with connection:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})

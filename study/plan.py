@@ -19,6 +19,7 @@ from lightning_modules.scoring import cllr_bound
 from reports.records import SearchedParameter, StudyManifest
 from search_spaces.space import Space, load_space
 from study.config import StudyConfig
+from study.mlflow_place import mlflow_url, recorded_mlflow
 from study.workspace import StudyFolder, Workspace, read_json, write_json
 
 DECIDING_LIBRARIES = ("lidstudy", "torch", "torchaudio", "pytorch-lightning", "optuna", "mlflow", "numpy")
@@ -56,6 +57,11 @@ class StudyPlan:
     def data_hash(self) -> str:
         """Hash of the corpus."""
         return self.corpus.data_hash
+
+    @property
+    def mlflow_url(self) -> str:
+        """Where the study is recorded, with the password."""
+        return mlflow_url(self.config.storage.mlflow, self.workspace)
 
     def manifest(self) -> StudyManifest:
         """The study's own description, for MLflow and reports."""
@@ -164,8 +170,8 @@ def settle(plan: StudyPlan, folder: StudyFolder) -> None:
                 f"study '{plan.config.name}' exists with {key} = {old!r}, now it is {new!r}; "
                 "give the changed study another name, or change it back."
             )
-    storage = plan.config.storage.model_dump(mode="json")  # without passwords
-    write_json(folder.manifest, {**now, "storage": storage, "manifest": asdict(plan.manifest())})
+    mlflow = recorded_mlflow(plan.mlflow_url, plan.workspace)  # may change: a study that moves is recorded again
+    write_json(folder.manifest, {**now, "mlflow": mlflow, "manifest": asdict(plan.manifest())})
 
 
 def read_manifest(folder: StudyFolder) -> dict[str, Any]:

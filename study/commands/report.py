@@ -6,7 +6,7 @@ from lightning_modules.errors import StorageError
 from reports.load import load_study
 from reports.render import write_report
 from study.commands.console import make_console
-from study.storage_config import mlflow_tracking_uri, records_url
+from study.mlflow_place import mlflow_tracking_uri, records_url
 from study.workspace import open_workspace
 
 

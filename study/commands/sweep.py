@@ -61,7 +61,7 @@ def run(study: str, *, slots: int | None, trials: int | None, folder: Path) -> i
                 plan.manifest(),
                 tags=code_tags() | {TAG_DATA: plan.data_hash},
                 data_hash=plan.data_hash,
-                url=config.storage.mlflow,
+                url=plan.mlflow_url,
             ),
             launcher=launcher,
             view=view,

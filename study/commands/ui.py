@@ -12,8 +12,8 @@ from urllib.parse import quote, urlencode
 from lightning_modules.errors import ConfigError, StorageError
 from reports.records import BEST_OBJECTIVE, TAG_KIND
 from study.commands.console import make_console
+from study.mlflow_place import is_server, mlflow_tracking_uri, records_url
 from study.mlflow_store import find_experiment
-from study.storage_config import ENV_MLFLOW, is_server, mlflow_tracking_uri, records_url
 from study.urls import masked
 from study.workspace import Workspace, open_workspace
 
@@ -42,7 +42,9 @@ def _database(urls: dict[str, str], workspace: Workspace) -> str:
     databases = set(urls.values()) or {workspace.tracking_uri}
     if len(databases) > 1:
         known = ", ".join(sorted(masked(url) for url in databases))
-        raise ConfigError(f"studies here lie in several databases: {known}; name one of them in {ENV_MLFLOW}.")
+        raise ConfigError(
+            f"studies here lie in several databases: {known}; keep them in workspaces of their own, one a database."
+        )
     (database,) = databases
     if database == workspace.tracking_uri and not (workspace.mlflow / "mlflow.db").exists():
         raise StorageError(f"workspace {workspace.root} has no MLflow records yet; run `lidstudy sweep` first.")

@@ -16,9 +16,9 @@ from study.config import StudyConfig, load_study_config
 from study.coordinator import Coordinator
 from study.launchers._base import Launcher
 from study.launchers.inline import InlineLauncher
+from study.mlflow_place import mlflow_tracking_uri, records_url
 from study.plan import make_plan, settle
 from study.storage import TrialSummary, open_trial_store, read_trials
-from study.storage_config import mlflow_tracking_uri, records_url
 from study.tracking import open_tracker
 from study.view import Snapshot
 from study.workspace import Workspace, coordinator_lease
@@ -64,7 +64,7 @@ def run_study(
             plan,
             folder=folder,
             store=open_trial_store(folder.journal, config),
-            tracker=open_tracker(place, plan.manifest(), tags={}, data_hash=plan.data_hash, url=config.storage.mlflow),
+            tracker=open_tracker(place, plan.manifest(), tags={}, data_hash=plan.data_hash, url=plan.mlflow_url),
             launcher=launcher or InlineLauncher(),
             view=view or RecordingView(),
         )

@@ -1,4 +1,4 @@
-"""Where records are kept: the environment, the study's file, the workspace; and no password anywhere."""
+"""Where MLflow keeps records: the study's file, the environment, the workspace; and no password anywhere."""
 
 from pathlib import Path
 
@@ -6,26 +6,31 @@ import pytest
 
 from lightning_modules.errors import ConfigError
 from study.config import load_study_config
-from study.storage_config import StorageConfig, mlflow_tracking_uri, records_url
+from study.mlflow_place import mlflow_tracking_uri, mlflow_url, records_url
+from study.storage_config import StorageConfig
 from study.workspace import Workspace, write_json
 from tests.conftest import write_tiny_study
 from tests.study.helpers import run_study
 
 SECRET_URL = "postgresql://lid:s3cret@db.example/records"  # noqa: S105 - of nobody
-REFUSED = ["mlflow.db", "ftp://host/x", "mysql://u:s3cret@h/d", "databricks", "sqlite:///relative.db"]
+REFUSED = ["mlflow.db", "ftp://host/x", "mysql://u:s3cret@h/d", "databricks", "http://", "http://h/a b"]
 
 
 def with_mlflow(folder: Path, url: str) -> Path:
     return write_tiny_study(folder, changes=f'\n[storage]\nmlflow = "{url}"\n')
 
 
-def test_the_file_names_the_store_and_the_environment_comes_first(
+def test_the_file_decides_then_the_environment_then_the_workspace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = str(with_mlflow(tmp_path, "http://127.0.0.1:5000"))
-    assert load_study_config(path).storage.mlflow == "http://127.0.0.1:5000"
+    workspace = Workspace(tmp_path / "workspace")
+    named = load_study_config(str(with_mlflow(tmp_path, "http://127.0.0.1:5000"))).storage.mlflow
+    assert mlflow_url(None, workspace) == workspace.tracking_uri
     monkeypatch.setenv("LIDSTUDY_MLFLOW", SECRET_URL)
-    assert load_study_config(path).storage.mlflow == SECRET_URL
+    assert mlflow_url(None, workspace) == SECRET_URL
+    assert mlflow_url(named, workspace) == "http://127.0.0.1:5000"
+    assert mlflow_url("sqlite:///records/own.db", workspace) == f"sqlite:///{workspace.root}/records/own.db"
+    assert mlflow_url("sqlite:////var/own.db", workspace) == "sqlite:////var/own.db"
 
 
 @pytest.mark.parametrize("url", REFUSED)
@@ -36,8 +41,8 @@ def test_other_places_are_refused_without_their_password(
         load_study_config(str(with_mlflow(tmp_path, url)))
     assert "s3cret" not in str(caught.value)
     monkeypatch.setenv("LIDSTUDY_MLFLOW", url)
-    with pytest.raises(ConfigError, match=r"^LIDSTUDY_MLFLOW: ") as caught:
-        load_study_config(str(write_tiny_study(tmp_path)))
+    with pytest.raises(ConfigError, match=r"^\$LIDSTUDY_MLFLOW: ") as caught:
+        mlflow_url(None, Workspace(tmp_path))
     assert "s3cret" not in str(caught.value)
 
 
@@ -58,14 +63,15 @@ def test_a_store_of_its_own_is_found_again_and_does_not_settle_the_study(tmp_pat
     assert records_url(Workspace(workspace), "tiny") == Workspace(workspace).tracking_uri
 
 
-def test_a_password_is_asked_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = Workspace(tmp_path)
-    write_json(workspace.study("tiny").manifest, {"storage": StorageConfig(mlflow=SECRET_URL).model_dump(mode="json")})
-    with pytest.raises(ConfigError, match="set LIDSTUDY_MLFLOW") as caught:
-        records_url(workspace, "tiny")
-    assert "s3cret" not in str(caught.value)
+    write_json(workspace.study("tiny").manifest, {"mlflow": "postgresql://lid:***@db.example/records"})
+    assert records_url(workspace, "tiny") == "postgresql://lid@db.example/records"
+    monkeypatch.setenv("LIDSTUDY_MLFLOW", "http://127.0.0.1:5000")
+    assert records_url(workspace, "tiny") == "postgresql://lid@db.example/records"
     monkeypatch.setenv("LIDSTUDY_MLFLOW", SECRET_URL)
     assert records_url(workspace, "tiny") == SECRET_URL
+    assert records_url(workspace, "of_another_machine") == SECRET_URL
 
 
 def test_mlflow_gets_a_servers_password_where_it_never_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
