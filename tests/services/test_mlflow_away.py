@@ -69,6 +69,16 @@ def sweep(study: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         process.communicate()
 
 
+def lidstudy(command: str, workspace: Path, *arguments: str) -> str:
+    """Output of another command."""
+    program = [sys.executable, "-c", "from study.cli import main; main()", command, *arguments]
+    done = subprocess.run(
+        [*program, "--workspace", str(workspace)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def passed(seconds: float) -> Callable[[], bool]:
     """Whether a time has passed, as outages have a length."""
     end = time.monotonic() + seconds
@@ -111,6 +121,9 @@ def test_a_server_that_is_killed_and_comes_back(
     server.start()
     check_outage_was_told(finish(process))
     check(workspace, folder, server.url)
+    view = lidstudy("ui", workspace)
+    assert view.startswith(f"tiny: {server.url}/#/experiments/")
+    assert "report.md" in lidstudy("report", workspace, "tiny")
     artifacts = {path.name for path in (server.folder / "artifacts").rglob("*") if path.is_file()}
     assert {"study.json", "best.ckpt", "events.jsonl", "confusion.png", "ledger.jsonl"} <= artifacts
     assert not (workspace / "mlflow" / "artifacts").exists()
@@ -156,7 +169,10 @@ def test_postgresql_without_a_server(
     assert list((workspace / "mlflow" / "artifacts").rglob("best.ckpt"))
     secret = url.partition("@")[0].rpartition(":")[2]
     assert secret not in output
-    assert [path for path in workspace.rglob("*.json*") if secret in path.read_text(errors="replace")] == []
+    assert "report.md" in lidstudy("report", workspace, "tiny")
+    written = [path for path in workspace.rglob("*") if path.suffix in (".json", ".jsonl", ".html", ".md", ".csv")]
+    assert any(path.name == "study.json" for path in written)
+    assert [path for path in written if secret in path.read_text(errors="replace")] == []
 
 
 def test_ctrl_c_ends_a_sweep_whose_server_is_away(
