@@ -4,6 +4,7 @@ import fcntl
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,11 +81,23 @@ def _open_sqlite(uri: str) -> MlflowClient:
     """With a write-ahead log, so that readers, as the UI, and the writer do not wait for each other."""
     path = Path(uri.removeprefix(SQLITE).partition("?")[0])
     path.parent.mkdir(parents=True, exist_ok=True)
-    with (path.parent / "migration.lock").open("a") as lock, _raw(uri) as connection:
+    with (path.parent / "migration.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        connection.execute(text("PRAGMA journal_mode=WAL"))  # fails at once where MLflow would try for minutes
+        if not path.exists():
+            _make_sqlite(path)
+        with _raw(uri) as connection:
+            connection.execute(text("PRAGMA journal_mode=WAL"))  # fails at once where MLflow would try for minutes
         _FAST.add(str(path.resolve()))
         return _greeted(uri)
+
+
+def _make_sqlite(path: Path) -> None:
+    """Made whole under another name: a migration that a full disk cuts off can be neither finished nor repeated."""
+    for leftover in path.parent.glob(f".{path.name}.new-*"):
+        leftover.unlink()
+    new = path.with_name(f".{path.name}.new-{os.getpid()}-{time.monotonic_ns()}")
+    _greeted(f"{SQLITE}{new}")
+    new.replace(path)
 
 
 def _raw(uri: str) -> Connection:

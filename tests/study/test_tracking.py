@@ -263,3 +263,20 @@ def test_runs_whose_trials_nobody_knows_are_strangers_until_they_are_deleted(tmp
     for run in runs_of(tmp_path, f"tags.`{TAG_KIND}` = 'trial'"):
         tracker._runs.delete(run.info.run_id)
     assert tracker.strangers(()) == set()
+
+
+def test_a_database_whose_making_was_cut_off_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class PowerCut(BaseException):
+        pass
+
+    def cut(_: object) -> None:
+        raise PowerCut
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.store.db.utils._verify_schema", cut)
+        with pytest.raises(PowerCut):
+            opened(tmp_path)
+    assert not (Workspace(tmp_path).mlflow / "mlflow.db").exists()
+    tell_all(opened(tmp_path))
+    left = {path.name for path in Workspace(tmp_path).mlflow.iterdir()}
+    assert left <= {"mlflow.db", "mlflow.db-wal", "mlflow.db-shm", "migration.lock", "artifacts"}
