@@ -40,6 +40,7 @@ format: .venv/.installed-dev
 benchmark: .venv/.installed
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.scale_optuna
+	$(BIN)/python -m benchmarks.scale_mlflow
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -42,6 +42,7 @@ from reports.records import (
     param_value,
     parse_ledger,
 )
+from reports.urls import masked
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +106,7 @@ def list_studies(*, tracking_uri: str) -> tuple[str, ...]:
 def _client(tracking_uri: str) -> Client:
     _require_database(tracking_uri)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's seven take four minutes
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=tracking_uri)
@@ -121,12 +123,14 @@ def _require_database(tracking_uri: str) -> None:
 
 def _study_runs(client: Client) -> list[Run]:
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         experiments = [experiment.experiment_id for experiment in _paged(client.search_experiments)]
         found = list(_search(client, experiments, f"tags.`{TAG_KIND}` = 'study'"))
-    except MlflowException as error:
-        raise StorageError(f"MLflow at {client.tracking_uri} cannot be read: {error}") from error
+    except (MlflowException, SQLAlchemyError) as error:
+        why = masked(" ".join(str(error).split()))
+        raise StorageError(f"MLflow at {masked(client.tracking_uri)} cannot be read: {why}") from error
     return [run for run in found if TAG_STUDY in run.data.tags]
 
 
@@ -135,7 +139,9 @@ def _parent(client: Client, name: str) -> Run:
     named = [run for run in runs if run.data.tags[TAG_STUDY] == name]
     if not named:
         known = ", ".join(sorted({run.data.tags[TAG_STUDY] for run in runs})) or "none"
-        raise StorageError(f"There is no study named {name!r} in {client.tracking_uri}. Studies there: {known}.")
+        raise StorageError(
+            f"There is no study named {name!r} in {masked(client.tracking_uri)}. Studies there: {known}."
+        )
     if len(named) > 1:
         logger.warning("%d runs claim to be the study %s; the newest is read.", len(named), name)
     return max(named, key=lambda run: run.info.start_time)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 # --- tags ------------------------------------------------------------------------------------------------------------
-TAG_KIND: Final = "lidstudy.kind"  # "study" on the parent run, "trial" on its children
+TAG_KIND: Final = "lidstudy.kind"  # "study" on the parent run, "trial" on its children, "attempt" on theirs
 TAG_STUDY: Final = "lidstudy.study"
 TAG_TRIAL: Final = "lidstudy.trial"  # "<study>/<number>", unique: a run is found by it before one is created
 TAG_NUMBER: Final = "lidstudy.number"
@@ -23,8 +23,9 @@ TAG_DATA: Final = "lidstudy.data_hash"
 TAG_DEVICE: Final = "lidstudy.device"
 TAG_HOST: Final = "lidstudy.host"
 TAG_FAILURE: Final = "lidstudy.failure"  # one line: why a trial failed, diverged or timed out
-TAG_CLASS: Final = "lidstudy.failure_class"  # a FailureClass: what kind of end a failed or timed-out trial came to
+TAG_FAILURE_CLASS: Final = "lidstudy.failure_class"  # a FailureClass: what kind of end a trial or an attempt came to
 TAG_ATTEMPTS: Final = "lidstudy.attempts"
+TAG_ATTEMPT: Final = "lidstudy.attempt"  # "<study>/<number>/<attempt>", unique, on the run of an attempt
 TAG_CHAMPION: Final = "lidstudy.champion"  # on the parent run: the number of the trial that development data chose
 
 # --- artifacts -------------------------------------------------------------------------------------------------------
@@ -58,6 +59,9 @@ GRAD_NORM_MAX: Final = "grad/norm_max"  # largest before clipping in the epoch
 GRAD_SHARE_CLIPPED: Final = "grad/share_clipped"  # 0..1
 TIME_TRAIN_S: Final = "time/train_s"
 TIME_VALIDATION_S: Final = "time/validation_s"
+
+# --- metric of the parent run, stepped by trial -----------------------------------------------------------------------
+STUDY_OBJECTIVE: Final = "study/objective"  # a point a recorded trial: what Optuna was told, or NaN
 
 # --- metrics without steps -------------------------------------------------------------------------------------------
 BEST_OBJECTIVE: Final = "best/objective"  # trial: the value that Optuna was told
@@ -295,6 +299,11 @@ class StudyRecord:
 def trial_tag(study: str, number: int) -> str:
     """The unique value of TAG_TRIAL."""
     return f"{study}/{number}"
+
+
+def attempt_tag(study: str, number: int, attempt: int) -> str:
+    """The unique value of TAG_ATTEMPT."""
+    return f"{study}/{number}/{attempt}"
 
 
 def param_text(value: object) -> str:

@@ -43,11 +43,12 @@ class Asking:
 
     def next(self) -> ActiveTrial:
         """A new trial, on record in Optuna and in its own folder."""
-        name, command = self._commands.popleft() if self._commands else ("", Enqueue(params={}))
+        name, command = self._commands[0] if self._commands else ("", Enqueue(params={}))
         wish = Wish(name=name, **command.model_dump(exclude={"kind"})) if name else None
         asked = self._store.ask(wish)
         trial = self.start(asked)
         if name:
+            self._commands.popleft()
             consume(self._folder, name)
         return trial
 

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import typer
 
 from lightning_modules.errors import LidstudyError
+from study.urls import masked
 
 app = typer.Typer(
     name="lidstudy",
@@ -285,20 +286,32 @@ def _interrupted(_signal: int, _frame: object) -> None:
     sys.exit(130)
 
 
+class _Masking(logging.Formatter):
+    """Keeps passwords of URLs out of the log, whoever logs them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, masked."""
+        return masked(super().format(record))
+
+
+def _set_up_logging() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Masking("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=os.environ.get("LIDSTUDY_LOG", "WARNING").upper(), handlers=[handler])
+
+
 def main() -> None:
     """Runs a command.
 
     Exit status: 0 done, 1 a study that ended badly, 2 something that the user can mend, 3 a study that was told to stop
     before its budget was spent, 130 stopped by Ctrl-C.
     """
-    logging.basicConfig(
-        level=os.environ.get("LIDSTUDY_LOG", "WARNING").upper(), format="%(levelname)s %(name)s: %(message)s"
-    )
+    _set_up_logging()
     signal.signal(signal.SIGINT, _interrupted)
     try:
         app()
     except LidstudyError as error:
-        sys.stderr.write(f"lidstudy: error: {error}\n")
+        sys.stderr.write(f"lidstudy: error: {masked(str(error))}\n")
         sys.exit(2)
     except OSError as error:
         from study.workspace import STORAGE_ERRORS

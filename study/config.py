@@ -58,7 +58,7 @@ class StudyConfig(Frozen):
         deterministic: the order of asks and tells depends on `window` alone, not on which trial ends first.
         window: trials under way at a time, as far as the sampler can tell; only with `deterministic`.
         evaluate: score the configuration that development data chose, once, on test data.
-        storage: where Optuna keeps the study.
+        storage: where records are kept.
         trial: the base configuration; searched parameters replace its values.
     """
 

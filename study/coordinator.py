@@ -27,8 +27,9 @@ from study.events import EpochEnded
 from study.judgement import INTERRUPTED, PRUNED, SILENT, TIMED_OUT, Again, Settled, StorageFull, judge
 from study.launchers._base import Launcher, Life, Status
 from study.ordering import InOrder
+from study.patience import Patience
 from study.plan import StudyPlan
-from study.recording import record_trial
+from study.recording import attempt_started, record_trial
 from study.recovery import Recovered, recover
 from study.spec import STOP_FILE, AttemptSpec
 from study.tracking import Tracker
@@ -40,6 +41,7 @@ from study.workspace import StudyFolder, write_json
 TICK_S = 0.02
 CONTROL_S = 0.25
 GRACE_S = 5.0
+NOT_TOLD = "event logs keep it, and the same command tells it when MLflow is back"
 VIEW_S = 0.25
 STOPPING = "stopping: attempts end now, their last epochs are kept; the same command goes on from there"
 DRAINING = "stopping: what runs is waited for, nothing more is started"
@@ -73,11 +75,14 @@ class Coordinator:
         self._sleep = sleep
         self._active: dict[str, ActiveTrial] = {}  # by slot
         self._waiting: deque[ActiveTrial] = deque()  # trials that need an attempt
+        self._stop_asked = stop or threading.Event()
+        self._patience = Patience(
+            is_stopping=self._stop_asked.is_set, message=view.message, sleep=sleep, monotonic=monotonic
+        )
         self._asking = Asking(plan, folder=folder, store=store)
         self._order: InOrder | None = None
         self._backlog = Backlog()  # all that MLflow is told, in order
         self._defects_in_a_row = 0
-        self._stop_asked = stop or threading.Event()
         self._is_draining = False
         self._said_so = False
         self._started_at = monotonic()
@@ -102,21 +107,44 @@ class Coordinator:
                 self._tick()
             for trial in (*self._waiting, *(self._order.held if self._order else ())):
                 self._settle_run(trial, Outcome(state=TrialState.INTERRUPTED))
-            self._backlog.drain()
+            self._catch_up()
             if self._end_state() is StudyState.COMPLETE and self._plan.config.evaluate:
                 self._evaluate_champion()
-            state = self._end_state()
+                self._catch_up()
+            state = self._finish(self._end_state())
         except (StorageError, OSError):
             self._end_attempts()
             raise
         except TrialError:
-            self._tracker.finish_study(StudyState.FAILED.value, status=StudyState.FAILED.mlflow_status)
+            self._finish(StudyState.FAILED)
             raise
         finally:
             self._backlog.close()
-        self._tracker.finish_study(state.value, status=state.mlflow_status)
         self._show(force=True)
         return state
+
+    def _finish(self, state: StudyState) -> StudyState:
+        """Ends the study's own run; a study of which MLflow does not know everything is not complete."""
+        self._backlog.add(self._tracker.finish_study, state)
+        if self._catch_up():
+            return state
+        self._view.message(f"MLflow has not been told everything: {NOT_TOLD}")
+        return StudyState.INTERRUPTED
+
+    def _catch_up(self) -> bool:
+        """Waits until MLflow knows everything; False if it is away and the user will not wait for it."""
+        while self._backlog:
+            self._hear_backlog()
+            if self._stopping and self._backlog.is_stuck:
+                return False
+            self._sleep(TICK_S)
+        self._hear_backlog()
+        return True
+
+    def _hear_backlog(self) -> None:
+        self._backlog.check()
+        for line in self._backlog.news():
+            self._view.message(line)
 
     def _end_attempts(self) -> None:
         """Stops what runs where nothing can be recorded any more; what cannot be stopped now is adopted by the next."""
@@ -165,7 +193,7 @@ class Coordinator:
                 self._stop(trial, INTERRUPTED)
         else:
             self._fill_slots()
-        self._backlog.check()
+        self._hear_backlog()
         if not self._backlog:
             self._backlog.add(self._tracker.flush_if_due)
         self._show()
@@ -219,7 +247,7 @@ class Coordinator:
         before = trial.started
         epochs = trial.take(trial.reader.feed(data))
         if trial.started is not None and trial.started is not before:
-            self._backlog.add(self._tracker.log_attempt, trial)
+            self._backlog.add(self._tracker.log_attempt, attempt_started(trial))
         for event in epochs:
             self._report(trial, event)
 
@@ -228,7 +256,7 @@ class Coordinator:
         self._backlog.add(self._tracker.log_epoch, trial.number, event.metrics, **told)
         if not trial.is_told(event.epoch):
             return
-        self._store.report(trial.number, epoch=event.epoch, objective=event.objective)
+        self._patience.call(self._store.report, trial.number, epoch=event.epoch, objective=event.objective)
         is_last = event.epoch + 1 >= trial.config.training.max_epochs
         if not is_last and trial.ended is None and self._is_hopeless(trial, event):
             self._stop(trial, PRUNED, epoch=event.epoch)
@@ -236,10 +264,10 @@ class Coordinator:
     def _is_hopeless(self, trial: ActiveTrial, event: EpochEnded) -> bool:
         seen = self._order.seen_by(trial.number) if self._order else None
         if self._store.at_epoch is None:
-            return self._store.should_prune(trial.number, seen=seen)
+            return self._patience.call(self._store.should_prune, trial.number, seen=seen)
         if event.epoch != self._store.at_epoch:
             return False
-        return self._store.report_sources(trial.number, event.sources, seen=seen)
+        return self._patience.call(self._store.report_sources, trial.number, event.sources, seen=seen)
 
     def _stop(self, trial: ActiveTrial, reason: str, *, epoch: int | None = None) -> None:
         """Writes down why before it kills, so that the next coordinator knows."""
@@ -263,7 +291,7 @@ class Coordinator:
         """Puts one more trial in line; False where there is none to be had now."""
         if not self._wants_more() or (self._order and not self._order.may_ask(self._asking.num_asked)):
             return False
-        self._enter(self._asking.next())
+        self._enter(self._patience.call(self._asking.next))
         return True
 
     def _enter(self, trial: ActiveTrial) -> None:
@@ -340,13 +368,13 @@ class Coordinator:
             self._ask()
 
     def _tell(self, trial: ActiveTrial, outcome: Outcome) -> None:
-        self._store.tell(trial.number, outcome.state, value=outcome.value)
+        self._patience.call(self._store.tell, trial.number, outcome.state, value=outcome.value)
         is_defect = outcome.failure_class is FailureClass.DEFECT
         self._defects_in_a_row = self._defects_in_a_row + 1 if is_defect else 0
         self._settle_run(trial, outcome)
 
     def _settle_run(self, trial: ActiveTrial, outcome: Outcome) -> None:
-        self._backlog.add(record_trial, self._tracker, trial, outcome, now_ms=self._now_ms())
+        self._backlog.add(record_trial, self._tracker, trial, outcome)
         self._view.trial_ended(trial, outcome)
         if outcome.failure:
             self._view.message(f"trial {trial.number} {outcome.state.value}: {outcome.failure}")
@@ -378,7 +406,7 @@ class Coordinator:
         if self._plan.config.deterministic:
             self._order = InOrder(self._plan.config.window, num_told=recovered.num_told)
         for ended, outcome in recovered.unrecorded:
-            self._backlog.add(record_trial, self._tracker, ended, outcome, now_ms=self._now_ms())
+            self._backlog.add(record_trial, self._tracker, ended, outcome)
         for asked in recovered.unstarted:
             self._enter(self._asking.start(asked))
         for trial in recovered.unsettled:
@@ -415,6 +443,7 @@ class Coordinator:
             plan=self._plan,
             folder=self._folder,
             tracker=self._tracker,
+            tell=self._backlog.add,
             launcher=self._launcher,
             message=self._view.message,
             wait=self._wait,
@@ -446,6 +475,3 @@ class Coordinator:
                 is_stopping=self._stopping or self._is_draining,
             )
         )
-
-    def _now_ms(self) -> int:
-        return int(self._clock() * 1000)

@@ -24,6 +24,7 @@ def evaluate_champion(
     plan: StudyPlan,
     folder: StudyFolder,
     tracker: Tracker,
+    tell: Callable[..., None],
     launcher: Launcher,
     message: Callable[[str], None],
     wait: Callable[[], bool],
@@ -35,6 +36,7 @@ def evaluate_champion(
         plan: the study.
         folder: its files.
         tracker: its MLflow records.
+        tell: queues a call that tells MLflow, and makes it again while MLflow is away.
         launcher: runs the evaluation on a slot.
         message: tells the user.
         wait: sleeps a moment; False once the user wants to stop.
@@ -42,16 +44,31 @@ def evaluate_champion(
     Raises:
         TrialError: the evaluation failed.
     """
-    entries = read_ledger(folder)
-    entry = next((entry for entry in entries if entry.trial == number and entry.data_hash == plan.data_hash), None)
-    if entry is None:
+    if _entry_of(number, plan=plan, folder=folder) is None:
         message(f"trial {number} is best on development data: scoring it on test data")
         trial = _evaluate(number, plan=plan, folder=folder, launcher=launcher, wait=wait)
         if trial is None:
             return
-        entry = _entry(trial, run_id=tracker.run_id(number), data_hash=plan.data_hash)
-        lines = [json.dumps(asdict(each)) for each in (*entries, entry)]
-        write_atomic(folder.ledger, "\n".join(lines) + "\n")
+        tell(_enter, trial, plan=plan, folder=folder, tracker=tracker)
+    tell(_record, number, plan=plan, folder=folder, tracker=tracker)
+
+
+def _entry_of(number: int, *, plan: StudyPlan, folder: StudyFolder) -> LedgerEntry | None:
+    entries = read_ledger(folder)
+    return next((entry for entry in entries if entry.trial == number and entry.data_hash == plan.data_hash), None)
+
+
+def _enter(trial: ActiveTrial, *, plan: StudyPlan, folder: StudyFolder, tracker: Tracker) -> None:
+    """Enters an evaluation in the ledger, with the id of its trial's run."""
+    entry = _entry(trial, run_id=tracker.run_id(trial.number), data_hash=plan.data_hash)
+    lines = [json.dumps(asdict(each)) for each in (*read_ledger(folder), entry)]
+    write_atomic(folder.ledger, "\n".join(lines) + "\n")
+
+
+def _record(number: int, *, plan: StudyPlan, folder: StudyFolder, tracker: Tracker) -> None:
+    """Tells MLflow what the ledger says of a trial."""
+    entry = _entry_of(number, plan=plan, folder=folder)
+    assert entry is not None, "it was entered before this call was queued"
     tracker.log_evaluation(
         number,
         entry.metrics,

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from lightning_modules.config import Frozen
 
@@ -21,7 +21,13 @@ logger = logging.getLogger(__name__)
 
 
 class Event(Frozen):
-    """What happened, and when (milliseconds since 1970)."""
+    """What happened, and when (milliseconds since 1970).
+
+    A metric may be infinite or no number at all, and is written as `Infinity` or `NaN`, which Python reads and JSON
+    does not know; MLflow takes both.
+    """
+
+    model_config = ConfigDict(allow_inf_nan=True, ser_json_inf_nan="constants")
 
     time_ms: int
 
@@ -67,7 +73,7 @@ class EpochEnded(Event):
 
     type: Literal["epoch"] = "epoch"
     epoch: int
-    objective: float
+    objective: FiniteFloat
     metrics: dict[str, float]
     sources: dict[str, float] = Field(default_factory=dict)
 

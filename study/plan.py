@@ -22,6 +22,7 @@ from search_spaces.space import Space, load_space
 from study.combinations import check_combination, check_sources, num_configurations
 from study.config import StudyConfig
 from study.devices import Slot, SlotSizing, choose_devices, make_slots
+from study.mlflow_place import mlflow_url
 from study.workspace import Workspace
 
 DECIDING_LIBRARIES = ("lidstudy", "torch", "torchaudio", "pytorch-lightning", "optuna", "mlflow", "numpy")
@@ -66,6 +67,11 @@ class StudyPlan:
     def num_trials(self) -> int:
         """The budget, or all configurations there are where the sampler tries every one."""
         return min(self.config.trials, num_configurations(self.config, self.space) or self.config.trials)
+
+    @property
+    def mlflow_url(self) -> str:
+        """Where the study is recorded, with the password."""
+        return mlflow_url(self.config.storage.mlflow, self.workspace)
 
     def manifest(self) -> StudyManifest:
         """The study's own description, for MLflow and reports."""

@@ -1,8 +1,11 @@
-"""What a trial leaves in MLflow as files: its configuration, event log, curves, scores and checkpoint."""
+"""What MLflow is told of a trial beside its metrics: attempts, configuration, event log, curves, scores, checkpoint."""
 
 import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,49 +20,88 @@ from reports.records import (
     ARTIFACT_SCORES_DEV,
     ARTIFACT_TRACEBACK,
     SCORE_COLUMNS,
+    MetricPoint,
     TrialState,
 )
 from study.active import ActiveTrial, Outcome
+from study.attempt_records import AttemptRecord, attempt_records
+from study.events import Started
 from study.spec import EVENTS_FILE
-from study.tracking import Tracker
 from study.workspace import read_json
 
+if TYPE_CHECKING:
+    from study.tracking import Tracker
 
-def record_trial(tracker: Tracker, trial: ActiveTrial, outcome: Outcome, *, now_ms: int) -> None:
+Content = Path | bytes | str | Callable[[], bytes]
+"""A file, its content, or what makes its content when the time has come."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptStarted:
+    """What a trial's last attempt said when it started; the trial may have gone on when MLflow is told.
+
+    Attributes:
+        number: the trial.
+        num_attempts: how many it has had.
+        started: the attempt's first word.
+        records: its attempts so far, if there was more than one.
+    """
+
+    number: int
+    num_attempts: int
+    started: Started
+    records: tuple[AttemptRecord, ...] = ()
+
+
+def attempt_started(trial: ActiveTrial) -> AttemptStarted | None:
+    """For MLflow; None if the attempt has not said a word yet."""
+    if trial.started is None or trial.spec is None:
+        return None
+    return AttemptStarted(
+        number=trial.number,
+        num_attempts=trial.spec.attempt + 1,
+        started=trial.started,
+        records=tuple(attempt_records(trial.folder, is_running=True)),
+    )
+
+
+def record_trial(tracker: "Tracker", trial: ActiveTrial, outcome: Outcome) -> None:
     """Tells MLflow how a trial ended, then lets go of what only a further attempt would need."""
     is_measured = outcome.state not in (TrialState.FAILED, TrialState.TIMED_OUT)
     tracker.finish_trial(
         trial.number,
         outcome.state,
-        end_ms=trial.last_time_ms or now_ms,
+        end_ms=trial.last_time_ms or None,
         objective=outcome.value,
         best_epoch=trial.best_epoch if is_measured else None,
         metrics=trial.best_metrics if is_measured else {},
         failure=outcome.failure,
         failure_class=outcome.failure_class,
         artifacts=trial_artifacts(trial, outcome),
+        attempts=attempt_records(trial.folder, is_running=False),
     )
     if outcome.state is not TrialState.INTERRUPTED:
         trial.folder.last_checkpoint.unlink(missing_ok=True)  # nobody resumes it any more
 
 
-def trial_artifacts(trial: ActiveTrial, outcome: Outcome) -> dict[str, Path | bytes | str]:
+def trial_artifacts(trial: ActiveTrial, outcome: Outcome) -> dict[str, Content]:
     """Path in the run -> file or content; only a complete trial keeps its checkpoint.
 
-    Scores of an epoch whose event was never written, as when an attempt is killed between the two, are left out.
+    Figures are drawn when they are uploaded, so that an outage does not draw them again and again. Scores of an epoch
+    whose event was never written, as when an attempt is killed between the two, are left out.
     """
     logs = [folder / EVENTS_FILE for folder in trial.folder.attempts()]
-    artifacts: dict[str, Path | bytes | str] = {
+    artifacts: dict[str, Content] = {
         ARTIFACT_CONFIG: trial.folder.config,
         ARTIFACT_EVENTS: b"".join(log.read_bytes() for log in logs if log.exists()),
     }
     if outcome.details:
         artifacts[ARTIFACT_TRACEBACK] = outcome.details
     if trial.history:
-        artifacts[ARTIFACT_CURVES] = to_png(learning_curves(trial.history))
+        artifacts[ARTIFACT_CURVES] = partial(_curves, trial.history)
     if trial.folder.scores.exists() and read_json(trial.folder.scores)["epoch"] == trial.best_epoch:
-        artifacts[ARTIFACT_SCORES_DEV] = scores_parquet(trial.folder.scores)
-        artifacts[ARTIFACT_CONFUSION] = to_png(_confusion(read_json(trial.folder.scores)))
+        artifacts[ARTIFACT_SCORES_DEV] = partial(scores_parquet, trial.folder.scores)
+        artifacts[ARTIFACT_CONFUSION] = partial(_confusion, trial.folder.scores)
     if outcome.state is TrialState.COMPLETE and trial.folder.best_checkpoint.exists():
         artifacts[ARTIFACT_CHECKPOINT] = trial.folder.best_checkpoint
     return artifacts
@@ -78,7 +120,12 @@ def scores_parquet(path: Path) -> bytes:
     return buffer.getvalue()
 
 
-def _confusion(table: dict[str, Any]) -> Any:
+def _curves(history: dict[str, list[MetricPoint]]) -> bytes:
+    return to_png(learning_curves(history))
+
+
+def _confusion(path: Path) -> bytes:
+    table = read_json(path)
     targets = list(table["targets"])
     truth = np.array([targets.index(language) for language in table["language"]])
-    return confusion_figure(scoring.confusion(np.array(table["llr"]), truth).tolist(), targets)
+    return to_png(confusion_figure(scoring.confusion(np.array(table["llr"]), truth).tolist(), targets))

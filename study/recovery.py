@@ -16,6 +16,7 @@ from study.config import LimitsConfig
 from study.judgement import SILENT, Settled, judge
 from study.launchers._base import Life, Status, exit_record
 from study.plan import StudyPlan
+from study.recording import attempt_started
 from study.spec import EVENTS_FILE, EXIT_STORAGE_FULL, SPEC_FILE, STOP_FILE, AttemptSpec
 from study.tracking import Tracker
 from study.trial_store import TrialStore
@@ -47,7 +48,7 @@ def recover(folder: StudyFolder, *, store: TrialStore, tracker: Tracker, plan: S
     recovered = Recovered()
     recorded = tracker.recorded()
     trials = store.trials()
-    _refuse_strangers(tracker.numbers() - {summary.number for summary in trials}, folder)
+    _refuse_strangers(tracker.strangers(summary.number for summary in trials), folder)
     for summary in trials:
         if not folder.trial(summary.number).config.exists():
             recovered.unstarted.append(summary)
@@ -97,7 +98,7 @@ def _rebuild(
         _take_stop(trial, attempt)
         log = attempt / EVENTS_FILE
         epochs = trial.take(trial.reader.feed(log.read_bytes() if log.exists() else b""))
-        tracker.log_attempt(trial)
+        tracker.log_attempt(attempt_started(trial))
         for event in epochs:
             tracker.log_epoch(trial.number, event.metrics, epoch=event.epoch, time_ms=event.time_ms)
             if store is not None and trial.is_told(event.epoch):

@@ -10,6 +10,7 @@ from lightning_modules.config import content_hash
 from lightning_modules.errors import ConfigError
 from search_spaces.space import Space, space_from_json
 from study.config import StudyConfig
+from study.mlflow_place import recorded_mlflow
 from study.plan import StudyPlan
 from study.storage_config import JOURNAL, place_of
 from study.urls import MASK
@@ -56,7 +57,13 @@ def record_plan(plan: StudyPlan, folder: StudyFolder) -> None:
     space = plan.space.to_json()
     if not spaces or spaces[-1]["hash"] != plan.space.hash:
         spaces.append({"hash": plan.space.hash, "space": space})
-    content = {**_settled(plan, folder), "space": space, "spaces": spaces, "manifest": asdict(plan.manifest())}
+    content = {
+        **_settled(plan, folder),
+        "mlflow": recorded_mlflow(plan.mlflow_url, plan.workspace),  # may change: a study that moves is recorded again
+        "space": space,
+        "spaces": spaces,
+        "manifest": asdict(plan.manifest()),
+    }
     write_json(folder.manifest, content)
 
 

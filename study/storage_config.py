@@ -4,12 +4,13 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import Field, field_serializer, field_validator
+from pydantic import AfterValidator, Field, field_serializer, field_validator
 
 from lightning_modules.config import Frozen
 from lightning_modules.errors import ConfigError
+from study.mlflow_place import checked_mlflow_url
 from study.urls import MASK, masked
 
 OPTUNA_VARIABLE: Final = "LIDSTUDY_OPTUNA_STORAGE"
@@ -20,14 +21,16 @@ _SQLITE: Final = re.compile(r"^sqlite:///(?P<path>.+)$")
 
 
 class StorageConfig(Frozen):
-    """Where records go that several machines may share.
+    """Where records go that several machines may share; passwords are masked wherever this is written down.
 
     Attributes:
         optuna: URL of the database that keeps the trials; by default $LIDSTUDY_OPTUNA_STORAGE, else a journal in the
-            study's folder. Its password is masked wherever the configuration is written down.
+            study's folder.
+        mlflow: URL of MLflow's server or database; by default $LIDSTUDY_MLFLOW, else a database in the workspace.
     """
 
     optuna: str | None = Field(default=None, repr=False)
+    mlflow: Annotated[Annotated[str, AfterValidator(checked_mlflow_url)] | None, Field(repr=False)] = None
 
     @field_validator("optuna")
     @classmethod
@@ -36,7 +39,7 @@ class StorageConfig(Frozen):
             _check(url)
         return url
 
-    @field_serializer("optuna", when_used="json")
+    @field_serializer("optuna", "mlflow", when_used="json")
     def _without_password(self, url: str | None) -> str | None:
         return None if url is None else masked(url)
 

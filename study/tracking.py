@@ -1,29 +1,21 @@
-"""What MLflow is told: one experiment a study, one parent run, one child run a trial.
+"""What MLflow is told: one experiment a study, one parent run, one child run a trial, and one of that an attempt.
 
-The coordinator is the only writer. Runs are found by their unique trial tag before one is created, and points
-keep their event's own time, so telling the same thing twice changes nothing.
+The coordinator is the only writer. Any call may be made again, after an outage or by the next coordinator: runs are
+found by their unique tag before one is created, and points keep their event's own time, so telling the same thing
+twice changes nothing.
 """
 
-import fcntl
 import json
-import logging
+import math
 import os
-import sqlite3
-import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is first imported
 
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
-from sqlalchemy.exc import SQLAlchemyError
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
 from lightning_modules.config import TrialConfig
 from lightning_modules.errors import StorageError
@@ -33,13 +25,14 @@ from reports.records import (
     BEST_EPOCH,
     BEST_OBJECTIVE,
     NUM_PARAMETERS,
+    STUDY_OBJECTIVE,
+    TAG_ATTEMPT,
     TAG_ATTEMPTS,
     TAG_CHAMPION,
-    TAG_CLASS,
     TAG_CONFIGURATION,
     TAG_DEVICE,
-    TAG_DIFF,
     TAG_FAILURE,
+    TAG_FAILURE_CLASS,
     TAG_HOST,
     TAG_KIND,
     TAG_NUMBER,
@@ -49,18 +42,16 @@ from reports.records import (
     TAG_TRIAL,
     FailureClass,
     StudyManifest,
+    StudyState,
     TrialState,
-    param_text,
+    attempt_tag,
     trial_tag,
 )
-from study.active import ActiveTrial
+from study.attempt_records import AttemptRecord
+from study.mlflow_runs import PARENT, PointBuffer, Runs
+from study.mlflow_store import connect, open_experiment, open_parent_run, store_errors
+from study.recording import AttemptStarted, Content
 from study.workspace import Workspace
-
-BATCH_POINTS = 500
-BATCH_S = 1.0
-MAX_BATCH_METRICS = 1000
-MAX_BATCH_PARAMS = 100
-MAX_TAG_CHARACTERS = 5000
 
 
 class Tracker:
@@ -68,120 +59,191 @@ class Tracker:
 
     def __init__(
         self,
-        client: MlflowClient,
+        runs: Runs,
         *,
-        experiment_id: str,
         run_id: str,
         study: str,
         tags: Mapping[str, str],
         dataset: DatasetInput,
         named_by: tuple[str, ...],
     ) -> None:
-        self.dataset = dataset
-        self._named_by = named_by
-        self._client = client
-        self._experiment_id = experiment_id
+        self._runs = runs
         self._run_id = run_id
         self._study = study
         self._tags = dict(tags)
-        self._runs: dict[int, str] = {}
-        self._points: dict[str, list[Metric]] = defaultdict(list)
-        self._flushed_at = time.monotonic()
+        self._dataset = dataset
+        self._named_by = named_by
+        self._trials: dict[int, Any] = {}  # number -> MLflow's run, as it was when it was opened
+        self._attempts: dict[str, AttemptRecord] = {}  # tag -> what MLflow was told
+        self._points = PointBuffer(runs)
 
     @property
     def experiment_id(self) -> str:
         """MLflow's experiment of the study."""
-        return self._experiment_id
+        return self._runs.experiment_id
+
+    # --- a trial -----------------------------------------------------------------------------------------------------
 
     def open_trial(self, number: int, config: TrialConfig) -> str:
         """The run of a trial, found or created, set to RUNNING; returns its id."""
-        with _storage_errors():
-            run_id = self._find_run(number) or self._create_run(number, config)
-            self._runs[number] = run_id
-            self._describe(run_id, config)  # also a run that was found: its maker may have died before it could
-            self._client.update_run(run_id, status="RUNNING")
-            self._client.set_tag(run_id, TAG_STATE, TrialState.RUNNING.value)
+        found = self._runs.find(TAG_TRIAL, trial_tag(self._study, number))
+        run = found or self._create_run(number, config)
+        run_id = str(run.info.run_id)
+        self._trials[number] = run
+        params = flat(config.model_dump(mode="json"))  # also of a run that was found: its maker may have died early
+        self._runs.describe(run_id, params, dataset=self._dataset)
+        if found is not None:
+            self._runs.reopen(run_id)
+            self._runs.log(run_id, tags={TAG_STATE: TrialState.RUNNING.value, PARENT: self._run_id})
         return run_id
 
     def run_id(self, number: int) -> str:
         """The run of a trial that was opened once."""
-        with _storage_errors():
-            run_id = self._runs.get(number) or self._find_run(number)
-        if run_id is None:
+        run = self._trials.get(number) or self._runs.find(TAG_TRIAL, trial_tag(self._study, number))
+        if run is None:
             raise StorageError(
                 f"MLflow has no run of trial {number}; it was deleted. Restore it in the UI, then try again."
             )
-        return run_id
+        return str(run.info.run_id)
 
     def log_epoch(self, number: int, metrics: Mapping[str, float], *, epoch: int, time_ms: int) -> None:
         """Takes one epoch's metrics; they reach MLflow in batches of about a second."""
-        points = self._points[self._runs[number]]
-        points += [Metric(key, value, time_ms, epoch) for key, value in metrics.items()]
+        points = [Metric(key, value, time_ms, epoch) for key, value in metrics.items()]
+        self._points.add(self._trials[number].info.run_id, points)
 
-    def log_attempt(self, trial: ActiveTrial) -> None:
+    def log_attempt(self, attempt: AttemptStarted | None) -> None:
         """Records what a trial's last attempt said when it started, if it has said so yet."""
-        if trial.started is None or trial.spec is None:
+        if attempt is None:
             return
-        run_id, started = self._runs[trial.number], trial.started
-        self._points[run_id].append(Metric(NUM_PARAMETERS, started.num_parameters, started.time_ms, 0))
-        tags = {TAG_ATTEMPTS: str(trial.spec.attempt + 1), TAG_DEVICE: started.device, TAG_HOST: started.host}
-        with _storage_errors():
-            self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        started = attempt.started
+        tags = {TAG_ATTEMPTS: str(attempt.num_attempts), TAG_DEVICE: started.device, TAG_HOST: started.host}
+        point = Metric(NUM_PARAMETERS, started.num_parameters, started.time_ms, 0)
+        self._runs.log(self._trials[attempt.number].info.run_id, points=[point], tags=tags)
+        self._record_attempts(attempt.number, attempt.records)
 
     def finish_trial(
         self,
         number: int,
         state: TrialState,
         *,
-        end_ms: int,
+        end_ms: int | None,
         objective: float | None,
         best_epoch: int | None,
         metrics: Mapping[str, float],
         failure: str,
         failure_class: FailureClass | None = None,
-        artifacts: Mapping[str, Path | bytes | str],
+        artifacts: Mapping[str, Content],
+        attempts: Sequence[AttemptRecord] = (),
     ) -> None:
         """Writes what is left of a trial and ends its run; doing it twice changes nothing.
 
         Args:
             number: the trial.
             state: how it ended, or INTERRUPTED.
-            end_ms: when, milliseconds since 1970.
+            end_ms: when, milliseconds since 1970; None where no attempt said anything.
             objective: what Optuna was told.
             best_epoch: the epoch it comes from.
             metrics: `best/` metrics.
             failure: one line, or "".
             failure_class: why there is no result, or None.
             artifacts: path in the run -> file or content.
+            attempts: its attempts, if there was more than one.
         """
-        run_id = self._runs[number]
-        values = dict(metrics)
-        if objective is not None:
-            values[BEST_OBJECTIVE] = objective
-        if best_epoch is not None:
-            values[BEST_EPOCH] = best_epoch
-        self._points[run_id] += [Metric(key, value, end_ms, 0) for key, value in values.items()]
-        self.flush()
-        with _storage_errors():
-            self._log_artifacts(run_id, artifacts)
-            self._client.set_tag(run_id, TAG_STATE, state.value)
-            if failure:
-                self._client.set_tag(run_id, TAG_FAILURE, failure[:MAX_TAG_CHARACTERS])
-            if failure_class:
-                self._client.set_tag(run_id, TAG_CLASS, failure_class.value)
-            self._client.set_terminated(run_id, status=state.mlflow_status, end_time=end_ms)
+        run = self._trials[number]
+        run_id, time_ms = str(run.info.run_id), end_ms or int(run.info.start_time)
+        self._points.flush_run(run_id)
+        points = _last_points(metrics, objective=objective, best_epoch=best_epoch, time_ms=time_ms)
+        self._runs.log(run_id, points=points)
+        self._runs.log_artifacts(run_id, artifacts)
+        self._record_attempts(number, attempts)
+        tags = {TAG_STATE: state.value, TAG_FAILURE: failure, TAG_FAILURE_CLASS: failure_class or ""}
+        self._runs.log(run_id, tags={key: text for key, text in tags.items() if text})
+        self._runs.end(run_id, state, end_ms=end_ms)
+        if state is not TrialState.INTERRUPTED:
+            told = math.nan if objective is None else objective
+            self._runs.log(self._run_id, points=[Metric(STUDY_OBJECTIVE, told, time_ms, number)])
+
+    def _create_run(self, number: int, config: TrialConfig) -> Any:
+        content = flat(config.model_dump(mode="json"))
+        varied = " ".join(str(content[path]) for path in self._named_by if path in content)
+        tags = {
+            PARENT: self._run_id,
+            TAG_KIND: "trial",
+            TAG_STUDY: self._study,
+            TAG_TRIAL: trial_tag(self._study, number),
+            TAG_NUMBER: str(number),
+            TAG_SEED: str(config.seed),
+            TAG_CONFIGURATION: config.configuration_hash(),
+            TAG_STATE: TrialState.RUNNING.value,
+        }
+        return self._runs.create(f"{self._study}-{number:03d} {varied}".strip(), self._tags | tags)
+
+    # --- its attempts ------------------------------------------------------------------------------------------------
+
+    def _record_attempts(self, number: int, records: Sequence[AttemptRecord]) -> None:
+        for record in records:
+            tag = attempt_tag(self._study, number, record.attempt)
+            if self._attempts.get(tag) != record:
+                self._record_attempt(number, record, tag=tag)
+                self._attempts[tag] = record
+
+    def _record_attempt(self, number: int, record: AttemptRecord, *, tag: str) -> None:
+        texts = {
+            TAG_STATE: record.state.value,
+            TAG_HOST: record.host,
+            TAG_DEVICE: record.device,
+            TAG_FAILURE_CLASS: record.failure_class,
+            TAG_FAILURE: record.failure,
+        }
+        run = self._runs.find(TAG_ATTEMPT, tag) or self._create_attempt_run(number, record, tag=tag)
+        self._runs.log(run.info.run_id, tags={key: text for key, text in texts.items() if text})
+        if record.end_ms is not None:
+            self._runs.end(run.info.run_id, record.state, end_ms=record.end_ms)
+
+    def _create_attempt_run(self, number: int, record: AttemptRecord, *, tag: str) -> Any:
+        tags = {
+            PARENT: self._trials[number].info.run_id,
+            TAG_KIND: "attempt",
+            TAG_STUDY: self._study,
+            TAG_ATTEMPT: tag,
+            TAG_NUMBER: str(number),
+        }
+        name = f"{self._study}-{number:03d} attempt {record.attempt}"
+        return self._runs.create(name, tags, start_ms=record.start_ms)
+
+    # --- the study ---------------------------------------------------------------------------------------------------
 
     def recorded(self) -> set[int]:
-        """Numbers of the trials whose runs have ended; a run that was deleted in the UI counts as recorded."""
-        with _storage_errors():
-            condition = f"attributes.status != 'RUNNING' and tags.`{TAG_KIND}` = 'trial'"
-            runs = self._search(condition, view=ViewType.ALL)
-            return {int(run.data.tags[TAG_NUMBER]) for run in runs}
+        """Numbers of the trials that MLflow has whole; a run that was deleted in the UI counts as recorded.
 
-    def numbers(self) -> set[int]:
-        """Numbers of the trials that have a run, ended or not; runs that were deleted in the UI are left out."""
-        with _storage_errors():
-            return {int(run.data.tags[TAG_NUMBER]) for run in self._search(f"tags.`{TAG_KIND}` = 'trial'")}
+        Read from one metric of the parent run: to list all runs of a study of ten thousand trials takes half a minute.
+        """
+        return {int(point.step) for point in self._runs.history(self._run_id, STUDY_OBJECTIVE)}
+
+    def strangers(self, known: Iterable[int]) -> set[int]:
+        """Numbers of trials that have a run but are not known; runs that were deleted in the UI are left out."""
+        ours, suspects = set(known), self.recorded()
+        trials = f"tags.`{TAG_KIND}` = 'trial'"
+        for condition in ("attributes.status = 'RUNNING'", f"tags.`{TAG_STATE}` = '{TrialState.INTERRUPTED}'"):
+            suspects |= _numbers(self._runs.search(f"{condition} and {trials}"))
+        return _numbers(self._runs.search(trials)) - ours if suspects - ours else set()
+
+    def close_strays(self, *, is_ending: bool) -> None:
+        """Ends runs on which nothing works: all that run when a sweep ends, before it only those of recorded trials.
+
+        A second run of one trial is deleted: the server made it from a request whose answer came too late.
+        """
+        recorded = self.recorded()
+        for run in self._runs.search("attributes.status = 'RUNNING'"):
+            tags = run.data.tags
+            unique = {"trial": TAG_TRIAL, "attempt": TAG_ATTEMPT}.get(tags.get(TAG_KIND, ""))
+            if unique is None or not (is_ending or int(tags[TAG_NUMBER]) in recorded):
+                continue
+            if len(self._runs.search(f"tags.`{unique}` = '{tags[unique]}'")) > 1:
+                self._runs.delete(run.info.run_id)
+            else:
+                self._runs.log(run.info.run_id, tags={TAG_STATE: TrialState.INTERRUPTED.value})
+                self._runs.end(run.info.run_id, TrialState.INTERRUPTED)
 
     def log_evaluation(
         self,
@@ -189,139 +251,64 @@ class Tracker:
         metrics: Mapping[str, float],
         *,
         time_ms: int,
-        artifacts: Mapping[str, Path | bytes | str],
+        artifacts: Mapping[str, Content],
         ledger: Path,
     ) -> None:
         """Records the champion's test scores on the parent run, with the ledger of all looks at test data."""
-        with _storage_errors():
-            points = [Metric(key, value, time_ms, 0) for key, value in metrics.items()]
-            self._client.log_batch(self._run_id, metrics=points, tags=[RunTag(TAG_CHAMPION, str(champion))])
-            self._log_artifacts(self._run_id, {**artifacts, ARTIFACT_LEDGER: ledger})
+        points = [Metric(key, value, time_ms, 0) for key, value in metrics.items()]
+        self._runs.log(self._run_id, points=points, tags={TAG_CHAMPION: str(champion)})
+        self._runs.log_artifacts(self._run_id, {**artifacts, ARTIFACT_LEDGER: ledger})
 
-    def finish_study(self, state: str, *, status: str) -> None:
-        """Ends the parent run."""
-        self.flush()
-        with _storage_errors():
-            self._client.set_tag(self._run_id, TAG_STATE, state)
-            self._client.set_terminated(self._run_id, status=status)
+    def finish_study(self, state: StudyState) -> None:
+        """Ends the parent run, and whatever else still runs though nothing works on it."""
+        self._points.flush()
+        self.close_strays(is_ending=True)
+        self._runs.log(self._run_id, tags={TAG_STATE: state.value})
+        self._runs.end(self._run_id, state)
 
     def flush(self) -> None:
         """Writes all points that wait."""
-        with _storage_errors():
-            for run_id, points in self._points.items():
-                for start in range(0, len(points), MAX_BATCH_METRICS):
-                    self._client.log_batch(run_id, metrics=points[start : start + MAX_BATCH_METRICS])
-        self._points.clear()
-        self._flushed_at = time.monotonic()
+        self._points.flush()
 
     def flush_if_due(self) -> None:
         """Writes the points that wait if they are many or old."""
-        num_points = sum(len(points) for points in self._points.values())
-        if num_points >= BATCH_POINTS or (num_points and time.monotonic() - self._flushed_at > BATCH_S):
-            self.flush()
-
-    def _find_run(self, number: int) -> str | None:
-        runs = self._search(f"tags.`{TAG_TRIAL}` = '{trial_tag(self._study, number)}'")
-        return runs[0].info.run_id if runs else None
-
-    def _search(self, condition: str, *, view: int = ViewType.ACTIVE_ONLY) -> list[Any]:
-        runs: list[Any] = []
-        token = None
-        while True:
-            page = self._client.search_runs([self._experiment_id], condition, view, page_token=token)
-            runs += page
-            token = page.token
-            if not token:
-                return runs
-
-    def _create_run(self, number: int, config: TrialConfig) -> str:
-        tags = self._tags | {
-            "mlflow.parentRunId": self._run_id,
-            TAG_KIND: "trial",
-            TAG_STUDY: self._study,
-            TAG_TRIAL: trial_tag(self._study, number),
-            TAG_NUMBER: str(number),
-            TAG_SEED: str(config.seed),
-            TAG_CONFIGURATION: config.configuration_hash(),
-        }
-        content = flat(config.model_dump(mode="json"))
-        varied = " ".join(str(content[path]) for path in self._named_by if path in content)
-        name = f"{self._study}-{number:03d} {varied}".strip()
-        run = self._client.create_run(self._experiment_id, tags=tags, run_name=name)
-        run_id: str = run.info.run_id
-        return run_id
-
-    def _describe(self, run_id: str, config: TrialConfig) -> None:
-        params = [Param(key, param_text(value)) for key, value in flat(config.model_dump(mode="json")).items()]
-        for start in range(0, len(params), MAX_BATCH_PARAMS):
-            self._client.log_batch(run_id, params=params[start : start + MAX_BATCH_PARAMS])
-        self._client.log_inputs(run_id, [self.dataset])
-
-    def _log_artifacts(self, run_id: str, artifacts: Mapping[str, Path | bytes | str]) -> None:
-        with TemporaryDirectory(prefix="lidstudy-") as folder:
-            for place, content in artifacts.items():
-                staged = Path(folder) / place
-                staged.parent.mkdir(parents=True, exist_ok=True)
-                if isinstance(content, Path):
-                    staged.symlink_to(content)
-                else:
-                    staged.write_bytes(content.encode() if isinstance(content, str) else content)
-                self._client.log_artifact(run_id, str(staged), str(Path(place).parent).removeprefix("."))
+        self._points.flush_if_due()
 
 
-def open_tracker(workspace: Workspace, manifest: StudyManifest, *, tags: Mapping[str, str], data_hash: str) -> Tracker:
+def open_tracker(
+    workspace: Workspace,
+    manifest: StudyManifest,
+    *,
+    tags: Mapping[str, str],
+    data_hash: str,
+    url: str | None = None,
+) -> Tracker:
     """The study's experiment and parent run, found or created, with the study's description and data set.
 
     Args:
-        workspace: where the embedded store lies.
+        workspace: where the embedded store lies, and the artifacts of a database.
         manifest: the study's description.
         tags: tags of every run: commit, data hash.
         data_hash: the corpus's hash.
+        url: MLflow's server or database; None for the embedded store.
     """
-    prepare_store(workspace)
-    with _storage_errors():
-        client = MlflowClient(tracking_uri=workspace.tracking_uri)
-        experiment_id = _experiment(client, workspace, manifest.name)
-        run_id = _parent_run(client, experiment_id, manifest, tags)
-        tracker = Tracker(
-            client,
-            experiment_id=experiment_id,
-            run_id=run_id,
-            study=manifest.name,
-            tags=tags,
-            dataset=_dataset(str(manifest.corpus["name"]), data_hash),
-            named_by=tuple(parameter.path for parameter in manifest.parameters if parameter.choices),
-        )
-        tracker._log_artifacts(run_id, {ARTIFACT_STUDY: json.dumps(asdict(manifest), indent=1)})  # noqa: SLF001 - its maker
-        client.log_inputs(run_id, [tracker.dataset])
+    client = connect(url or workspace.tracking_uri)
+    dataset = _dataset(str(manifest.corpus["name"]), data_hash)
+    with store_errors():
+        runs = Runs(client, open_experiment(client, workspace, manifest.name))
+        run_id = open_parent_run(client, runs.experiment_id, manifest, tags)
+        client.log_inputs(run_id, [dataset])
+    runs.log_artifacts(run_id, {ARTIFACT_STUDY: json.dumps(asdict(manifest), indent=1)})
+    tracker = Tracker(
+        runs,
+        run_id=run_id,
+        study=manifest.name,
+        tags=tags,
+        dataset=dataset,
+        named_by=tuple(parameter.path for parameter in manifest.parameters if parameter.choices),
+    )
+    tracker.close_strays(is_ending=False)
     return tracker
-
-
-def find_experiment(workspace: Workspace, name: str) -> str | None:
-    """Id of a study's experiment, or None."""
-    prepare_store(workspace)
-    with _storage_errors():
-        experiment = MlflowClient(tracking_uri=workspace.tracking_uri).get_experiment_by_name(name)
-        return None if experiment is None else str(experiment.experiment_id)
-
-
-def prepare_store(workspace: Workspace) -> None:
-    """Makes and migrates the database, one process at a time, and sets its write-ahead log."""
-    database = workspace.mlflow / "mlflow.db"
-    logging.getLogger("mlflow.store.db.utils").setLevel(
-        logging.CRITICAL
-    )  # it tells every migration, and prints tracebacks
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # of what it raises
-    workspace.mlflow.mkdir(parents=True, exist_ok=True)
-    with (workspace.mlflow / "migration.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with _storage_errors():
-            MlflowClient(tracking_uri=workspace.tracking_uri).search_experiments(max_results=1)
-        connection = sqlite3.connect(database)
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-        finally:
-            connection.close()
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -335,49 +322,21 @@ def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flattened
 
 
+def _numbers(runs: Iterable[Any]) -> set[int]:
+    return {int(run.data.tags[TAG_NUMBER]) for run in runs}
+
+
+def _last_points(
+    metrics: Mapping[str, float], *, objective: float | None, best_epoch: int | None, time_ms: int
+) -> list[Metric]:
+    values = dict(metrics)
+    if objective is not None:
+        values[BEST_OBJECTIVE] = objective
+    if best_epoch is not None:
+        values[BEST_EPOCH] = best_epoch
+    return [Metric(key, value, time_ms, 0) for key, value in values.items()]
+
+
 def _dataset(corpus: str, data_hash: str) -> DatasetInput:
     dataset = Dataset(name=corpus, digest=data_hash, source_type="lidstudy", source=json.dumps({"corpus": corpus}))
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "training and development")])
-
-
-def _experiment(client: MlflowClient, workspace: Workspace, name: str) -> str:
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        return str(
-            client.create_experiment(
-                name,
-                artifact_location=(workspace.mlflow / "artifacts" / name).as_uri(),
-                tags={"mlflow.experimentKind": "custom_model_development"},
-            )
-        )
-    if experiment.lifecycle_stage == "deleted":
-        client.restore_experiment(experiment.experiment_id)
-    return str(experiment.experiment_id)
-
-
-def _parent_run(client: MlflowClient, experiment_id: str, manifest: StudyManifest, tags: Mapping[str, str]) -> str:
-    runs = client.search_runs(
-        [experiment_id], f"tags.`{TAG_KIND}` = 'study' and tags.`{TAG_STUDY}` = '{manifest.name}'"
-    )
-    own = {TAG_KIND: "study", TAG_STUDY: manifest.name, TAG_STATE: "running", "mlflow.note.content": manifest.question}
-    if runs:
-        run_id = str(runs[0].info.run_id)
-        client.update_run(run_id, status="RUNNING")
-        if TAG_DIFF in runs[0].data.tags and TAG_DIFF not in tags:  # the change of an earlier session is committed now
-            client.delete_tag(run_id, TAG_DIFF)
-        client.log_batch(run_id, tags=[RunTag(key, value) for key, value in {**tags, **own}.items()])
-        return run_id
-    run = client.create_run(experiment_id, tags={**tags, **own}, run_name=manifest.name)
-    return str(run.info.run_id)
-
-
-@contextmanager
-def _storage_errors() -> Iterator[None]:
-    """Turns MLflow's errors into one clear line."""
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError) as error:
-        why = str(error).splitlines()[0]
-        raise StorageError(
-            f"MLflow's store cannot be used: {why}; mend that and run the same command again: nothing is lost."
-        ) from error

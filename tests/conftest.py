@@ -11,7 +11,7 @@ import pytest
 from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.feature_store import build_feature_store
 from lightning_modules.data.prepared import prepare_corpus
-from study.tracking import prepare_store
+from study.mlflow_store import connect
 from study.workspace import Workspace
 
 pytest_plugins = ("tests.services.postgresql", "tests.study.stores")
@@ -65,7 +65,7 @@ def shared_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root.mkdir(exist_ok=True)
     corpus = prepare_corpus("espeak", root, progress=nothing_to_show)
     build_feature_store(corpus, FeaturesConfig(), workspace=root, progress=nothing_to_show)
-    prepare_store(Workspace(root))
+    connect(Workspace(root).tracking_uri)
     return root
 
 

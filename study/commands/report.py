@@ -6,6 +6,7 @@ from lightning_modules.errors import StorageError
 from reports.load import load_study
 from reports.render import write_report
 from study.commands.console import make_console
+from study.mlflow_place import mlflow_tracking_uri, records_url
 from study.workspace import open_workspace
 
 
@@ -13,7 +14,7 @@ def write(study: str, folder: Path, *, out: Path | None) -> None:
     """Writes a study's report from what MLflow has, and prints where it lies."""
     workspace = open_workspace(folder)
     place = out or workspace.report(study)
-    record = load_study(study, tracking_uri=workspace.tracking_uri)
+    record = load_study(study, tracking_uri=mlflow_tracking_uri(records_url(workspace, study)))
     try:
         files = write_report(record, place)
     except OSError as error:

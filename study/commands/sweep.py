@@ -104,7 +104,11 @@ def run_plan(plan: StudyPlan) -> int:
             folder=study_folder,
             store=store,
             tracker=open_tracker(
-                workspace, plan.manifest(), tags=code_tags() | {TAG_DATA: plan.data_hash}, data_hash=plan.data_hash
+                workspace,
+                plan.manifest(),
+                tags=code_tags() | {TAG_DATA: plan.data_hash},
+                data_hash=plan.data_hash,
+                url=plan.mlflow_url,
             ),
             launcher=launcher,
             view=view,

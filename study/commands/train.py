@@ -70,7 +70,11 @@ def _run(plan: StudyPlan, *, seed: int) -> int:
             folder=folder,
             store=store,
             tracker=open_tracker(
-                plan.workspace, plan.manifest(), tags=code_tags() | {TAG_DATA: plan.data_hash}, data_hash=plan.data_hash
+                plan.workspace,
+                plan.manifest(),
+                tags=code_tags() | {TAG_DATA: plan.data_hash},
+                data_hash=plan.data_hash,
+                url=plan.mlflow_url,
             ),
             launcher=InlineLauncher(stop=stop, watch=lambda event: _tell(console.print, event)),
             view=PlainView(lambda text: console.print(text, markup=False)),

@@ -16,6 +16,7 @@ from study.config import StudyConfig, load_study_config
 from study.coordinator import Coordinator
 from study.launchers._base import Launcher
 from study.launchers.inline import InlineLauncher
+from study.mlflow_place import mlflow_tracking_uri, records_url
 from study.opening import open_trial_store, read_trials
 from study.plan import make_plan
 from study.settling import settle
@@ -67,7 +68,7 @@ def run_study(
             plan,
             folder=folder,
             store=store,
-            tracker=open_tracker(place, plan.manifest(), tags={}, data_hash=plan.data_hash),
+            tracker=open_tracker(place, plan.manifest(), tags={}, data_hash=plan.data_hash, url=plan.mlflow_url),
             launcher=launcher or InlineLauncher(),
             view=view or RecordingView(),
         )
@@ -82,7 +83,7 @@ def trials_of(workspace: Path, name: str = "tiny") -> list[TrialSummary]:
 
 def record_of(workspace: Path, name: str = "tiny") -> StudyRecord:
     """What MLflow knows."""
-    return load_study(name, tracking_uri=Workspace(workspace).tracking_uri)
+    return load_study(name, tracking_uri=mlflow_tracking_uri(records_url(Workspace(workspace), name)))
 
 
 def config_of(study: Path) -> StudyConfig:

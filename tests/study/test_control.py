@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lightning_modules.errors import ConfigError
-from reports.records import TAG_CLASS, StudyState, TrialState
+from reports.records import TAG_FAILURE_CLASS, StudyState, TrialState
 from study.commands import control as commands
 from study.config import load_study_config
 from study.control import Enqueue, Stop, pending, send
@@ -206,7 +206,7 @@ def test_a_trial_over_its_time_has_timed_out_and_keeps_its_last_metrics(workspac
     assert trial.state is run.state is TrialState.TIMED_OUT
     assert trial.value is None
     assert "limits.trial_s = 60 s" in run.failure
-    assert run.tags[TAG_CLASS] == "timed_out"
+    assert run.tags[TAG_FAILURE_CLASS] == "timed_out"
     assert len(run.history["val/loss"]) == 1
 
 
@@ -216,7 +216,7 @@ def test_an_attempt_that_says_nothing_for_too_long_is_lost(workspace: Path, tmp_
     assert run_study(study, workspace, launcher=Hanging(), view=view, prepare=fast_clock) is StudyState.COMPLETE
     (trial,), (run,) = trials_of(workspace), record_of(workspace).trials
     assert trial.state is run.state is TrialState.FAILED
-    assert run.tags[TAG_CLASS] == "lost"
+    assert run.tags[TAG_FAILURE_CLASS] == "lost"
     assert "its process was lost 2 times" in run.failure
     assert any("said nothing for too long" in message for message in view.messages)
 

@@ -1,11 +1,13 @@
 """The event log: what is torn is not read, what is whole is read once."""
 
+import math
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from study.events import Ended, EpochEnded, EventLog, EventReader, read_events
 
@@ -52,3 +54,17 @@ def test_time_never_runs_backwards_within_a_log(tmp_path: Path) -> None:
 
 def test_a_missing_log_has_no_events(tmp_path: Path) -> None:
     assert read_events(tmp_path / "none.jsonl") == []
+
+
+def test_metrics_that_are_no_numbers_survive_the_log(tmp_path: Path) -> None:
+    metrics = {"val/loss": math.inf, "val/eer": math.nan, "val/cllr": -math.inf}
+    EventLog(tmp_path / "log").append(EpochEnded(time_ms=1, epoch=0, objective=1.0, metrics=metrics))
+    (event,) = read_events(tmp_path / "log")
+    assert isinstance(event, EpochEnded)
+    assert (event.metrics["val/loss"], event.metrics["val/cllr"]) == (math.inf, -math.inf)
+    assert math.isnan(event.metrics["val/eer"])
+
+
+def test_an_objective_that_is_no_number_is_refused() -> None:
+    with pytest.raises(ValidationError, match="finite"):
+        EpochEnded(time_ms=1, epoch=0, objective=math.nan, metrics={})

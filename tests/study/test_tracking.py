@@ -1,20 +1,38 @@
 """MLflow's side: telling the same thing twice changes nothing, and the store's errors are one line."""
 
+import math
+import random
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
+from mlflow.tracking import MlflowClient
 
 from lightning_modules.config import TrialConfig
 from lightning_modules.errors import StorageError
 from reports.load import load_study
-from reports.records import TAG_COMMIT, TAG_DIFF, StudyManifest, TrialState
-from study.active import ActiveTrial
-from study.devices import Slot
+from reports.records import (
+    TAG_COMMIT,
+    TAG_DIFF,
+    TAG_FAILURE_CLASS,
+    TAG_HOST,
+    TAG_KIND,
+    TAG_STATE,
+    TAG_TRIAL,
+    StudyManifest,
+    StudyState,
+    TrialState,
+)
+from study.attempt_records import AttemptRecord
+from study.backlog import Backlog
 from study.events import Started
-from study.spec import AttemptSpec
+from study.mlflow_runs import Runs
+from study.recording import AttemptStarted
 from study.tracking import Tracker, flat, open_tracker
-from study.workspace import TrialFolder, Workspace
+from study.workspace import Workspace
 
 MANIFEST = StudyManifest(
     name="tracked",
@@ -33,23 +51,20 @@ MANIFEST = StudyManifest(
 )
 
 
-STARTED = ActiveTrial(
+STARTED = AttemptStarted(
     number=0,
-    config=TrialConfig(),
-    folder=TrialFolder(Path("trial")),
-    spec=AttemptSpec(
-        number=0,
-        attempt=0,
-        folder=Path("trial/attempt-0"),
-        trial_folder=Path("trial"),
-        workspace=Path(),
-        objective="cllr",
-        slot=Slot(name="cpu-0"),
-        config=TrialConfig(),
-    ),
+    num_attempts=1,
     started=Started(
         time_ms=10, pid=1, host="here", device="cpu", num_threads=1, num_parameters=7, resumed_epoch=0, warm=True
     ),
+)
+
+
+ATTEMPTS = (
+    AttemptRecord(
+        attempt=0, state=TrialState.FAILED, start_ms=10, end_ms=50, host="here", device="cpu", failure_class="lost"
+    ),
+    AttemptRecord(attempt=1, state=TrialState.COMPLETE, start_ms=60, end_ms=200, host="here", device="cpu"),
 )
 
 
@@ -72,7 +87,7 @@ def tell_all(tracker: Tracker) -> None:
         failure="",
         artifacts={"config.json": "{}"},
     )
-    tracker.finish_study("complete", status="FINISHED")
+    tracker.finish_study(StudyState.COMPLETE)
 
 
 def num_points(root: Path) -> int:
@@ -91,9 +106,10 @@ def test_a_second_telling_adds_no_run_and_no_point(tmp_path: Path) -> None:
 
 def test_the_hash_of_a_change_goes_once_the_change_is_committed(tmp_path: Path) -> None:
     def tags(given: dict[str, str]) -> dict[str, str]:
-        open_tracker(Workspace(tmp_path), MANIFEST, tags=given, data_hash="abc").finish_study(
-            "complete", status="FINISHED"
+        tracker = open_tracker(
+            Workspace(tmp_path), MANIFEST, tags=given, data_hash="abc", url=Workspace(tmp_path).tracking_uri
         )
+        tracker.finish_study(StudyState.COMPLETE)
         return load_study("tracked", tracking_uri=Workspace(tmp_path).tracking_uri).tags
 
     assert tags({TAG_COMMIT: "1", TAG_DIFF: "f00"})[TAG_DIFF] == "f00"
@@ -114,7 +130,7 @@ def test_what_is_recorded_is_known_to_the_next_coordinator(tmp_path: Path) -> No
 
 def test_a_run_whose_maker_died_early_gets_its_params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Tracker, "_describe", lambda *_: None)
+        patch.setattr(Runs, "describe", lambda *_, **__: None)
         opened(tmp_path).open_trial(0, TrialConfig())
     opened(tmp_path).open_trial(0, TrialConfig())
     (run,) = load_study("tracked", tracking_uri=Workspace(tmp_path).tracking_uri).trials
@@ -141,3 +157,143 @@ def test_params_are_the_flat_configuration() -> None:
     assert content["encoder.hidden_size"] == 64
     assert content["data.languages"] == ["en", "es", "fr", "it", "ru"]
     assert content["data.features.num_bands"] == 40
+
+
+class LosesAnswers:
+    """A client whose calls take effect, but of which some answers are lost on the way back."""
+
+    def __init__(self, client: MlflowClient, *, seed: int) -> None:
+        self._client = client
+        self._chance = random.Random(seed)
+        self.num_lost = 0
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(*arguments: object, **keywords: object) -> Any:
+            answer = method(*arguments, **keywords)
+            if self._chance.random() < 0.3:
+                self.num_lost += 1
+                raise requests.exceptions.ConnectionError("[Errno 104] Connection reset by peer")
+            return answer
+
+        return call
+
+
+def tell_through_backlog(root: Path, *, seed: int | None) -> int:
+    """Tells three trials, the last of two attempts; returns how many answers were lost."""
+    tracker = opened(root)
+    client = LosesAnswers(tracker._runs._client, seed=seed or 0)
+    if seed is not None:
+        vars(tracker._runs)["_client"] = client
+    backlog = Backlog(first_pause_s=0.0001)
+    for number in range(3):
+        backlog.add(tracker.open_trial, number, TrialConfig(seed=number))
+        backlog.add(tracker.log_attempt, replace(STARTED, number=number))
+        for epoch in range(3):
+            metrics = {"val/cllr_calibrated": 2.0 - epoch, "val/loss": math.nan, "val/cllr": math.inf}
+            backlog.add(tracker.log_epoch, number, metrics, epoch=epoch, time_ms=100 + epoch)
+            backlog.add(tracker.flush)
+        backlog.add(
+            tracker.finish_trial,
+            number,
+            TrialState.COMPLETE,
+            end_ms=200,
+            objective=0.0,
+            best_epoch=2,
+            metrics={"best/accuracy": 0.5},
+            failure="",
+            artifacts={"config.json": "{}"},
+            attempts=ATTEMPTS if number == 2 else (),
+        )
+    backlog.add(tracker.finish_study, TrialState.COMPLETE)
+    backlog.drain()
+    backlog.close()
+    return client.num_lost
+
+
+def rows(root: Path) -> dict[str, int]:
+    tables = ("runs", "metrics", "latest_metrics", "params", "tags", "inputs", "datasets")
+    with sqlite3.connect(Workspace(root).mlflow / "mlflow.db") as connection:
+        return {table: connection.execute(f"select count(*) from {table}").fetchone()[0] for table in tables}  # noqa: S608
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_calls_whose_answer_is_lost_are_made_again_and_add_nothing(tmp_path: Path, seed: int) -> None:
+    calm, disturbed = tmp_path / "calm", tmp_path / "disturbed"
+    tell_through_backlog(calm, seed=None)
+    assert tell_through_backlog(disturbed, seed=seed) > 10
+    assert rows(disturbed) == rows(calm)
+    assert runs_of(disturbed, "attributes.status = 'RUNNING'") == []
+
+
+def runs_of(root: Path, condition: str) -> list[Any]:
+    runs: list[Any] = opened(root)._runs.search(condition)  # opening sets the parent run to RUNNING
+    return [run for run in runs if run.data.tags[TAG_KIND] != "study"]
+
+
+def test_values_that_are_no_numbers_come_back_as_they_were(tmp_path: Path) -> None:
+    tell_through_backlog(tmp_path, seed=None)
+    history = load_study("tracked", tracking_uri=Workspace(tmp_path).tracking_uri).trials[0].history
+    assert [point.value for point in history["val/cllr"]] == [math.inf] * 3
+    assert all(math.isnan(point.value) for point in history["val/loss"])
+    assert [point.step for point in history["val/loss"]] == [0, 1, 2]
+
+
+def test_attempts_are_runs_below_their_trial_and_count_as_no_trials(tmp_path: Path) -> None:
+    tell_through_backlog(tmp_path, seed=None)
+    lost, last = runs_of(tmp_path, f"tags.`{TAG_KIND}` = 'attempt'")
+    (trial,) = runs_of(tmp_path, f"tags.`{TAG_TRIAL}` = 'tracked/2'")
+    assert {run.data.tags["mlflow.parentRunId"] for run in (lost, last)} == {trial.info.run_id}
+    assert (lost.info.status, lost.info.start_time, lost.info.end_time) == ("FAILED", 10, 50)
+    assert (lost.data.tags[TAG_FAILURE_CLASS], lost.data.tags[TAG_HOST]) == ("lost", "here")
+    assert (last.info.status, last.data.tags[TAG_STATE]) == ("FINISHED", "complete")
+    assert TAG_FAILURE_CLASS not in last.data.tags
+    study = load_study("tracked", tracking_uri=Workspace(tmp_path).tracking_uri)
+    assert [run.number for run in study.trials] == [0, 1, 2]
+    assert opened(tmp_path).recorded() == {0, 1, 2}
+
+
+def test_a_run_on_which_nothing_works_is_ended_with_the_study(tmp_path: Path) -> None:
+    tracker = opened(tmp_path)
+    tracker.open_trial(0, TrialConfig())
+    tracker.log_attempt(replace(STARTED, records=(replace(ATTEMPTS[0], end_ms=None, state=TrialState.RUNNING),)))
+    tracker.finish_study(StudyState.INTERRUPTED)
+    stray = runs_of(tmp_path, "attributes.status = 'KILLED'")
+    assert [run.data.tags[TAG_KIND] for run in stray] == ["attempt", "trial"]
+    assert {run.data.tags[TAG_STATE] for run in stray} == {"interrupted"}
+
+
+def test_a_second_run_of_one_trial_is_deleted_by_the_next_sweep(tmp_path: Path) -> None:
+    tell_through_backlog(tmp_path, seed=None)
+    tracker = opened(tmp_path)
+    (first,) = runs_of(tmp_path, f"tags.`{TAG_TRIAL}` = 'tracked/1'")
+    tracker._create_run(1, TrialConfig(seed=1))  # a request that the server made good after everybody had given it up
+    assert [run.info.run_id for run in runs_of(tmp_path, f"tags.`{TAG_TRIAL}` = 'tracked/1'")] == [first.info.run_id]
+
+
+def test_runs_whose_trials_nobody_knows_are_strangers_until_they_are_deleted(tmp_path: Path) -> None:
+    tell_through_backlog(tmp_path, seed=None)
+    tracker = opened(tmp_path)
+    assert tracker.strangers(range(3)) == set()
+    assert tracker.strangers(range(1)) == {1, 2}
+    for run in runs_of(tmp_path, f"tags.`{TAG_KIND}` = 'trial'"):
+        tracker._runs.delete(run.info.run_id)
+    assert tracker.strangers(()) == set()
+
+
+def test_a_database_whose_making_was_cut_off_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class PowerCut(BaseException):
+        pass
+
+    def cut(_: object) -> None:
+        raise PowerCut
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.store.db.utils._verify_schema", cut)
+        with pytest.raises(PowerCut):
+            opened(tmp_path)
+    assert not (Workspace(tmp_path).mlflow / "mlflow.db").exists()
+    tell_all(opened(tmp_path))
+    left = {path.name for path in Workspace(tmp_path).mlflow.iterdir()}
+    assert left <= {"mlflow.db", "mlflow.db-wal", "mlflow.db-shm", "migration.lock", "artifacts"}
