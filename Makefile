@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 TESTS ?= tests
 
-.PHONY: demo test test-services lint format benchmark clean
+.PHONY: demo test test-services lint format benchmark chaos clean
 
 demo: .venv/.installed
 	@if command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then study=demo; corpus=prompts; else \
@@ -41,6 +41,9 @@ benchmark: .venv/.installed
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.scale_optuna
 	$(BIN)/python -m benchmarks.scale_mlflow
+
+chaos: .venv/.installed-dev
+	$(BIN)/python -m tests.faults.chaos
 
 clean:
 	rm -rf .venv build *.egg-info

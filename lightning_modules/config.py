@@ -27,8 +27,8 @@ class FeaturesConfig(Frozen):
     kind: Literal["log_mel"] = "log_mel"
     sample_rate_hz: Literal[8000] = 8000
     num_bands: Annotated[int, Field(ge=8, le=128)] = 40
-    window_ms: PositiveFloat = 25.0
-    hop_ms: PositiveFloat = 10.0
+    window_ms: Annotated[float, Field(ge=5.0, le=500.0)] = 25.0
+    hop_ms: Annotated[float, Field(ge=1.0, le=500.0)] = 10.0
     low_hz: Annotated[float, Field(ge=0.0)] = 100.0
     high_hz: Annotated[float, Field(le=4000.0)] = 3400.0
 

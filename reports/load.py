@@ -91,20 +91,12 @@ def load_study(name: str, *, tracking_uri: str) -> StudyRecord:
         )
 
 
-def list_studies(*, tracking_uri: str) -> tuple[str, ...]:
-    """The names of all studies that MLflow knows, sorted.
-
-    Raises:
-        StorageError: MLflow cannot be reached.
-    """
-    return tuple(sorted({run.data.tags[TAG_STUDY] for run in _study_runs(_client(tracking_uri))}))
-
-
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
 def _client(tracking_uri: str) -> Client:
     _require_database(tracking_uri)
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is first imported
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's seven take four minutes
     from mlflow import MlflowClient

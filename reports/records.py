@@ -19,6 +19,7 @@ TAG_SEED: Final = "lidstudy.seed"
 TAG_CONFIGURATION: Final = "lidstudy.configuration_hash"
 TAG_COMMIT: Final = "lidstudy.commit"
 TAG_DIFF: Final = "lidstudy.diff_hash"  # hash of the uncommitted change; absent when the tree is clean
+TAG_VERSIONS: Final = "lidstudy.versions"  # JSON: python, lidstudy and the libraries that decide results
 TAG_DATA: Final = "lidstudy.data_hash"
 TAG_DEVICE: Final = "lidstudy.device"
 TAG_HOST: Final = "lidstudy.host"

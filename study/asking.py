@@ -1,6 +1,8 @@
 """Which trial comes next: one that a user asked for, or the sampler's next proposal; and under which seed."""
 
 from collections import Counter, deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from lightning_modules.config import TrialConfig
 from study.active import ActiveTrial
@@ -9,6 +11,43 @@ from study.plan import StudyPlan
 from study.trial_store import TrialStore
 from study.trials import TrialSummary, Wish
 from study.workspace import StudyFolder, write_json
+
+
+class AskAhead:
+    """Asks beside the event loop, one trial ahead, where a sampler that looks at thousands of trials takes long.
+
+    Args:
+        ask: makes a trial.
+        more: whether another one is wanted.
+    """
+
+    def __init__(self, ask: Callable[[], ActiveTrial], *, more: Callable[[], bool]) -> None:
+        self._ask = ask
+        self._more = more
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="ask")
+        self._asked: Future[ActiveTrial] | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a trial was asked for that nobody has taken yet."""
+        return self._asked is not None
+
+    def take(self) -> ActiveTrial | None:
+        """The next trial if it is there; the one after it is asked for at once."""
+        if self._asked is None:
+            self._asked = self._pool.submit(self._ask)
+        if not self._asked.done():
+            return None
+        trial, self._asked = self._asked.result(), None
+        if self._more():
+            self._asked = self._pool.submit(self._ask)
+        return trial
+
+    def close(self) -> ActiveTrial | None:
+        """The trial that nobody has taken, if there is one: it is on record, and must not be lost."""
+        asked, self._asked = self._asked, None
+        self._pool.shutdown(wait=True)
+        return asked.result() if asked is not None else None
 
 
 class Asking:

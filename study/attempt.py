@@ -34,7 +34,7 @@ from study.held_out import evaluate
 from study.processes import data_bytes
 from study.progress import TrialProgress, is_over
 from study.spec import EVENTS_FILE, EXIT_STORAGE_FULL, AttemptSpec
-from study.workspace import STORAGE_ERRORS
+from study.workspace import STORAGE_ERRORS, TrialFolder
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def _train(spec: AttemptSpec, log: EventLog, *, warm: bool) -> Ended:
     num_ranks = len(spec.slot.devices)
     module = build_module(config, num_parts=spec.micro_batches * num_ranks)
     progress = TrialProgress(spec, log, utterances=join_utterances(corpus.recordings, split="dev", data=config.data))
-    resume_from = spec.trial_folder / "last.ckpt"
+    resume_from = TrialFolder(spec.trial_folder).last_checkpoint
     resumed = _resumed(resume_from, patience=config.training.patience)
     log.append(_started(spec, log, module, resumed_epoch=resumed.first_epoch, warm=warm))
     if resumed.last_event is not None:

@@ -318,6 +318,6 @@ def main() -> None:
 
         if error.errno not in STORAGE_ERRORS:
             raise
-        sys.stderr.write(f"lidstudy: error: cannot write {error.filename or 'to the workspace'}: {error.strerror}. ")
+        sys.stderr.write(f"lidstudy: error: cannot use {error.filename or 'to the workspace'}: {error.strerror}. ")
         sys.stderr.write("Mend that and run the same command again: nothing is lost.\n")
         sys.exit(2)

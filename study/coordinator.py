@@ -13,12 +13,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import assert_never
 
 from lightning_modules.errors import StorageError, TrialError
 from reports.records import PEAK_MEMORY_MB, FailureClass, StudyState, TrialState
 from study.active import ActiveTrial, Outcome
-from study.asking import Asking
+from study.asking import AskAhead, Asking
 from study.backlog import Backlog
 from study.control import Stop, consume, forget_stops, pending
 from study.devices import Slot
@@ -43,6 +44,7 @@ CONTROL_S = 0.25
 GRACE_S = 5.0
 NOT_TOLD = "event logs keep it, and the same command tells it when MLflow is back"
 VIEW_S = 0.25
+SLOW_ASK_S = 0.05
 STOPPING = "stopping: attempts end now, their last epochs are kept; the same command goes on from there"
 DRAINING = "stopping: what runs is waited for, nothing more is started"
 
@@ -81,6 +83,7 @@ class Coordinator:
         )
         self._asking = Asking(plan, folder=folder, store=store)
         self._order: InOrder | None = None
+        self._ask_ahead: AskAhead | None = None  # once asking takes long
         self._backlog = Backlog()  # all that MLflow is told, in order
         self._defects_in_a_row = 0
         self._is_draining = False
@@ -105,8 +108,7 @@ class Coordinator:
             self._show(force=True)  # the first attempt waits some seconds for the warm forkserver
             while self._is_busy():
                 self._tick()
-            for trial in (*self._waiting, *(self._order.held if self._order else ())):
-                self._settle_run(trial, Outcome(state=TrialState.INTERRUPTED))
+            self._leave_what_has_not_ended()
             self._catch_up()
             if self._end_state() is StudyState.COMPLETE and self._plan.config.evaluate:
                 self._evaluate_champion()
@@ -114,6 +116,7 @@ class Coordinator:
             state = self._finish(self._end_state())
         except (StorageError, OSError):
             self._end_attempts()
+            self._end_runs()
             raise
         except TrialError:
             self._finish(StudyState.FAILED)
@@ -146,6 +149,19 @@ class Coordinator:
         for line in self._backlog.news():
             self._view.message(line)
 
+    def _leave_what_has_not_ended(self) -> None:
+        """Trials that the next coordinator takes up."""
+        if self._ask_ahead is not None and (asked := self._ask_ahead.close()) is not None:
+            self._enter(asked)
+        for trial in (*self._waiting, *(self._order.held if self._order else ())):
+            self._settle_run(trial, Outcome(state=TrialState.INTERRUPTED))
+
+    def _end_runs(self) -> None:
+        """Leaves no run RUNNING in MLflow, if MLflow itself still takes that."""
+        self._backlog.close()
+        with contextlib.suppress(StorageError, OSError):
+            self._tracker.finish_study(StudyState.INTERRUPTED)
+
     def _end_attempts(self) -> None:
         """Stops what runs where nothing can be recorded any more; what cannot be stopped now is adopted by the next."""
         deadline = self._monotonic() + GRACE_S
@@ -162,7 +178,7 @@ class Coordinator:
     # --- one round ---------------------------------------------------------------------------------------------------
 
     def _is_busy(self) -> bool:
-        if self._active:
+        if self._active or (self._ask_ahead is not None and self._ask_ahead.is_under_way and not self._is_ending()):
             return True
         return not self._is_ending() and (bool(self._waiting) or self._wants_more())
 
@@ -283,6 +299,8 @@ class Coordinator:
         for slot in self._launcher.free_slots():
             if slot.name in self._active:
                 continue
+            if len(self._active) >= len(self._launcher.slots):
+                return  # some were adopted from slots that there are no more
             if not self._waiting and not self._ask():
                 return
             self._launch(self._waiting.popleft(), slot)
@@ -291,7 +309,17 @@ class Coordinator:
         """Puts one more trial in line; False where there is none to be had now."""
         if not self._wants_more() or (self._order and not self._order.may_ask(self._asking.num_asked)):
             return False
-        self._enter(self._patience.call(self._asking.next))
+        if self._ask_ahead is not None and self._order is None:
+            trial = self._ask_ahead.take()
+            if trial is None:
+                return False
+        else:
+            began = self._monotonic()
+            trial = self._patience.call(self._asking.next)
+            if self._monotonic() - began > SLOW_ASK_S:
+                ask = partial(self._patience.call, self._asking.next)
+                self._ask_ahead = AskAhead(ask, more=lambda: self._wants_more() and not self._is_ending())
+        self._enter(trial)
         return True
 
     def _enter(self, trial: ActiveTrial) -> None:
@@ -391,9 +419,14 @@ class Coordinator:
     def _end_state(self) -> StudyState:
         if self._stopping:
             return StudyState.STOPPED if self._is_draining else StudyState.INTERRUPTED
-        if self._is_ending():
+        if self._is_ending() or self._all_failed():
             return StudyState.FAILED
         return StudyState.STOPPED if self._is_draining and self._asking.has_more() else StudyState.COMPLETE
+
+    def _all_failed(self) -> bool:
+        """Whether trials have ended and none has a result."""
+        states = {trial.state for trial in self._store.trials()} - {TrialState.RUNNING}
+        return bool(states) and states <= {TrialState.FAILED, TrialState.TIMED_OUT}
 
     # --- before and after --------------------------------------------------------------------------------------------
 
@@ -470,8 +503,12 @@ class Coordinator:
                 num_trials=self._plan.config.trials,
                 elapsed_s=now - self._started_at,
                 left_s=self._remaining.estimate(num_done=num_done, num_trials=self._plan.config.trials),
-                slots=tuple(SlotRow.of(slot.name, self._active.get(slot.name)) for slot in self._launcher.slots),
+                slots=tuple(SlotRow.of(name, self._active.get(name)) for name in self._slot_names()),
                 trials=trials,
                 is_stopping=self._stopping or self._is_draining,
             )
         )
+
+    def _slot_names(self) -> list[str]:
+        """Slots of the launcher, and those that are gone but still at work."""
+        return list(dict.fromkeys([*(slot.name for slot in self._launcher.slots), *sorted(self._active)]))

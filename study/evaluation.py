@@ -9,11 +9,11 @@ from lightning_modules.errors import StorageError, TrialError
 from reports.records import ARTIFACT_SCORES_TEST, LedgerEntry, parse_ledger
 from study.active import ActiveTrial
 from study.events import Ended, read_events
-from study.launchers._base import Launcher, Life
+from study.launchers._base import Launcher
 from study.plan import StudyPlan
 from study.recording import scores_parquet
 from study.recovery import read_config
-from study.spec import EVENTS_FILE, SPEC_FILE, AttemptSpec
+from study.spec import EVENTS_FILE, EXIT_STORAGE_FULL, SPEC_FILE, AttemptSpec
 from study.tracking import Tracker
 from study.workspace import StudyFolder, TrialFolder, read_json, write_atomic
 
@@ -98,17 +98,21 @@ def _evaluate(
     if spec is None:
         return None
     is_wanted = True
-    while launcher.poll(spec).life is Life.RUNNING:
+    trial = ActiveTrial(number=number, config=spec.config, folder=folder.evaluation(number))
+    while not (status := launcher.poll(spec)).is_over:
         if not is_wanted:
             launcher.kill(spec)
         is_wanted = wait() and is_wanted
-    trial = ActiveTrial(number=number, config=spec.config, folder=folder.evaluation(number))
-    trial.take(read_events(spec.folder / EVENTS_FILE))
+    trial.take(trial.reader.feed(launcher.read(spec, 0)))
+    launcher.fetch(spec)
     if trial.ended is not None and trial.ended.outcome == "complete":
         return trial
     if not is_wanted:
         return None
-    why = trial.ended.failure if trial.ended else launcher.output_tail(spec)
+    if status.exit_status == EXIT_STORAGE_FULL:
+        raise StorageError(f"{spec.folder} cannot be written; mend that and run the same command again.")
+    words = launcher.output_tail(spec).strip().splitlines() or ["its process was killed"]
+    why = trial.ended.failure if trial.ended else words[-1]
     raise TrialError(f"trial {number} could not be scored on test data: {why}")
 
 
@@ -119,7 +123,7 @@ def _unfinished(folder: TrialFolder, *, launcher: Launcher) -> AttemptSpec | Non
             spec = AttemptSpec.model_validate(read_json(attempt / SPEC_FILE))
             ended = [event for event in read_events(attempt / EVENTS_FILE) if isinstance(event, Ended)]
             is_good = bool(ended) and ended[-1].outcome == "complete"
-            return spec if is_good or launcher.poll(spec).life is Life.RUNNING else None
+            return spec if is_good or not launcher.poll(spec).is_over else None
     return None
 
 

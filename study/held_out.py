@@ -22,7 +22,7 @@ from reports.statistics import permutation_p_value
 from study.events import Ended, EventLog
 from study.progress import score_table
 from study.spec import AttemptSpec
-from study.workspace import read_json, write_json
+from study.workspace import TrialFolder, read_json, write_json
 
 
 def evaluate(spec: AttemptSpec, log: EventLog) -> Ended:
@@ -34,7 +34,7 @@ def evaluate(spec: AttemptSpec, log: EventLog) -> Ended:
     utterances = join_utterances(corpus.recordings, split="test", data=config.data)
     scores = score_split(load_module(spec.checkpoint), corpus, utterances, config=config, workspace=spec.workspace)
     table = score_table(scores, utterances, config.data.languages)
-    write_json(spec.trial_folder / "scores.json", dataclasses.asdict(table))
+    write_json(TrialFolder(spec.trial_folder).scores, dataclasses.asdict(table))
     metrics = metrics_on_test(table, read_json(spec.development_scores))
     return Ended(time_ms=log.now_ms(), outcome="complete", metrics=metrics)
 

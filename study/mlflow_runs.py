@@ -14,7 +14,7 @@ from typing import Any, Final
 from mlflow.entities import DatasetInput, Metric, Param, RunTag, ViewType
 from mlflow.tracking import MlflowClient
 
-from reports.records import TrialState, param_text
+from reports.records import StudyState, TrialState, param_text
 from study.mlflow_store import PAGE, store_errors
 from study.recording import Content
 
@@ -93,7 +93,7 @@ class Runs:
         with store_errors():
             return list(self._client.get_metric_history(run_id, key))
 
-    def end(self, run_id: str, state: TrialState, *, end_ms: int | None = None) -> None:
+    def end(self, run_id: str, state: TrialState | StudyState, *, end_ms: int | None = None) -> None:
         """Ends a run with the status that stands for a state."""
         with store_errors():
             self._client.set_terminated(run_id, status=state.mlflow_status, end_time=end_ms)

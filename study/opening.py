@@ -21,6 +21,8 @@ from study.trial_store import TrialStore
 from study.trials import TrialSummary, summary_of
 from study.workspace import StudyFolder, read_json, write_atomic
 
+MANY_TRIALS = 1000
+
 
 def open_trial_store(folder: StudyFolder, config: StudyConfig, space: Space) -> TrialStore:
     """Opens or makes a study's storage, for the one coordinator that holds the lease.
@@ -40,14 +42,15 @@ def open_trial_store(folder: StudyFolder, config: StudyConfig, space: Space) -> 
     except StorageError:
         storage.close()
         raise
-    store = _store(storage, stored, config=config, space=space)
+    store = _store(storage, stored, config=config, space=space, num_trials=len(trials))
     store.load(trials)
     return store
 
 
-def _store(storage: Storage, stored: StoredStudy, *, config: StudyConfig, space: Space) -> TrialStore:
+def _store(storage: Storage, stored: StoredStudy, *, config: StudyConfig, space: Space, num_trials: int) -> TrialStore:
     pruner = build_pruner(config.pruner, max_epochs=longest_epochs(config, space))
-    in_process = isinstance(config.sampler, GPConfig)
+    # The Gaussian process imports torch; any sampler that looks at thousands of trials holds up the event loop.
+    in_process = isinstance(config.sampler, GPConfig) or max(num_trials, config.trials) >= MANY_TRIALS
     sampler = None if in_process else build_sampler(config.sampler, space=space, seed=config.seed)
     mirror = Mirror(config.name, space=space, seed=config.seed, sampler=sampler, pruner=pruner)
     spec = MirrorSpec(name=config.name, space=space, seed=config.seed, sampler=config.sampler)

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, get_args
 
 from lightning_modules.config import FeaturesConfig
@@ -23,9 +22,8 @@ from study.combinations import check_combination, check_sources, num_configurati
 from study.config import StudyConfig
 from study.devices import Slot, SlotSizing, choose_devices, make_slots
 from study.mlflow_place import mlflow_url
+from study.provenance import versions
 from study.workspace import Workspace
-
-DECIDING_LIBRARIES = ("lidstudy", "torch", "torchaudio", "pytorch-lightning", "optuna", "mlflow", "numpy")
 
 SEARCHABLE_DATA = ("data.segment_s",)
 
@@ -87,7 +85,7 @@ class StudyPlan:
             languages=self.config.trial.data.languages,
             corpus=corpus_facts(self.corpus, languages=self.config.trial.data.languages),
             command=shlex.join(["lidstudy", *sys.argv[1:]]),
-            versions={"python": sys.version.split()[0], **{name: version(name) for name in DECIDING_LIBRARIES}},
+            versions=versions(),
             seed=self.config.seed,
         )
 

@@ -18,7 +18,7 @@ from reports.records import PEAK_MEMORY_MB, ScoreTable
 from study.events import EpochEnded, EventLog, Progress
 from study.processes import die_with_parent
 from study.spec import AttemptSpec
-from study.workspace import write_json
+from study.workspace import TrialFolder, write_json
 
 SIGN_OF_LIFE_S = 5.0
 BYTES_A_MB = 1024 * 1024
@@ -95,13 +95,13 @@ class TrialProgress(pl.Callback):
 
     def _save(self, trainer: pl.Trainer, module: LanguageId, metrics: dict[str, float], *, is_better: bool) -> None:
         """Weights of all ranks are the same, and saving waits for all of them; files of ours are the first one's."""
-        folder, epoch = self._spec.trial_folder, trainer.current_epoch
+        folder, epoch = TrialFolder(self._spec.trial_folder), trainer.current_epoch
         assert module.development_scores is not None
         if is_better:
             if trainer.is_global_zero:
                 table = score_table(module.development_scores, self.utterances, self._spec.config.data.languages)
-                write_json(folder / "scores.json", {"epoch": epoch, **dataclasses.asdict(table)})
-            _save_checkpoint(trainer, folder / "best.ckpt", weights_only=True)
+                write_json(folder.scores, {"epoch": epoch, **dataclasses.asdict(table)})
+            _save_checkpoint(trainer, folder.best_checkpoint, weights_only=True)
         if trainer.is_global_zero:
             event = EpochEnded(
                 time_ms=self._log.now_ms(),
@@ -112,7 +112,7 @@ class TrialProgress(pl.Callback):
             )
             self._last_event = event
             self._log.append(event)
-        _save_checkpoint(trainer, folder / "last.ckpt", weights_only=False)
+        _save_checkpoint(trainer, folder.last_checkpoint, weights_only=False)
 
     def _speak(self, trainer: pl.Trainer) -> None:
         now = time.monotonic()

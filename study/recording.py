@@ -19,6 +19,7 @@ from reports.records import (
     ARTIFACT_EVENTS,
     ARTIFACT_SCORES_DEV,
     ARTIFACT_TRACEBACK,
+    OBJECTIVE,
     SCORE_COLUMNS,
     MetricPoint,
     TrialState,
@@ -98,7 +99,8 @@ def trial_artifacts(trial: ActiveTrial, outcome: Outcome) -> dict[str, Content]:
     if outcome.details:
         artifacts[ARTIFACT_TRACEBACK] = outcome.details
     if trial.history:
-        artifacts[ARTIFACT_CURVES] = partial(_curves, trial.history)
+        objective = OBJECTIVE if trial.spec is None else f"val/{trial.spec.objective}"
+        artifacts[ARTIFACT_CURVES] = partial(_curves, trial.history, objective)
     if trial.folder.scores.exists() and read_json(trial.folder.scores)["epoch"] == trial.best_epoch:
         artifacts[ARTIFACT_SCORES_DEV] = partial(scores_parquet, trial.folder.scores)
         artifacts[ARTIFACT_CONFUSION] = partial(_confusion, trial.folder.scores)
@@ -120,8 +122,8 @@ def scores_parquet(path: Path) -> bytes:
     return buffer.getvalue()
 
 
-def _curves(history: dict[str, list[MetricPoint]]) -> bytes:
-    return to_png(learning_curves(history))
+def _curves(history: dict[str, list[MetricPoint]], objective: str) -> bytes:
+    return to_png(learning_curves(history, objective=objective))
 
 
 def _confusion(path: Path) -> bytes:

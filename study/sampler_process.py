@@ -6,6 +6,7 @@ It ends with the coordinator; where it dies, another is started and sent everyth
 
 import multiprocessing
 import signal
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -16,7 +17,7 @@ from optuna.trial import FrozenTrial
 from lightning_modules.errors import StorageError
 from search_spaces.space import Space
 from study.mirror import Mirror
-from study.sampler_config import SamplerConfig
+from study.sampler_config import GPConfig, SamplerConfig
 
 MAX_STARTS_A_PROPOSAL: Final = 2
 
@@ -38,11 +39,13 @@ class SamplerProcess:
         self._spec = spec
         self._trials: dict[int, FrozenTrial] = {}
         self._unsent: dict[int, FrozenTrial] = {}
+        self._lock = threading.Lock()  # trials change while a proposal is under way
         self._start()
 
     def put(self, trial: FrozenTrial) -> None:
         """Keeps a trial until it is sent with the next question."""
-        self._trials[trial.number] = self._unsent[trial.number] = trial
+        with self._lock:
+            self._trials[trial.number] = self._unsent[trial.number] = trial
 
     def propose(self, number: int, *, fixed: Mapping[str, Any] | None = None) -> FrozenTrial:
         """The next trial; the parameters in `fixed` are chosen already.
@@ -55,7 +58,8 @@ class SamplerProcess:
                 return self._ask(number, dict(fixed or {}))
             except (EOFError, OSError):
                 self.close()
-                self._unsent = dict(self._trials)
+                with self._lock:
+                    self._unsent = dict(self._trials)
                 self._start()
         raise StorageError(
             f"the process of sampler {self._spec.sampler.kind} ended twice without a proposal (is memory short?); "
@@ -74,8 +78,9 @@ class SamplerProcess:
         return self._process.pid
 
     def _ask(self, number: int, fixed: dict[str, Any]) -> FrozenTrial:
-        self._connection.send((number, fixed, [self._unsent[each] for each in sorted(self._unsent)]))
-        self._unsent = {}
+        with self._lock:
+            unsent, self._unsent = self._unsent, {}
+        self._connection.send((number, fixed, [unsent[each] for each in sorted(unsent)]))
         proposed: FrozenTrial = self._connection.recv()
         return proposed
 
@@ -90,11 +95,12 @@ class SamplerProcess:
 def serve(connection: Connection, spec: MirrorSpec) -> None:
     """Answers questions until the other side is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the coordinator
-    import torch
-
     from study.samplers import build_sampler
 
-    torch.set_num_threads(1)  # the other cores train
+    if isinstance(spec.sampler, GPConfig):
+        import torch
+
+        torch.set_num_threads(1)  # the other cores train
     sampler = build_sampler(spec.sampler, space=spec.space, seed=spec.seed)
     mirror = Mirror(spec.name, space=spec.space, seed=spec.seed, sampler=sampler)
     while True:

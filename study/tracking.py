@@ -49,7 +49,7 @@ from reports.records import (
 )
 from study.attempt_records import AttemptRecord
 from study.mlflow_runs import PARENT, PointBuffer, Runs
-from study.mlflow_store import connect, open_experiment, open_parent_run, store_errors
+from study.mlflow_store import connect, find_experiment, open_experiment, open_parent_run, store_errors
 from study.recording import AttemptStarted, Content
 from study.workspace import Workspace
 
@@ -309,6 +309,23 @@ def open_tracker(
     )
     tracker.close_strays(is_ending=False)
     return tracker
+
+
+def refuse_strangers(workspace: Workspace, name: str, *, url: str) -> None:
+    """Refuses a new study whose name MLflow holds trials of: its files are gone, and its record must stay as it is.
+
+    Raises:
+        StorageError: naming the study.
+    """
+    experiment = find_experiment(url, name)
+    if experiment is None:
+        return
+    runs = Runs(connect(url), experiment).search(f"tags.`{TAG_KIND}` = 'trial'")
+    if num_runs := sum(1 for _ in runs):
+        raise StorageError(
+            f"MLflow holds {num_runs} run(s) of a study '{name}' whose files are no longer in "
+            f"{workspace.study(name).root}; give the study another name, or put the files back."
+        )
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,6 +4,7 @@ What happens is stored first and then put into the mirror in memory (study/mirro
 a call that fails has changed nothing here and can be made again, and none but `ask` and the pruner look at all trials.
 """
 
+import contextlib
 import copy
 import math
 import threading
@@ -94,15 +95,21 @@ class TrialStore:
         Raises:
             StoreAwayError: the database is away; the same trial is stored by the next call.
         """
+        if self._proposed is None:
+            self._proposed = self._propose(wish)
         with self._lock:
-            if self._proposed is None:
-                trial = self._proposer.propose(len(self._trials), fixed={} if wish is None else wish.params)
-                trial.user_attrs = {SPACE: self._space_hash} | ({} if wish is None else {COMMAND: wish.noted()})
-                self._proposed = trial
             self._stored.add(self._proposed)
             trial, self._proposed = self._proposed, None
             self._put(trial)
             return self._summaries[trial.number]
+
+    def _propose(self, wish: Wish | None) -> FrozenTrial:
+        """Another process may take its time: everything else goes on meanwhile."""
+        fixed = {} if wish is None else wish.params
+        with self._lock if self._proposer is self._mirror else contextlib.nullcontext():
+            trial = self._proposer.propose(len(self._trials), fixed=fixed)
+        trial.user_attrs = {SPACE: self._space_hash} | ({} if wish is None else {COMMAND: wish.noted()})
+        return trial
 
     def attach(self, number: int) -> None:
         """Takes over a running trial that an earlier coordinator asked for."""

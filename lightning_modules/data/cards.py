@@ -30,7 +30,7 @@ class SourceCard:
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusCard:
-    """What a corpus is, for `corpus list`, for reports and for the model card.
+    """What a corpus is, for reports and for the model card.
 
     Attributes:
         name: what it is called on the command line.

@@ -1,9 +1,9 @@
-"""Did all trials run the same code?"""
+"""Did all trials run the same code, on the same libraries?"""
 
 from collections import Counter
 
 from reports.checks._base import Check, Status
-from reports.records import TAG_COMMIT, TAG_DIFF, StudyRecord
+from reports.records import TAG_COMMIT, TAG_DIFF, TAG_VERSIONS, StudyRecord
 from reports.sections._text import listing
 
 
@@ -12,6 +12,9 @@ def look(study: StudyRecord) -> tuple[Status, str]:
     tagged = [trial for trial in study.trials if TAG_COMMIT in trial.tags]
     if not tagged:
         return "skipped", "No trial recorded its commit."
+    libraries = {trial.tags[TAG_VERSIONS] for trial in tagged if TAG_VERSIONS in trial.tags}
+    if len(libraries) > 1:
+        return "warning", f"Trials ran on {len(libraries)} sets of library versions: they may not be comparable."
     versions = Counter(trial.tags[TAG_COMMIT][:10] + ("+" if TAG_DIFF in trial.tags else "") for trial in tagged)
     if len(versions) > 1:
         return (

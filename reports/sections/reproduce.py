@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from reports.records import TAG_COMMIT, TAG_DATA, TAG_DEVICE, TAG_DIFF, LedgerEntry, StudyRecord
+from reports.records import TAG_COMMIT, TAG_DATA, TAG_DEVICE, TAG_DIFF, TAG_VERSIONS, LedgerEntry, StudyRecord
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Code, Column, Section, Table
 from reports.sections._text import NOTHING, listing, numeric
@@ -26,9 +26,10 @@ def summarise(study: StudyRecord) -> Reproduce:
     trial = select.chosen(study)
     devices = sorted({t.tags[TAG_DEVICE] for t in study.trials if TAG_DEVICE in t.tags})
     data_hash = study.manifest.corpus.get("data_hash") or study.tags.get(TAG_DATA)
+    tags = trial.tags if trial else study.tags  # the study's own run names the code that last opened it
     facts = {
-        "commit": study.tags.get(TAG_COMMIT),
-        "uncommitted change, hash": study.tags.get(TAG_DIFF, "none"),
+        "commit of the chosen trial": tags.get(TAG_COMMIT),
+        "uncommitted change, hash": tags.get(TAG_DIFF, "none") if TAG_COMMIT in tags else None,
         "data hash": data_hash,
         "seed of the study": str(study.manifest.seed),
         "seed of the chosen trial": str(trial.seed) if trial else None,
@@ -37,7 +38,7 @@ def summarise(study: StudyRecord) -> Reproduce:
         "MLflow run of the study": study.run_id,
         "MLflow run of the chosen trial": trial.run_id if trial else None,
         "configuration hash of the chosen trial": trial.configuration_hash if trial else None,
-        **study.manifest.versions,
+        **(json.loads(tags[TAG_VERSIONS]) if TAG_VERSIONS in tags else study.manifest.versions),
     }
     return Reproduce(
         command=study.manifest.command,

@@ -13,7 +13,7 @@ from pathlib import Path
 from lightning_modules.data.debian import apt_available
 from lightning_modules.errors import LidstudyError
 from study.commands.console import make_console
-from study.plan import DECIDING_LIBRARIES
+from study.provenance import DECIDING_LIBRARIES
 from study.workspace import open_workspace
 
 MIN_FREE_GB = 2.0

@@ -1,7 +1,9 @@
 """`lidstudy space check|schema`."""
 
+from pathlib import Path
+
 from lightning_modules.errors import ConfigError
-from search_spaces.space import load_space, space_schema
+from search_spaces.space import check_file, load_space, space_schema
 from study.commands.console import make_console, print_json
 
 
@@ -11,9 +13,10 @@ def check(name_or_path: str) -> None:
     Raises:
         ConfigError: naming file, key and what is allowed.
     """
+    findings = check_file(Path(name_or_path)) if name_or_path.endswith(".toml") else []
+    if findings:
+        raise ConfigError("\n  ".join(str(finding) for finding in findings))
     space = load_space(name_or_path)
-    if not space.parameters:
-        raise ConfigError(f"{name_or_path}: searches nothing.")
     console = make_console()
     console.print(f"{space.name}: {len(space.parameters)} parameters, hash {space.hash}, valid")
     for parameter in space.parameters:

@@ -16,7 +16,7 @@ from rich.console import Console
 from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.feature_store import build_feature_store
 from lightning_modules.errors import ConfigError
-from reports.records import TAG_DATA, TEST_P_VALUE, StudyState, TrialState
+from reports.records import TEST_P_VALUE, StudyState, TrialState
 from search_spaces.space import Space
 from study.commands.console import make_console, progress_bars
 from study.commands.control import retry_failed
@@ -26,9 +26,9 @@ from study.evaluation import read_ledger
 from study.launchers.local import LocalLauncher
 from study.opening import open_trial_store, read_trials
 from study.plan import StudyPlan, make_plan, needs_features
-from study.provenance import code_tags
+from study.provenance import run_tags
 from study.settling import check_settled, read_manifest, recorded_study, settle
-from study.tracking import open_tracker
+from study.tracking import open_tracker, refuse_strangers
 from study.trials import TrialSummary
 from study.view import LiveView, PlainView, View, duration
 from study.workspace import StudyFolder, Workspace, coordinator_lease, open_workspace
@@ -89,6 +89,8 @@ def run_plan(plan: StudyPlan) -> int:
     with ExitStack() as stack:
         stack.enter_context(coordinator_lease(study_folder))
         stop = stack.enter_context(_stop_on_signals())
+        if not study_folder.manifest.exists():
+            refuse_strangers(workspace, config.name, url=plan.mlflow_url)
         settle(plan, study_folder)
         ensure_features(plan, console)
         launcher = LocalLauncher(workspace, slots=plan.slots)
@@ -106,7 +108,7 @@ def run_plan(plan: StudyPlan) -> int:
             tracker=open_tracker(
                 workspace,
                 plan.manifest(),
-                tags=code_tags() | {TAG_DATA: plan.data_hash},
+                tags=run_tags(plan.data_hash),
                 data_hash=plan.data_hash,
                 url=plan.mlflow_url,
             ),
@@ -286,6 +288,6 @@ def _print_end(console: Console, state: StudyState, name: str, workspace: Worksp
             console.print(f"study {name} was stopped; run the same command to go on.")
         case _:
             console.print(
-                f"study {name} stopped after too many failures in a row; see `lidstudy status {name}`, "
+                f"study {name} failed: too many trials in a row did, or all of them; see `lidstudy status {name}`, "
                 f"tracebacks lie in MLflow and under {workspace.study(name).root}."
             )

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from lightning_modules.config import TrialConfig
 from lightning_modules.errors import ConfigError
-from reports.records import TAG_DATA, TRAIN_LOSS, VAL_ACCURACY
+from reports.records import TRAIN_LOSS, VAL_ACCURACY
 from search_spaces.space import Space
 from study.commands.console import make_console
 from study.commands.control import FAILED
@@ -21,7 +21,7 @@ from study.events import AnyEvent, EpochEnded
 from study.launchers.inline import InlineLauncher
 from study.opening import open_trial_store, read_trials
 from study.plan import StudyPlan, make_plan
-from study.provenance import code_tags
+from study.provenance import run_tags
 from study.pruner_config import NoPrunerConfig
 from study.sampler_config import RandomConfig
 from study.settling import read_manifest, record_plan
@@ -72,7 +72,7 @@ def _run(plan: StudyPlan, *, seed: int) -> int:
             tracker=open_tracker(
                 plan.workspace,
                 plan.manifest(),
-                tags=code_tags() | {TAG_DATA: plan.data_hash},
+                tags=run_tags(plan.data_hash),
                 data_hash=plan.data_hash,
                 url=plan.mlflow_url,
             ),

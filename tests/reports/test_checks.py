@@ -7,7 +7,16 @@ import pytest
 
 from reports import checks
 from reports.checks import CHECKS, commits, convergence, diverged, edge, evaluations, failures, levels, seeds, split
-from reports.records import OBJECTIVE, TAG_COMMIT, TAG_DIFF, MetricPoint, StudyRecord, TrialRecord, TrialState
+from reports.records import (
+    OBJECTIVE,
+    TAG_COMMIT,
+    TAG_DIFF,
+    TAG_VERSIONS,
+    MetricPoint,
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+)
 
 MakeTrial = Callable[..., TrialRecord]
 MakeStudy = Callable[..., StudyRecord]
@@ -114,3 +123,7 @@ def test_code_that_changed_between_trials_is_told(trial: MakeTrial, make_study: 
     assert commits.CHECK.run(make_study(trial(0))).status == "passed"
     assert commits.CHECK.run(make_study(trial(0), other)).status == "warning"
     assert commits.CHECK.run(make_study(dirty)).status == "warning"
+    newer = dataclasses.replace(trial(3), tags=trial(3).tags | {TAG_VERSIONS: '{"torch": "3"}'})
+    older = dataclasses.replace(trial(4), tags=trial(4).tags | {TAG_VERSIONS: '{"torch": "2"}'})
+    assert commits.CHECK.run(make_study(newer)).status == "passed"
+    assert "library versions" in commits.CHECK.run(make_study(newer, older)).message

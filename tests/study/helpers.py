@@ -20,7 +20,7 @@ from study.mlflow_place import mlflow_tracking_uri, records_url
 from study.opening import open_trial_store, read_trials
 from study.plan import make_plan
 from study.settling import settle
-from study.tracking import open_tracker
+from study.tracking import open_tracker, refuse_strangers
 from study.trials import TrialSummary
 from study.view import Snapshot
 from study.workspace import Workspace, coordinator_lease
@@ -61,6 +61,8 @@ def run_study(
     plan = make_plan(config, workspace=place, slots=len(os.sched_getaffinity(0)))  # one thread each, as a sweep has
     with ExitStack() as stack:
         stack.enter_context(coordinator_lease(folder))
+        if not folder.manifest.exists():
+            refuse_strangers(place, config.name, url=plan.mlflow_url)
         settle(plan, folder)
         store = open_trial_store(folder, config, plan.space)
         stack.callback(store.close)

@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,31 @@ def test_early_stopping_follows_the_objective(workspace: Path, tmp_path: Path, o
     assert run.objective == min(points)
     assert len(points) < 12
     assert points[-1] >= min(points[:-1])
+
+
+def test_asking_ahead_changes_neither_the_budget_nor_the_proposals(
+    workspace: Path, tiny_study: Path, another_workspace: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_study(tiny_study, workspace)
+    monkeypatch.setattr("study.coordinator.SLOW_ASK_S", -1.0)
+    beside = another_workspace()
+    assert run_study(tiny_study, beside) is StudyState.COMPLETE
+    assert [trial.params for trial in trials_of(beside)] == [trial.params for trial in trials_of(workspace)]
+
+
+def test_a_trial_that_was_asked_for_ahead_is_taken_up_after_a_stop(
+    workspace: Path, tiny_study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.coordinator.SLOW_ASK_S", -1.0)
+    view = RecordingView()
+
+    def stop_after_one(coordinator: Coordinator) -> None:
+        view.on_ended = lambda count: coordinator.request_stop() if count == 1 else None
+
+    assert run_study(tiny_study, workspace, view=view, prepare=stop_after_one) is StudyState.INTERRUPTED
+    assert num_running(workspace) == 0
+    assert run_study(tiny_study, workspace) is StudyState.COMPLETE
+    assert [trial.state for trial in trials_of(workspace)] == [TrialState.COMPLETE] * 4
 
 
 def test_a_raised_budget_is_what_status_shows(workspace: Path, tmp_path: Path) -> None:

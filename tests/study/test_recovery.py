@@ -146,9 +146,12 @@ def test_trials_that_wait_are_not_left_running_when_the_study_stops(workspace: P
 
 def test_a_study_whose_files_are_gone_does_not_mix_with_its_runs_in_mlflow(workspace: Path, one_trial: Path) -> None:
     run_study(one_trial, workspace)
+    before = record_of(workspace)
     shutil.rmtree(Workspace(workspace).study("tiny").root)
     with pytest.raises(StorageError, match="of a study 'tiny' whose files are no longer"):
         run_study(one_trial, workspace)
+    assert record_of(workspace) == before
+    assert not Workspace(workspace).study("tiny").manifest.exists()
 
 
 def test_an_attempt_after_early_stopping_trains_no_further(workspace: Path, tmp_path: Path) -> None:
