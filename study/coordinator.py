@@ -178,13 +178,21 @@ class Coordinator:
     # --- one round ---------------------------------------------------------------------------------------------------
 
     def _is_busy(self) -> bool:
-        if self._active or (self._ask_ahead is not None and self._ask_ahead.is_under_way and not self._is_ending()):
+        if self._active:
             return True
-        return not self._is_ending() and (bool(self._waiting) or self._wants_more())
+        return not self._is_ending() and (bool(self._waiting) or self._is_asking_ahead() or self._wants_more())
 
     def _wants_more(self) -> bool:
+        """Whether more trials are asked for."""
+        return self._starts_new() and self._asking.has_more()
+
+    def _starts_new(self) -> bool:
         """Whether new trials are started; a budget of time that is spent ends that."""
-        return not self._is_draining and not self._is_out_of_time() and self._asking.has_more()
+        return not self._is_draining and not self._is_out_of_time()
+
+    def _is_asking_ahead(self) -> bool:
+        """Whether a trial was asked for beside the loop that is still to be started."""
+        return self._ask_ahead is not None and self._ask_ahead.is_under_way and self._starts_new()
 
     def _is_out_of_time(self) -> bool:
         budget_s = self._plan.time_budget_s
@@ -307,20 +315,24 @@ class Coordinator:
 
     def _ask(self) -> bool:
         """Puts one more trial in line; False where there is none to be had now."""
-        if not self._wants_more() or (self._order and not self._order.may_ask(self._asking.num_asked)):
+        if not self._is_asking_ahead() and not self._wants_more():
             return False
-        if self._ask_ahead is not None and self._order is None:
-            trial = self._ask_ahead.take()
-            if trial is None:
-                return False
-        else:
-            began = self._monotonic()
-            trial = self._patience.call(self._asking.next)
-            if self._monotonic() - began > SLOW_ASK_S:
-                ask = partial(self._patience.call, self._asking.next)
-                self._ask_ahead = AskAhead(ask, more=lambda: self._wants_more() and not self._is_ending())
+        if self._order is not None and not self._order.may_ask(self._asking.num_asked):
+            return False
+        trial = self._ask_here() if self._ask_ahead is None or self._order is not None else self._ask_ahead.take()
+        if trial is None:
+            return False
         self._enter(trial)
         return True
+
+    def _ask_here(self) -> ActiveTrial:
+        """Asks in the event loop; once that takes long, it is done beside the loop from then on."""
+        began = self._monotonic()
+        trial = self._patience.call(self._asking.next)
+        if self._monotonic() - began > SLOW_ASK_S:
+            ask = partial(self._patience.call, self._asking.next)
+            self._ask_ahead = AskAhead(ask, more=lambda: self._wants_more() and not self._is_ending())
+        return trial
 
     def _enter(self, trial: ActiveTrial) -> None:
         """A new trial gets its run in MLflow and waits for a slot."""

@@ -62,6 +62,7 @@ def record_plan(plan: StudyPlan, folder: StudyFolder) -> None:
         "mlflow": recorded_mlflow(plan.mlflow_url, plan.workspace),  # may change: a study that moves is recorded again
         "space": space,
         "spaces": spaces,
+        "given": plan.config.model_dump(mode="json", exclude_unset=True),
         "manifest": asdict(plan.manifest()),
     }
     write_json(folder.manifest, content)
@@ -76,8 +77,8 @@ def read_manifest(folder: StudyFolder) -> dict[str, Any]:
 def recorded_study(folder: StudyFolder) -> tuple[StudyConfig, Space]:
     """Configuration and search space of a study that exists; a password that is not on record is the environment's."""
     content = read_json(folder.manifest)
-    recorded = content["manifest"]["config"]
-    recorded["trial"].pop("seed", None)
+    recorded = content["given"] if "given" in content else content["manifest"]["config"]
+    recorded.get("trial", {}).pop("seed", None)
     storage = recorded.get("storage", {})
     recorded["storage"] = {key: url for key, url in storage.items() if url is not None and MASK not in url}
     config = StudyConfig.model_validate(recorded)

@@ -425,11 +425,11 @@ def test_the_configuration_is_nested_as_an_attempt_reads_it(demo: StudyRecord) -
     config = TrialConfig.model_validate(found.config)
     champion = next(trial for trial in demo.trials if trial.number == demo.champion)
     assert config.encoder.cell == champion.params["encoder.cell"]
-    assert dict(found.facts)["commit"] == "0123abc"
+    assert dict(found.facts)["commit of the chosen trial"] == "0123abc"
 
 
 def test_what_was_not_recorded_is_said_to_be_missing(make_study: MakeStudy) -> None:
-    assert dict(reproduce.summarise(make_study()).facts)["commit"] == "not recorded"
+    assert dict(reproduce.summarise(make_study()).facts)["commit of the chosen trial"] == "not recorded"
 
 
 def test_warnings_come_first(demo: StudyRecord) -> None:

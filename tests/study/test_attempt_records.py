@@ -81,7 +81,7 @@ def test_an_attempt_that_was_stopped_says_why(trial: TrialFolder) -> None:
     assert (record.state, record.failure_class) == (TrialState.INTERRUPTED, "")
 
 
-@pytest.mark.parametrize(("outcome", "failure_class"), [("diverged", "diverged"), ("failed", "defect")])
+@pytest.mark.parametrize(("outcome", "failure_class"), [("diverged", ""), ("failed", "defect")])
 def test_an_attempt_that_spoke_is_believed(trial: TrialFolder, outcome: str, failure_class: str) -> None:
     ended = Ended.model_validate({"time_ms": 500, "outcome": outcome, "failure": "why"})
     add_attempt(trial, STARTED, ended, exit={"status": 0})

@@ -30,6 +30,12 @@ def folder(workspace: Path) -> StudyFolder:
     return Workspace(workspace).study("tiny")
 
 
+@pytest.fixture(autouse=True)
+def ask_in_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that runs fast, every ask takes long."""
+    monkeypatch.setattr("study.coordinator.SLOW_ASK_S", float("inf"))
+
+
 class Hanging(InlineLauncher):
     """Attempts that have spoken, and then neither speak nor end until they are killed."""
 
@@ -201,7 +207,7 @@ def limited(tmp_path: Path, limits: str) -> Path:
 
 def test_a_trial_over_its_time_has_timed_out_and_keeps_its_last_metrics(workspace: Path, tmp_path: Path) -> None:
     study = limited(tmp_path, "trial_s = 60")
-    assert run_study(study, workspace, launcher=Hanging(), prepare=fast_clock) is StudyState.COMPLETE
+    assert run_study(study, workspace, launcher=Hanging(), prepare=fast_clock) is StudyState.FAILED
     (trial,), (run,) = trials_of(workspace), record_of(workspace).trials
     assert trial.state is run.state is TrialState.TIMED_OUT
     assert trial.value is None
@@ -213,7 +219,7 @@ def test_a_trial_over_its_time_has_timed_out_and_keeps_its_last_metrics(workspac
 def test_an_attempt_that_says_nothing_for_too_long_is_lost(workspace: Path, tmp_path: Path) -> None:
     study = limited(tmp_path, "silence_s = 60\nlost_attempts = 1")
     view = RecordingView()
-    assert run_study(study, workspace, launcher=Hanging(), view=view, prepare=fast_clock) is StudyState.COMPLETE
+    assert run_study(study, workspace, launcher=Hanging(), view=view, prepare=fast_clock) is StudyState.FAILED
     (trial,), (run,) = trials_of(workspace), record_of(workspace).trials
     assert trial.state is run.state is TrialState.FAILED
     assert run.tags[TAG_FAILURE_CLASS] == "lost"

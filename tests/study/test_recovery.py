@@ -121,7 +121,7 @@ def test_an_attempt_that_is_still_being_stopped_is_followed_by_another(workspace
 def test_a_lost_attempt_is_followed_by_another_but_not_for_ever(workspace: Path, one_trial: Path) -> None:
     cut_off(workspace, one_trial, leave=lambda _: None)
     launcher = SilentAndLost()
-    assert run_study(one_trial, workspace, launcher=launcher) is StudyState.COMPLETE
+    assert run_study(one_trial, workspace, launcher=launcher) is StudyState.FAILED
     (trial,), (run,) = trials_of(workspace), record_of(workspace).trials
     assert trial.state is run.state is TrialState.FAILED
     assert run.failure == "its process was lost 3 times; the last words: it said nothing"
