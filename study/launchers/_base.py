@@ -17,6 +17,8 @@ from study.spec import EXIT_FILE, AttemptSpec
 class Life(Enum):
     """What is known of an attempt's process."""
 
+    WAITING = "waiting"
+    """In a cluster's queue: it has a slot, but no process yet."""
     RUNNING = "running"
     EXITED = "exited"
     LOST = "lost"
@@ -25,10 +27,22 @@ class Life(Enum):
 
 @dataclass(frozen=True)
 class Status:
-    """Life, and the exit status (negative: the signal) once it has exited."""
+    """What is known of an attempt.
+
+    Attributes:
+        life: whether its process runs.
+        exit_status: once it has exited; negative: the signal.
+        out_of_memory: whether the kernel killed processes for want of memory while it ran.
+    """
 
     life: Life
     exit_status: int | None = None
+    out_of_memory: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it can come any more."""
+        return self.life in (Life.EXITED, Life.LOST)
 
 
 def exit_status(folder: Path) -> int | None:

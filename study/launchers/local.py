@@ -38,8 +38,10 @@ EXIT_RECORD_BYTES = 64
 class LocalLauncher:
     """Attempts on this machine's slots."""
 
-    def __init__(self, workspace: Workspace, *, slots: Sequence[Slot]) -> None:
+    def __init__(self, workspace: Workspace, *, slots: Sequence[Slot], outlive: bool = True) -> None:
+        """Takes the slots; attempts end with this process unless they `outlive` it."""
         self._folder = workspace.slots
+        self._outlive = outlive
         self._folder.mkdir(parents=True, exist_ok=True)
         self.slots = tuple(slots)
         self._context = multiprocessing.get_context("forkserver")
@@ -59,8 +61,9 @@ class LocalLauncher:
                 return False
             spec.folder.mkdir(parents=True, exist_ok=True)
             write_json(spec.folder / SPEC_FILE, spec.model_dump(mode="json"))
-            self._warm_up()
-            process = self._context.Process(target=_supervise, args=(str(spec.folder), _HandedOver(lock)))
+            self.warm_up()
+            arguments = (str(spec.folder), _HandedOver(lock), self._outlive)
+            process = self._context.Process(target=_supervise, args=arguments)
             process.start()
             _forget(process)
         finally:
@@ -75,7 +78,7 @@ class LocalLauncher:
         status = exit_status(spec.folder)
         if status is None:
             supervisor = _supervisor(spec.folder)
-            lives = not self._is_free(spec.slot) if supervisor is None else _is_alive(supervisor)
+            lives = not self._is_free(spec.slot) if supervisor is None else is_alive(supervisor)
             status = exit_status(spec.folder)  # it may have ended between the two looks
             if status is None:
                 return Status(Life.RUNNING if lives else Life.LOST)
@@ -89,7 +92,7 @@ class LocalLauncher:
         with contextlib.suppress(ProcessLookupError):
             descriptor = os.pidfd_open(supervisor["pid"])
             try:
-                if _is_alive(supervisor):  # with the descriptor open, the pid cannot come to mean another process
+                if is_alive(supervisor):  # with the descriptor open, the pid cannot come to mean another process
                     signal.pidfd_send_signal(descriptor, signal.SIGTERM)
             finally:
                 os.close(descriptor)
@@ -113,7 +116,7 @@ class LocalLauncher:
         except FileNotFoundError:
             return ""
 
-    def _warm_up(self) -> None:
+    def warm_up(self) -> None:
         """Starts the forkserver deaf to Ctrl-C, which a terminal sends to it as well."""
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
@@ -167,7 +170,7 @@ def _stat(pid: int) -> list[str]:
 def lives(folder: Path) -> bool:
     """Whether the supervisor of the attempt in that folder is at work."""
     supervisor = _supervisor(folder)
-    return supervisor is not None and exit_status(folder) is None and _is_alive(supervisor)
+    return supervisor is not None and exit_status(folder) is None and is_alive(supervisor)
 
 
 def _supervisor(folder: Path) -> dict[str, int] | None:
@@ -179,7 +182,8 @@ def _supervisor(folder: Path) -> dict[str, int] | None:
     return record
 
 
-def _is_alive(supervisor: dict[str, int]) -> bool:
+def is_alive(supervisor: dict[str, int]) -> bool:
+    """Whether the process with that `pid` and `start_time` is at work."""
     try:
         stat = _stat(supervisor["pid"])
     except (FileNotFoundError, ProcessLookupError):  # it is gone, or goes while it is looked at
@@ -187,9 +191,26 @@ def _is_alive(supervisor: dict[str, int]) -> bool:
     return int(stat[19]) == supervisor["start_time"] and stat[0] not in DEAD
 
 
-def _supervise(folder: str, lock: _HandedOver) -> None:
-    """Leads the attempt's session: forks the trainer, reaps it, and records how it ended."""
+def _supervise(folder: str, lock: _HandedOver, outlive: bool) -> None:  # noqa: FBT001 - a process's arguments
+    """Leads the attempt's session, and lets go of its slot."""
     os.setsid()
+    if not outlive:
+        end_with_parent()  # the forkserver, which ends with the process that started it
+        launcher = multiprocessing.parent_process()
+        if launcher is None or not launcher.is_alive():
+            os._exit(1)
+    supervise(Path(folder))
+    lock.release()  # the trainer is gone; the slot need not wait until this process's memory is freed too
+    os._exit(0)
+
+
+def end_with_parent() -> None:
+    """Has the kernel send SIGTERM to this process when the one that started it is gone."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def supervise(place: Path) -> None:
+    """Forks the trainer of the attempt in that folder, reaps it and records its end; SIGTERM kills it."""
     trainer = 0
     killed = False
 
@@ -201,7 +222,6 @@ def _supervise(folder: str, lock: _HandedOver) -> None:
                 os.kill(trainer, signal.SIGKILL)
 
     signal.signal(signal.SIGTERM, on_sigterm)
-    place = Path(folder)
     _redirect_output(place / OUTPUT_FILE)
     write_json(place / SUPERVISOR_FILE, {"pid": os.getpid(), "start_time": start_time(os.getpid())})
     reserved = place / f"{EXIT_FILE}.reserved"
@@ -216,8 +236,6 @@ def _supervise(folder: str, lock: _HandedOver) -> None:
     with reserved.open("r+b") as file:
         file.write(json.dumps({"status": os.waitstatus_to_exitcode(status)}).encode())
     reserved.replace(place / EXIT_FILE)
-    lock.release()  # the trainer is gone; the slot need not wait until this process's memory is freed too
-    os._exit(0)
 
 
 def _train(folder: Path, supervisor: int) -> None:
