@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from multiprocessing import util
 from pathlib import Path
 from typing import TypedDict
 
@@ -125,6 +126,11 @@ class Agent:
         if self._spec is not None and self._spec.key == key:
             self._launcher.kill(self._spec)
 
+    def leave(self) -> None:
+        """Removes what this agent has on its machine, before it is ended."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(util.get_temp_dir(), ignore_errors=True)
+
     def _is_busy(self) -> bool:
         return self._spec is not None and self._launcher.poll(self._spec).life is Life.RUNNING
 
@@ -147,7 +153,7 @@ class Agent:
         """Ends this process when nobody needs it, so that the cluster has its resources back."""
         while self._is_busy() or time.monotonic() - self._heard_at < linger_s:
             time.sleep(min(LINGER_CHECKS_S, linger_s))
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self.leave()
         os._exit(0)
 
 

@@ -1,5 +1,6 @@
 """From a LauncherConfig to the launcher; engines are imported only where they are asked for."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import assert_never
@@ -11,6 +12,9 @@ from study.launchers.config import InlineConfig, LauncherConfig, LocalConfig, Ra
 from study.launchers.inline import InlineLauncher
 from study.launchers.local import LocalLauncher
 from study.workspace import Workspace
+
+RAY_BEYOND_THIS_MACHINE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Read when ray is imported; "0" keeps all of a cluster to 127.0.0.1, on Linux too, whatever its name says."""
 
 
 def build_launcher(config: LauncherConfig, *, workspace: Workspace, study: str, slots: Sequence[Slot]) -> Launcher:
@@ -31,6 +35,8 @@ def build_launcher(config: LauncherConfig, *, workspace: Workspace, study: str, 
         case InlineConfig():
             return InlineLauncher()
         case RayConfig():
+            if config.address is None:
+                os.environ.setdefault(RAY_BEYOND_THIS_MACHINE, "0")
             with _needs("ray"):
                 from study.launchers.ray import RayEngine
             from study.launchers.fleet import Fleet

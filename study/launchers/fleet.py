@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import wait
 
 from lightning_modules.errors import TrialError
 from study.devices import Slot
@@ -28,6 +29,7 @@ TICK_S = 0.05
 CENSUS_S = 2.0
 MAX_STILLBORN = 3
 PATIENCE_S = 60.0
+LEAVE_S = 5.0
 OUTPUT_TAIL_BYTES = 4000
 
 
@@ -52,7 +54,7 @@ class Fleet:
         self._thread = threading.Thread(target=self._run, name="fleet", daemon=True)
         self._thread.start()
 
-    # --- the coordinator's side: local files and what the thread has found out -----------------------------------------
+    # --- the coordinator's side: local files and what the thread has found out ---------------------------------------
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -113,9 +115,10 @@ class Fleet:
         """Gives back what idle agents hold; those that work go on if the cluster does."""
         self._closing.set()
         self._thread.join()
-        for post in self._posts.values():
-            if post.mirror is None and not post.is_busy:
-                self._engine.end(post.agent)
+        idle = [post for post in self._posts.values() if post.mirror is None and not post.is_busy]
+        wait([post.agent.call("leave") for post in idle if post.facts is not None], timeout=LEAVE_S)
+        for post in idle:
+            self._engine.end(post.agent)
         self._engine.close()
 
     def _mirror(self, spec: AttemptSpec) -> Mirror:
@@ -130,7 +133,7 @@ class Fleet:
         if self._broken is not None:
             raise self._broken
 
-    # --- the thread's side: everything that talks to the cluster --------------------------------------------------------
+    # --- the thread's side: everything that talks to the cluster ------------------------------------------------------
 
     def _run(self) -> None:
         try:
@@ -225,7 +228,6 @@ class Fleet:
         if self._num_stillborn >= MAX_STILLBORN:
             last = why.strip().splitlines()[-1] if why.strip() else "no reason was given"
             raise TrialError(f"agents cannot start on the cluster, {MAX_STILLBORN} in a row died: {last}")
-        self._counted_at = -CENSUS_S  # count anew: there may be room for fewer
 
     def _warn_if_nobody_answers(self, now: float) -> None:
         if not self._has_warned and now - self._began_at > PATIENCE_S:

@@ -41,7 +41,7 @@ class LocalLauncher:
     def __init__(self, workspace: Workspace, *, slots: Sequence[Slot], outlive: bool = True) -> None:
         """Takes the slots; attempts end with this process unless they `outlive` it."""
         self._folder = workspace.slots
-        self._outlive = outlive
+        self._parent = None if outlive else {"pid": os.getpid(), "start_time": start_time(os.getpid())}
         self._folder.mkdir(parents=True, exist_ok=True)
         self.slots = tuple(slots)
         self._context = multiprocessing.get_context("forkserver")
@@ -62,7 +62,7 @@ class LocalLauncher:
             spec.folder.mkdir(parents=True, exist_ok=True)
             write_json(spec.folder / SPEC_FILE, spec.model_dump(mode="json"))
             self.warm_up()
-            arguments = (str(spec.folder), _HandedOver(lock), self._outlive)
+            arguments = (str(spec.folder), _HandedOver(lock), self._parent)
             process = self._context.Process(target=_supervise, args=arguments)
             process.start()
             _forget(process)
@@ -191,13 +191,12 @@ def is_alive(supervisor: dict[str, int]) -> bool:
     return int(stat[19]) == supervisor["start_time"] and stat[0] not in DEAD
 
 
-def _supervise(folder: str, lock: _HandedOver, outlive: bool) -> None:  # noqa: FBT001 - a process's arguments
-    """Leads the attempt's session, and lets go of its slot."""
+def _supervise(folder: str, lock: _HandedOver, parent: dict[str, int] | None) -> None:
+    """Leads the attempt's session and lets go of its slot; with a `parent`, ends when that process does."""
     os.setsid()
-    if not outlive:
+    if parent is not None:
         end_with_parent()  # the forkserver, which ends with the process that started it
-        launcher = multiprocessing.parent_process()
-        if launcher is None or not launcher.is_alive():
+        if not is_alive(parent):
             os._exit(1)
     supervise(Path(folder))
     lock.release()  # the trainer is gone; the slot need not wait until this process's memory is freed too

@@ -28,7 +28,6 @@ from study.launchers.posts import CONTENT, AgentHandle, Post
 from study.workspace import StudyFolder, read_json, write_json
 
 IDENTITY_FILE = "ray.json"
-LOOPBACK = "127.0.0.1"
 
 
 class RayAgent(Agent):
@@ -131,10 +130,10 @@ class RayEngine:
 
 
 def _connect(config: RayConfig, *, namespace: str) -> None:
-    options: dict[str, Any] = {"namespace": namespace, "log_to_driver": False, "logging_level": "warning"}
+    options: dict[str, Any] = {"namespace": namespace, "log_to_driver": False, "logging_level": "error"}
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if config.address is None:
-        options |= {"address": "local", "include_dashboard": False, "_node_ip_address": LOOPBACK}
+        options |= {"address": "local", "include_dashboard": False}
         if config.slots is not None and config.devices == "cpu":
             options["num_cpus"] = config.slots * config.cpus_per_slot
     else:
