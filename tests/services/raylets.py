@@ -33,7 +33,7 @@ def ray_cluster(*, nodes: int) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     os.environ["PYTHONPATH"] = str(ROOT)  # the nodes import this checkout
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # noqa: S108 - sockets in it need a short path
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets in it need a short path
     head = {"num_cpus": 0, "include_dashboard": False, "_system_config": SOON_DEAD, "temp_dir": folder}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:

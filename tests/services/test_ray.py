@@ -1,4 +1,4 @@
-"""Studies on a Ray cluster of several nodes: a node dies, a node is cut off, the coordinator dies, and all records agree."""
+"""Studies on a Ray cluster of several nodes: a node or the coordinator dies, and all records agree."""
 
 import json
 import os
