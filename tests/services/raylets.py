@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from study.devices import Slot
-from study.launchers._base import Launcher, Life, Status
+from study.launchers._base import Launcher
 from study.launchers.build import RAY_BEYOND_THIS_MACHINE, build_launcher
 from study.launchers.config import RayConfig
-from study.spec import AttemptSpec
 from study.workspace import Workspace
 from tests.study.helpers import RecordingView, run_study
+from tests.study.waiting import Waiting
 
 os.environ |= {RAY_BEYOND_THIS_MACHINE: "0", "RAY_USAGE_STATS_ENABLED": "0"}
 ROOT = Path(__file__).parents[2]
@@ -61,24 +60,6 @@ def sweep_on_ray(address: str, study: Path, workspace: Path, node_folder: Path) 
     finally:
         launcher.close()
     return view
-
-
-class Waiting:
-    """A launcher whose waiting attempts run, for who knows two states only."""
-
-    def __init__(self, launcher: Launcher) -> None:
-        self._launcher = launcher
-
-    @property
-    def slots(self) -> tuple[Slot, ...]:
-        return self._launcher.slots
-
-    def poll(self, spec: AttemptSpec) -> Status:
-        status = self._launcher.poll(spec)
-        return Status(Life.RUNNING) if status.life is Life.WAITING else status
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._launcher, name)
 
 
 def parents(pid: int) -> list[int]:

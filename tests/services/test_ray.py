@@ -45,6 +45,19 @@ def cluster() -> Iterator[Any]:
 
 
 @pytest.fixture
+def sweep(cluster: Any, workspace: Path, node_folder: Path) -> Callable[[Path], None]:
+    """Runs a study on the cluster to its end."""
+    return lambda study: sweep_on_ray(cluster.address, study, workspace, node_folder) and None
+
+
+@pytest.fixture
+def command(cluster: Any, study: Path, workspace: Path, node_folder: Path) -> list[str]:
+    """Does the same in a process of its own."""
+    given = [cluster.address, str(study), str(workspace), str(node_folder)]
+    return [sys.executable, "-m", "tests.services.raylets", *given]
+
+
+@pytest.fixture
 def study(tmp_path: Path) -> Path:
     return write_tiny_study(tmp_path, trials=NUM_TRIALS, epochs=NUM_EPOCHS, steps=8)
 
@@ -93,32 +106,26 @@ def pid_of(log: Path) -> int:
 
 
 def test_a_node_dies_and_its_trial_goes_on_elsewhere_from_its_checkpoint(
-    cluster: Any, study: Path, workspace: Path, folder: StudyFolder, node_folder: Path, tmp_path: Path
+    cluster: Any, sweep: Callable[[Path], None], study: Path, folder: StudyFolder, tmp_path: Path
 ) -> None:
     told: list[int] = []
-    disturbed(
-        lambda: signal_a_node(cluster, folder, signal.SIGKILL, told),
-        lambda: sweep_on_ray(cluster.address, study, workspace, node_folder) and None,
-    )
+    disturbed(lambda: signal_a_node(cluster, folder, signal.SIGKILL, told), lambda: sweep(study))
     lost = attempt_of(folder, told[1])
     assert (lost / LOST_FILE).exists()
     successor = read_events(lost.with_name("attempt-1") / EVENTS_FILE)[0]
     assert isinstance(successor, Started)
     assert successor.resumed_epoch > 0
     until(lambda: not Path(f"/proc/{told[1]}").exists())
-    check_that_all_agree(workspace, folder)
-    check_against_undisturbed(workspace, study, tmp_path)
+    check_that_all_agree(folder.root.parents[1], folder)
+    check_against_undisturbed(folder.root.parents[1], study, tmp_path)
 
 
 def test_a_node_that_is_cut_off_writes_on_and_nobody_listens(
-    cluster: Any, workspace: Path, folder: StudyFolder, node_folder: Path, tmp_path: Path
+    cluster: Any, sweep: Callable[[Path], None], folder: StudyFolder, node_folder: Path, tmp_path: Path
 ) -> None:
     study = write_tiny_study(tmp_path, trials=1, epochs=150, steps=8)
     told: list[int] = []
-    disturbed(
-        lambda: signal_a_node(cluster, folder, signal.SIGSTOP, told),
-        lambda: sweep_on_ray(cluster.address, study, workspace, node_folder) and None,
-    )
+    disturbed(lambda: signal_a_node(cluster, folder, signal.SIGSTOP, told), lambda: sweep(study))
     lost = attempt_of(folder, told[1])
     assert (lost / LOST_FILE).exists()
     there = next(log for log in node_folder.glob(f"agents/*/trials/*/*/{EVENTS_FILE}") if pid_of(log) == told[1])
@@ -130,26 +137,25 @@ def test_a_node_that_is_cut_off_writes_on_and_nobody_listens(
 
 
 def test_the_coordinator_dies_and_the_next_one_adopts_its_agents(
-    cluster: Any, study: Path, workspace: Path, folder: StudyFolder, node_folder: Path, tmp_path: Path
+    command: list[str], sweep: Callable[[Path], None], study: Path, folder: StudyFolder, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "tests.services.raylets", cluster.address]
-    first = subprocess.Popen([*command, str(study), str(workspace), str(node_folder)], cwd=ROOT)
+    first = subprocess.Popen(command, cwd=ROOT)
     until(lambda: num_epochs(folder) >= 5 and bool(living_trainers(folder)))
     first.kill()
     first.wait()
     running = living_trainers(folder)
     assert running, "attempts outlive their coordinator"
-    sweep_on_ray(cluster.address, study, workspace, node_folder)
+    sweep(study)
     assert not list(folder.root.glob(f"trials/*/*/{LOST_FILE}")), "what ran was adopted, not started again"
     assert {pid_of(log) for log in logs(folder)} >= set(running)
-    check_that_all_agree(workspace, folder)
-    check_against_undisturbed(workspace, study, tmp_path)
+    check_that_all_agree(folder.root.parents[1], folder)
+    check_against_undisturbed(folder.root.parents[1], study, tmp_path)
 
 
 def test_nodes_are_left_clean(
-    cluster: Any, tiny_study: Path, workspace: Path, folder: StudyFolder, node_folder: Path
+    sweep: Callable[[Path], None], tiny_study: Path, folder: StudyFolder, node_folder: Path
 ) -> None:
-    sweep_on_ray(cluster.address, tiny_study, workspace, node_folder)
+    sweep(tiny_study)
     agents = [path for path in (node_folder / "agents").iterdir() if path.is_dir()]
     assert agents == []
     assert len(list((node_folder / "data").glob("espeak-*"))) == 1, "one copy of the speech for all"
