@@ -58,5 +58,6 @@ clean:
 
 .venv/.installed-services: .venv/.installed-dev
 	@$(PIP_INSTALL) '.[synth,dev,services]'
+	@command -v slurmctld >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null; }
 	@command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
 	@touch $@

@@ -232,8 +232,11 @@ def supervise(place: Path) -> None:
     if killed:
         os.kill(trainer, signal.SIGKILL)
     _, status = os.waitpid(trainer, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if killed and code > 0:  # Lightning turns a cluster's own SIGTERM to all processes into an exit status
+        code = -signal.SIGTERM
     with reserved.open("r+b") as file:
-        file.write(json.dumps({"status": os.waitstatus_to_exitcode(status)}).encode())
+        file.write(json.dumps({"status": code}).encode())
     reserved.replace(place / EXIT_FILE)
 
 

@@ -47,7 +47,11 @@ def cluster() -> Iterator[Any]:
 @pytest.fixture
 def sweep(cluster: Any, workspace: Path, node_folder: Path) -> Callable[[Path], None]:
     """Runs a study on the cluster to its end."""
-    return lambda study: sweep_on_ray(cluster.address, study, workspace, node_folder) and None
+
+    def to_its_end(study: Path) -> None:
+        sweep_on_ray(cluster.address, study, workspace, node_folder)
+
+    return to_its_end
 
 
 @pytest.fixture

@@ -80,6 +80,17 @@ def has_trained(spec: AttemptSpec) -> bool:
     return (spec.trial_folder / "last.ckpt").exists()
 
 
+def end(launcher: SlurmLauncher, spec: AttemptSpec) -> Status:
+    """Kills an attempt, and waits until it is over."""
+
+    def is_over() -> bool:
+        launcher.kill(spec)
+        return launcher.poll(spec).is_over
+
+    until(is_over)
+    return launcher.poll(spec)
+
+
 def test_a_job_runs_to_its_end_and_frees_its_slot(
     start: Callable[[], SlurmLauncher], make_spec: Callable[..., AttemptSpec]
 ) -> None:
@@ -100,8 +111,7 @@ def test_another_launcher_adopts_a_job_and_kills_it(
     other = start()
     until(lambda: other.poll(spec) == Status(Life.RUNNING))
     assert [slot.name for slot in other.free_slots()] == ["slurm-1"]
-    until(lambda: bool(other.kill(spec)) or other.poll(spec).is_over)
-    status = other.poll(spec)
+    status = end(other, spec)
     assert status.life is Life.EXITED
     assert status.exit_status is not None
     assert status.exit_status < 0
@@ -126,7 +136,7 @@ def test_a_job_that_is_started_again_goes_on_from_its_checkpoint(
     launcher, spec = start(), make_spec(0, epochs=500)
     launcher.submit(spec)
     until(lambda: has_trained(spec))
-    until(lambda: bool(launcher.kill(spec)) or launcher.poll(spec).is_over)
+    end(launcher, spec)
     with (spec.folder / EVENTS_FILE).open("ab") as log:
         log.write(b'{"time_ms": 1, "type": "ep')  # torn off
     pid = os.fork()
