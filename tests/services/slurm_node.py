@@ -53,7 +53,7 @@ def slurm_node() -> Iterator[str]:
     daemons: list[subprocess.Popen[bytes]] = []
     try:
         daemons.append(_munged(folder))
-        until(lambda: (folder / "munge.socket").exists())
+        until((folder / "munge.socket").exists)
         daemons.append(subprocess.Popen([_program("slurmctld"), "-D"], stderr=subprocess.DEVNULL))
         until(lambda: scontrol("ping").endswith("is UP"))
         daemons.append(subprocess.Popen([_program("slurmd"), "-D", "-N", host], stderr=subprocess.DEVNULL))

@@ -140,4 +140,6 @@ def test_a_job_whose_node_fails_is_lost_and_the_next_launcher_knows(
         assert "JobState=NODE_FAIL" in scontrol("show", "job", job_of(spec))
     finally:
         scontrol("update", f"nodename={node}", "state=resume")
-    assert start().poll(spec) == launcher.poll(spec)
+    other = start()
+    until(lambda: other.poll(spec).is_over)
+    assert other.poll(spec) == launcher.poll(spec)
