@@ -145,7 +145,8 @@ def _connect(config: RayConfig, *, namespace: str) -> None:
             why = str(error).strip().splitlines()[0]
             raise ConfigError(
                 f"--ray-address {config.address or '(none)'}: {why}; start Ray on this machine with "
-                "`ray start --address=HOST:6379`, or leave the address out for a cluster of this machine's own."
+                "`ray start --address=HOST:6379`, set RAY_AUTH_MODE=token if the cluster has a token, or leave the "
+                "address out for a cluster of this machine's own."
             ) from error
 
 
