@@ -59,6 +59,8 @@ def slurm_node() -> Iterator[str]:
         daemons.append(subprocess.Popen([_program("slurmd"), "-D", "-N", host], stderr=subprocess.DEVNULL))
         until(lambda: "State=IDLE" in scontrol("show", "node", host))
         yield host
+        subprocess.run([_program("scancel"), "--me"], check=True)
+        until(lambda: not subprocess.run([_program("squeue"), "-h"], capture_output=True, check=True).stdout)
     finally:
         for daemon in reversed(daemons):
             daemon.send_signal(signal.SIGTERM)
