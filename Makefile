@@ -62,7 +62,8 @@ clean:
 	@touch $@
 
 .venv/.installed-services: .venv/.installed-dev
-	@$(PIP_INSTALL) '.[synth,cma,dev,services,postgres]'
+	@$(PIP_INSTALL) '.[synth,cma,dev,services,postgres,ray,slurm]'
+	@command -v slurmctld >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null; }
 	@command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; }
 	@touch $@

@@ -63,6 +63,12 @@ DevicesOption = Annotated[str, typer.Option(help="auto, cpu, or GPUs as cuda:0,c
 DevicesPerTrialOption = Annotated[int, typer.Option(min=1, help="Devices that one trial trains on; on the CPU, ranks.")]
 TrialsOption = Annotated[int | None, typer.Option(min=1, help="Instead of the study's own budget.")]
 TimeBudgetOption = Annotated[str | None, typer.Option(help="Start no trial after this time, as 2h, 45min or 90s.")]
+LauncherOption = Annotated[
+    str | None, typer.Option(help="Where trials run: local, ray or slurm; instead of what the study's file says.")
+]
+AddressOption = Annotated[
+    str | None, typer.Option("--ray-address", help="Of a running Ray cluster: HOST:PORT or auto.")
+]
 DeterministicOption = Annotated[
     bool, typer.Option("--deterministic", help="Ask and tell in the order of numbers, whichever trial ends first.")
 ]
@@ -78,6 +84,8 @@ def sweep(
     trials: TrialsOption = None,
     time_budget: TimeBudgetOption = None,
     deterministic: DeterministicOption = False,
+    launcher: LauncherOption = None,
+    ray_address: AddressOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan, its cost and its disk use; start nothing.")
     ] = False,
@@ -93,6 +101,8 @@ def sweep(
         trials=trials,
         time_budget=time_budget,
         deterministic=deterministic,
+        launcher=launcher,
+        address=ray_address,
     )
     if dry_run:
         dry(study, options, folder=workspace)
@@ -110,6 +120,8 @@ def resume(
     devices_per_trial: DevicesPerTrialOption = 1,
     trials: TrialsOption = None,
     time_budget: TimeBudgetOption = None,
+    launcher: LauncherOption = None,
+    ray_address: AddressOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Go on with a study as it is on record."""
@@ -117,7 +129,13 @@ def resume(
     from study.commands.sweep import resume as go_on
 
     options = SweepOptions(
-        slots=slots, devices=devices, devices_per_trial=devices_per_trial, trials=trials, time_budget=time_budget
+        slots=slots,
+        devices=devices,
+        devices_per_trial=devices_per_trial,
+        trials=trials,
+        time_budget=time_budget,
+        launcher=launcher,
+        address=ray_address,
     )
     raise typer.Exit(go_on(study, options, folder=workspace, failed=failed))
 

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from lightning_modules.config import Frozen, PositiveInt, TrialConfig
 from lightning_modules.errors import ConfigError
 from search_spaces.schema import leaves
+from study.launchers.config import LauncherConfig, LocalConfig
 from study.pruner_config import MedianPrunerConfig, PrunerConfig
 from study.sampler_config import NSGA2Config, NSGA3Config, SamplerConfig, TPEConfig
 from study.storage_config import StorageConfig
@@ -59,6 +60,7 @@ class StudyConfig(Frozen):
         window: trials under way at a time, as far as the sampler can tell; only with `deterministic`.
         evaluate: score the configuration that development data chose, once, on test data.
         storage: where records are kept.
+        launcher: where attempts run.
         trial: the base configuration; searched parameters replace its values.
     """
 
@@ -75,6 +77,7 @@ class StudyConfig(Frozen):
     window: PositiveInt = 2
     evaluate: bool = True
     storage: StorageConfig = StorageConfig()
+    launcher: LauncherConfig = LocalConfig()
     trial: TrialConfig = TrialConfig()
 
     @model_validator(mode="after")
@@ -95,7 +98,9 @@ class StudyConfig(Frozen):
 
     def settled(self) -> dict[str, Any]:
         """What may not change once trials exist: all but budget, limits, question, and where its space lies."""
-        return self.model_dump(mode="json", exclude={"trials", "question", "evaluate", "limits", "space", "storage"})
+        return self.model_dump(
+            mode="json", exclude={"trials", "question", "evaluate", "limits", "space", "storage", "launcher"}
+        )
 
 
 def load_study_config(name_or_path: str) -> StudyConfig:

@@ -12,6 +12,11 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def end_with_parent() -> None:
+    """Has the kernel send SIGTERM to this process when the one that started it is gone."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
 def data_bytes() -> int:
     """What this process has mapped of its own so far: what RLIMIT_DATA counts."""
     lines = Path("/proc/self/status").read_text().splitlines()

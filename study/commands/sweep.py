@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from rich.console import Console
 
@@ -23,7 +23,8 @@ from study.commands.control import retry_failed
 from study.config import StudyConfig, load_study_config
 from study.coordinator import Coordinator
 from study.evaluation import read_ledger
-from study.launchers.local import LocalLauncher
+from study.launchers.build import build_launcher
+from study.launchers.config import launcher_named
 from study.opening import open_trial_store, read_trials
 from study.plan import StudyPlan, make_plan, needs_features
 from study.provenance import run_tags
@@ -56,6 +57,8 @@ class SweepOptions:
         trials: instead of the study's own budget.
         time_budget: after which no new trial is started, as `2h`, `30min`, `90s`.
         deterministic: tell and ask in the order of numbers.
+        launcher: `local`, `ray` or `slurm`, instead of the study's own.
+        address: of a Ray cluster.
     """
 
     slots: int | None = None
@@ -64,6 +67,8 @@ class SweepOptions:
     trials: int | None = None
     time_budget: str | None = None
     deterministic: bool = False
+    launcher: str | None = None
+    address: str | None = None
 
 
 def run(study: str, options: SweepOptions, *, folder: Path) -> int:
@@ -93,7 +98,7 @@ def run_plan(plan: StudyPlan) -> int:
             refuse_strangers(workspace, config.name, url=plan.mlflow_url)
         settle(plan, study_folder)
         ensure_features(plan, console)
-        launcher = LocalLauncher(workspace, slots=plan.slots)
+        launcher = build_launcher(config.launcher, workspace=workspace, study=config.name, slots=plan.slots)
         stack.callback(launcher.close)
         view = stack.enter_context(_view(console))
         view.message(_headline(plan))
@@ -163,7 +168,9 @@ def _config(study: str, options: SweepOptions) -> StudyConfig:
 
 
 def _changed(config: StudyConfig, options: SweepOptions) -> StudyConfig:
-    changes = {"trials": options.trials, "deterministic": options.deterministic or None}
+    changes: dict[str, Any] = {"trials": options.trials, "deterministic": options.deterministic or None}
+    if options.launcher is not None or options.address is not None:
+        changes["launcher"] = launcher_named(options.launcher, address=options.address, given=config.launcher)
     return config.model_copy(update={key: value for key, value in changes.items() if value is not None})
 
 

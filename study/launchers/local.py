@@ -24,7 +24,7 @@ from typing import Any
 from lightning_modules.errors import TrialError
 from study.devices import Slot
 from study.launchers._base import Life, Status, exit_record
-from study.processes import count_oom_kills, die_with_parent
+from study.processes import count_oom_kills, die_with_parent, end_with_parent
 from study.spec import EVENTS_FILE, EXIT_FILE, OUTPUT_FILE, SPEC_FILE, SUPERVISOR_FILE, AttemptSpec
 from study.workspace import Workspace, try_lock, write_json
 
@@ -37,8 +37,10 @@ EXIT_RECORD_BYTES = 64
 class LocalLauncher:
     """Attempts on this machine's slots."""
 
-    def __init__(self, workspace: Workspace, *, slots: Sequence[Slot]) -> None:
+    def __init__(self, workspace: Workspace, *, slots: Sequence[Slot], outlive: bool = True) -> None:
+        """Takes the slots; attempts end with this process unless they `outlive` it."""
         self._folder = workspace.slots
+        self._parent = None if outlive else {"pid": os.getpid(), "start_time": start_time(os.getpid())}
         self._folder.mkdir(parents=True, exist_ok=True)
         self.slots = tuple(slots)
         self._context = multiprocessing.get_context("forkserver")
@@ -62,8 +64,9 @@ class LocalLauncher:
                 return False
             spec.folder.mkdir(parents=True, exist_ok=True)
             write_json(spec.folder / SPEC_FILE, spec.model_dump(mode="json"))
-            self._warm_up()
-            process = self._context.Process(target=_supervise, args=(str(spec.folder), _HandedOver(lock)))
+            self.warm_up()
+            arguments = (str(spec.folder), _HandedOver(lock), self._parent)
+            process = self._context.Process(target=_supervise, args=arguments)
             process.start()
             _forget(process)
         finally:
@@ -78,7 +81,7 @@ class LocalLauncher:
         record = exit_record(spec.folder)
         if record is None:
             supervisor = _supervisor(spec.folder)
-            lives = not self._is_free(spec.slot) if supervisor is None else _is_alive(supervisor)
+            lives = not self._is_free(spec.slot) if supervisor is None else is_alive(supervisor)
             record = exit_record(spec.folder)  # it may have ended between the two looks
             if record is None:
                 return Status(Life.RUNNING if lives else Life.LOST)
@@ -92,7 +95,7 @@ class LocalLauncher:
         with contextlib.suppress(ProcessLookupError):
             descriptor = os.pidfd_open(supervisor["pid"])
             try:
-                if _is_alive(supervisor):  # with the descriptor open, the pid cannot come to mean another process
+                if is_alive(supervisor):  # with the descriptor open, the pid cannot come to mean another process
                     signal.pidfd_send_signal(descriptor, signal.SIGTERM)
             finally:
                 os.close(descriptor)
@@ -116,7 +119,7 @@ class LocalLauncher:
         except FileNotFoundError:
             return ""
 
-    def _warm_up(self) -> None:
+    def warm_up(self) -> None:
         """Starts the forkserver deaf to Ctrl-C, which a terminal sends to it as well."""
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
@@ -170,7 +173,7 @@ def _stat(pid: int) -> list[str]:
 def lives(folder: Path) -> bool:
     """Whether the supervisor of the attempt in that folder is at work."""
     supervisor = _supervisor(folder)
-    return supervisor is not None and exit_record(folder) is None and _is_alive(supervisor)
+    return supervisor is not None and exit_record(folder) is None and is_alive(supervisor)
 
 
 def _supervisor(folder: Path) -> dict[str, int] | None:
@@ -182,7 +185,8 @@ def _supervisor(folder: Path) -> dict[str, int] | None:
     return record
 
 
-def _is_alive(supervisor: dict[str, int]) -> bool:
+def is_alive(supervisor: dict[str, int]) -> bool:
+    """Whether the process with that `pid` and `start_time` is at work."""
     try:
         stat = _stat(supervisor["pid"])
     except (FileNotFoundError, ProcessLookupError):  # it is gone, or goes while it is looked at
@@ -190,9 +194,20 @@ def _is_alive(supervisor: dict[str, int]) -> bool:
     return int(stat[19]) == supervisor["start_time"] and stat[0] not in DEAD
 
 
-def _supervise(folder: str, lock: _HandedOver) -> None:
-    """Leads the attempt's session: forks the trainer, reaps it, and records how it ended."""
+def _supervise(folder: str, lock: _HandedOver, parent: dict[str, int] | None) -> None:
+    """Leads the attempt's session and lets go of its slot; with a `parent`, ends when that process does."""
     os.setsid()
+    if parent is not None:
+        end_with_parent()  # the forkserver, which ends with the process that started it
+        if not is_alive(parent):
+            os._exit(1)
+    supervise(Path(folder))
+    lock.release()  # the trainer is gone; the slot need not wait until this process's memory is freed too
+    os._exit(0)
+
+
+def supervise(place: Path) -> None:
+    """Forks the trainer of the attempt in that folder, reaps it and records its end; SIGTERM kills it."""
     trainer = 0
     killed = False
 
@@ -203,7 +218,6 @@ def _supervise(folder: str, lock: _HandedOver) -> None:
             _kill_group(trainer)
 
     signal.signal(signal.SIGTERM, on_sigterm)
-    place = Path(folder)
     _redirect_output(place / OUTPUT_FILE)
     write_json(place / SUPERVISOR_FILE, {"pid": os.getpid(), "start_time": start_time(os.getpid())})
     reserved = place / f"{EXIT_FILE}.reserved"
@@ -219,12 +233,13 @@ def _supervise(folder: str, lock: _HandedOver) -> None:
         _kill_group(trainer)
     _, status = os.waitpid(trainer, 0)
     _kill_group(trainer)  # ranks and workers that it left behind
-    record = {"status": os.waitstatus_to_exitcode(status), "out_of_memory": count_oom_kills() > oom_kills}
+    code = os.waitstatus_to_exitcode(status)
+    if killed and code > 0:  # Lightning turns a cluster's own SIGTERM to all processes into an exit status
+        code = -signal.SIGTERM
+    record = {"status": code, "out_of_memory": count_oom_kills() > oom_kills}
     with reserved.open("r+b") as file:
         file.write(json.dumps(record).encode())
     reserved.replace(place / EXIT_FILE)
-    lock.release()  # the trainer is gone; the slot need not wait until this process's memory is freed too
-    os._exit(0)
 
 
 def _kill_group(trainer: int) -> None:

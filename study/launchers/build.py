@@ -1,0 +1,61 @@
+"""From a LauncherConfig to the launcher; engines are imported only where they are asked for."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import assert_never
+
+from lightning_modules.errors import ConfigError
+from study.devices import Slot
+from study.launchers._base import Launcher
+from study.launchers.config import InlineConfig, LauncherConfig, LocalConfig, RayConfig, SlurmConfig
+from study.launchers.inline import InlineLauncher
+from study.launchers.local import LocalLauncher
+from study.workspace import Workspace
+
+RAY_BEYOND_THIS_MACHINE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Read when ray is imported; "0" keeps all of a cluster to 127.0.0.1, on Linux too, whatever its name says."""
+
+
+def build_launcher(config: LauncherConfig, *, workspace: Workspace, study: str, slots: Sequence[Slot]) -> Launcher:
+    """The launcher that a configuration asks for.
+
+    Args:
+        config: where attempts run.
+        workspace: holds the study.
+        study: its name; what runs on a cluster is found again by it.
+        slots: of this machine, for `local`; clusters have their own.
+
+    Raises:
+        ConfigError: the engine is not installed or cannot be reached.
+    """
+    match config:
+        case LocalConfig():
+            return LocalLauncher(workspace, slots=slots)
+        case InlineConfig():
+            return InlineLauncher()
+        case RayConfig():
+            if config.address is None:
+                os.environ.setdefault(RAY_BEYOND_THIS_MACHINE, "0")
+            with _needs("ray"):
+                from study.launchers.ray import RayEngine
+            from study.launchers.fleet import Fleet
+
+            return Fleet(RayEngine(config, study=workspace.study(study)))
+        case SlurmConfig():
+            with _needs("slurm"):
+                from study.launchers.slurm import SlurmLauncher
+
+            return SlurmLauncher(config, study=workspace.study(study))
+        case _:
+            assert_never(config)
+
+
+@contextmanager
+def _needs(extra: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"--launcher {extra} needs {error.name}, which is not installed: pip install 'lidstudy[{extra}]'."
+        ) from None

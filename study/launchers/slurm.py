@@ -1,0 +1,254 @@
+"""Slurm through submitit: a job an attempt, on a file system that all nodes share.
+
+The workspace is shared, so attempts write where the coordinator reads, and their files say how they ended; the queue is
+asked only about those whose files do not. A job carries its attempt's folder as its comment, and its id lies in that
+folder, so the next coordinator finds what runs. With submitit's local executor a job is a process of this machine.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypedDict
+
+import submitit
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+from lightning_modules.errors import ConfigError, TrialError
+from study.devices import CPU, Slot
+from study.launchers._base import Life, Status, exit_record
+from study.launchers.config import SlurmConfig
+from study.launchers.jobs import JobLife, Jobs, Queue, SlurmQueue
+from study.launchers.local import is_alive, start_time
+from study.spec import EVENTS_FILE, OUTPUT_FILE, SPEC_FILE, AttemptSpec
+from study.workspace import StudyFolder, read_json, write_json
+
+logger = logging.getLogger(__name__)
+
+JOB_FILE = "job.json"
+LOST_FILE = "lost.json"
+SETTLE_S = 10.0
+KILL_AGAIN_S = 5.0
+REFUSAL_PAUSE_S = 10.0
+MAX_REFUSALS = 3
+OUTPUT_TAIL_BYTES = 4000
+LOCAL_ASK_EVERY_S = 0.1
+
+
+class JobRecord(TypedDict):
+    """What lies in an attempt's folder of its job; with the local executor, `id` is a process that started then."""
+
+    id: str
+    start_time: int
+
+
+class SlurmLauncher:
+    """Attempts as jobs, so many at a time."""
+
+    def __init__(self, config: SlurmConfig, *, study: StudyFolder, clock: Callable[[], float] = time.monotonic) -> None:
+        """Gets ready to submit.
+
+        Raises:
+            ConfigError: there is no Slurm on this machine.
+        """
+        self._config = config
+        self._clock = clock
+        devices = tuple(f"cuda:{gpu}" for gpu in range(config.num_gpus)) or (CPU,)
+        self.slots = tuple(
+            Slot(name=f"slurm-{number}", devices=devices, num_threads=config.cpus) for number in range(config.slots)
+        )
+        self._folder = study.root / "jobs"
+        self._executor = _executor(config, folder=self._folder, name=study.root.name)
+        is_local = config.executor == "local"
+        self._processes = ProcessQueue(study)
+        queue: Queue = self._processes if is_local else SlurmQueue()
+        self._jobs = Jobs(queue, ask_every_s=LOCAL_ASK_EVERY_S if is_local else config.ask_every_s, clock=clock)
+        self._busy: dict[str, AttemptSpec] = {}  # by slot
+        self._since: dict[str, float] = {}  # when an attempt was submitted or first asked about
+        self._over_at: dict[str, float] = {}  # when its job was first seen to be over
+        self._killed_at: dict[str, float] = {}
+        self._num_refusals = 0
+        self._refused_at = float("-inf")
+
+    def free_slots(self) -> tuple[Slot, ...]:
+        """Slots without a job; none for a while after sbatch has refused one."""
+        if self._clock() - self._refused_at < REFUSAL_PAUSE_S:
+            return ()
+        for spec in list(self._busy.values()):
+            self.poll(spec)
+        return tuple(slot for slot in self.slots if slot.name not in self._busy)
+
+    def resize(self, slots: tuple[Slot, ...]) -> None:
+        """Jobs ask for whole devices: there is nothing to size."""
+
+    def submit(self, spec: AttemptSpec) -> bool:
+        """Submits a job; False if the slot has one, or if sbatch refuses it for now.
+
+        Raises:
+            TrialError: sbatch has refused job after job.
+        """
+        if spec.slot.name in self._busy:
+            return False
+        spec.folder.mkdir(parents=True, exist_ok=True)
+        write_json(spec.folder / SPEC_FILE, spec.model_dump(mode="json"))
+        self._since[spec.key] = self._clock()
+        job_id = self._submit(spec)
+        if job_id is None:
+            shutil.rmtree(spec.folder)  # it never was
+            return False
+        is_local = self._config.executor == "local"
+        record = JobRecord(id=job_id, start_time=start_time(int(job_id)) if is_local else 0)
+        write_json(spec.folder / JOB_FILE, record)
+        self._busy[spec.slot.name] = spec
+        return True
+
+    def poll(self, spec: AttemptSpec) -> Status:
+        """Reads the exit record; where it does not say the last word, the job's state does."""
+        self._since.setdefault(spec.key, self._clock())
+        self._busy.setdefault(spec.slot.name, spec)
+        status = self._status(spec)
+        if status.is_over and self._busy[spec.slot.name].key == spec.key:
+            del self._busy[spec.slot.name]
+        return status
+
+    def kill(self, spec: AttemptSpec) -> None:
+        """Cancels the job, which is then not started again either."""
+        job_id = self._job_id(spec)
+        if job_id and self._clock() - self._killed_at.get(spec.key, float("-inf")) >= KILL_AGAIN_S:
+            self._killed_at[spec.key] = self._clock()
+            self._jobs.cancel(job_id)
+
+    def read(self, spec: AttemptSpec, offset: int) -> bytes:
+        """The event log from an offset on."""
+        try:
+            with (spec.folder / EVENTS_FILE).open("rb") as file:
+                file.seek(offset)
+                return file.read()
+        except FileNotFoundError:
+            return b""
+
+    def fetch(self, spec: AttemptSpec) -> None:
+        """Everything is there already: the file system is shared."""
+
+    def output_tail(self, spec: AttemptSpec) -> str:
+        """The end of what the attempt printed, or, before it could print, what its job said."""
+        job_id = self._job_id(spec) or "none"
+        for path in (spec.folder / OUTPUT_FILE, self._folder / f"{job_id}_0_log.err"):
+            if path.exists() and path.stat().st_size:
+                return path.read_bytes()[-OUTPUT_TAIL_BYTES:].decode(errors="replace")
+        return ""
+
+    def close(self) -> None:
+        """Lets go; jobs go on."""
+        self._jobs.close()
+
+    def _status(self, spec: AttemptSpec) -> Status:
+        ended = exit_record(spec.folder)
+        if ended is not None and ended.exit_status is not None and ended.exit_status >= 0:
+            return ended
+        if (spec.folder / LOST_FILE).exists():
+            return Status(Life.LOST)
+        job_id = self._job_id(spec)
+        if job_id is None:
+            return Status(Life.WAITING)
+        life = self._jobs.life(job_id, since=self._since[spec.key]) if job_id else JobLife.OVER
+        match life:
+            case None | JobLife.WAITING:
+                return Status(Life.WAITING)
+            case JobLife.RUNNING:
+                return Status(Life.RUNNING)
+            case JobLife.OVER | JobLife.OUT_OF_MEMORY:
+                return self._end(spec, out_of_memory=life is JobLife.OUT_OF_MEMORY)
+
+    def _end(self, spec: AttemptSpec, *, out_of_memory: bool) -> Status:
+        """The job is over; its last files may take some seconds to show on this machine."""
+        over_at = self._over_at.setdefault(spec.key, self._clock())
+        ended = exit_record(spec.folder)
+        if ended is not None:
+            return Status(Life.EXITED, ended.exit_status, out_of_memory or ended.out_of_memory)
+        settle_s = 0.0 if self._config.executor == "local" else SETTLE_S
+        if self._clock() - over_at < settle_s:
+            return Status(Life.RUNNING)
+        write_json(spec.folder / LOST_FILE, {"out_of_memory": out_of_memory})
+        return Status(Life.LOST, out_of_memory=out_of_memory)
+
+    def _job_id(self, spec: AttemptSpec) -> str | None:
+        """Its job; "" if it has none, None while that is not known."""
+        path = spec.folder / JOB_FILE
+        if path.exists():
+            return str(read_json(path)["id"])
+        return self._jobs.find(str(spec.folder), since=self._since.setdefault(spec.key, self._clock()))
+
+    def _submit(self, spec: AttemptSpec) -> str | None:
+        command = [sys.executable, "-m", "study.launchers.run_spec", str(spec.folder / SPEC_FILE)]
+        if self._config.executor == "slurm":
+            self._executor.update_parameters(slurm_comment=str(spec.folder))
+        try:
+            job = self._executor.submit(submitit.helpers.CommandFunction(command, verbose=False))
+        except (FailedJobError, FailedSubmissionError, OSError) as error:
+            self._refuse(str(error))
+            return None
+        self._num_refusals = 0
+        if self._config.executor == "local":
+            self._processes.handles.append(job)
+        return str(job.job_id)
+
+    def _refuse(self, why: str) -> None:
+        last = why.strip().splitlines()[-1] if why.strip() else "it gave no reason"
+        self._num_refusals += 1
+        self._refused_at = self._clock()
+        logger.warning("sbatch refused a job: %s", last)
+        if self._num_refusals >= MAX_REFUSALS:
+            raise TrialError(f"sbatch has refused {MAX_REFUSALS} jobs in a row: {last}; mend [launcher] and go on.")
+
+
+class ProcessQueue:
+    """Jobs of submitit's local executor: processes of this machine, known by their records."""
+
+    def __init__(self, study: StudyFolder) -> None:
+        self._root = study.root
+        self.handles: list[Any] = []  # of those that this process started, which it has to reap
+
+    def list_jobs(self) -> str:
+        """Those that live, as squeue would list them."""
+        self.handles = [handle for handle in self.handles if not handle.done()]
+        records = [(path.parent, read_json(path)) for path in self._root.glob(f"*/*/attempt-*/{JOB_FILE}")]
+        return "\n".join(f"{job['id']}|RUNNING|{folder}" for folder, job in records if _lives(job))
+
+    def cancel(self, job_id: str) -> None:
+        """What submitit does, whose handle a later coordinator would not have."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(job_id), signal.SIGINT)
+
+
+def _lives(job: JobRecord) -> bool:
+    return is_alive({"pid": int(job["id"]), "start_time": job["start_time"]})
+
+
+def _executor(config: SlurmConfig, *, folder: Path, name: str) -> Any:
+    try:
+        executor = submitit.AutoExecutor(folder, cluster=config.executor)
+    except RuntimeError as error:
+        raise ConfigError(
+            f'--launcher slurm: {error} Run the coordinator where sbatch works; executor = "local" needs no cluster.'
+        ) from error
+    options: dict[str, Any] = {key: value for key, value in config.sbatch.items() if value is not False}
+    executor.update_parameters(
+        name=f"lidstudy-{name}",
+        timeout_min=config.time_limit_min,
+        cpus_per_task=config.cpus,
+        mem_gb=config.memory_gb,
+        slurm_partition=config.partition,
+        slurm_account=config.account,
+        slurm_qos=config.qos,
+        slurm_constraint=config.constraint,
+        slurm_gres=config.gres,
+        slurm_setup=list(config.setup) or None,
+        slurm_additional_parameters={"requeue" if config.requeue else "no-requeue": True} | options,
+    )
+    return executor

@@ -1,0 +1,214 @@
+"""Attempts as jobs, with submitit's local executor in Slurm's place; what squeue says is read from its own words."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from reports.records import StudyState, TrialState
+from study.devices import Slot
+from study.events import Started, read_events
+from study.launchers._base import Life, Status
+from study.launchers.build import build_launcher
+from study.launchers.config import SlurmConfig
+from study.launchers.jobs import JobLife, Jobs, job_life
+from study.launchers.run_spec import main as run_spec
+from study.launchers.slurm import JOB_FILE, LOST_FILE, SlurmLauncher
+from study.spec import EVENTS_FILE, EXIT_FILE, SUPERVISOR_FILE, AttemptSpec
+from study.workspace import Workspace
+from tests.conftest import write_tiny_study
+from tests.study.helpers import config_of, record_of, run_study, trials_of, until
+from tests.study.waiting import Waiting
+
+pytestmark = pytest.mark.timeout(180)
+
+LOCAL = SlurmConfig(executor="local", slots=2)
+LISTED = """
+101|RUNNING|/w/a
+102|PENDING|/w/b
+103|CANCELLED|(null)
+104|OUT_OF_MEMORY|/w/c
+205_3|RUNNING|an array of somebody's
+106|NODE_FAIL|/w/a
+"""
+
+
+@pytest.fixture
+def start(workspace: Path) -> Iterator[Callable[[], SlurmLauncher]]:
+    """Makes launchers on one study; processes that are left are killed."""
+    made: list[SlurmLauncher] = []
+
+    def make() -> SlurmLauncher:
+        launcher = build_launcher(LOCAL, workspace=Workspace(workspace), study="tiny", slots=())
+        assert isinstance(launcher, SlurmLauncher)
+        made.append(launcher)
+        return launcher
+
+    yield make
+    for record in workspace.glob(f"studies/*/*/*/*/{JOB_FILE}"):
+        try:
+            os.kill(int(json.loads(record.read_text())["id"]), signal.SIGTERM)
+        except ProcessLookupError:
+            continue
+    for launcher in made:
+        until(lambda: not launcher._processes.list_jobs() and not launcher._processes.handles)  # noqa: B023 - called at once
+        launcher.close()
+
+
+@pytest.fixture
+def make_spec(workspace: Path, tmp_path: Path) -> Callable[..., AttemptSpec]:
+    def make(number: int, *, attempt: int = 0, slot: str = "slurm-0", epochs: int = 2) -> AttemptSpec:
+        trial = Workspace(workspace).study("tiny").trial(number).root
+        return AttemptSpec(
+            number=number,
+            attempt=attempt,
+            folder=trial / f"attempt-{attempt}",
+            trial_folder=trial,
+            workspace=workspace,
+            objective="cllr_calibrated",
+            slot=Slot(name=slot),
+            config=config_of(write_tiny_study(tmp_path, epochs=epochs)).trial,
+        )
+
+    return make
+
+
+def has_trained(spec: AttemptSpec) -> bool:
+    return (spec.trial_folder / "last.ckpt").exists()
+
+
+def end(launcher: SlurmLauncher, spec: AttemptSpec) -> Status:
+    """Kills an attempt, and waits until it is over."""
+
+    def is_over() -> bool:
+        launcher.kill(spec)
+        return launcher.poll(spec).is_over
+
+    until(is_over)
+    return launcher.poll(spec)
+
+
+def test_a_job_runs_to_its_end_and_frees_its_slot(
+    start: Callable[[], SlurmLauncher], make_spec: Callable[..., AttemptSpec]
+) -> None:
+    launcher, spec = start(), make_spec(0)
+    assert launcher.submit(spec)
+    assert not launcher.submit(make_spec(1)), "its slot has a job"
+    until(lambda: launcher.poll(spec).is_over)
+    assert launcher.poll(spec) == Status(Life.EXITED, 0)
+    assert [slot.name for slot in launcher.free_slots()] == ["slurm-0", "slurm-1"]
+
+
+def test_another_launcher_adopts_a_job_and_kills_it(
+    start: Callable[[], SlurmLauncher], make_spec: Callable[..., AttemptSpec]
+) -> None:
+    spec = make_spec(0, epochs=500)
+    start().submit(spec)
+    until(lambda: has_trained(spec))
+    other = start()
+    until(lambda: other.poll(spec) == Status(Life.RUNNING))
+    assert [slot.name for slot in other.free_slots()] == ["slurm-1"]
+    status = end(other, spec)
+    assert status.life is Life.EXITED
+    assert status.exit_status is not None
+    assert status.exit_status < 0
+
+
+def test_a_job_that_died_without_a_word_is_lost_for_good(
+    start: Callable[[], SlurmLauncher], make_spec: Callable[..., AttemptSpec]
+) -> None:
+    launcher, spec = start(), make_spec(0, epochs=500)
+    launcher.submit(spec)
+    until(lambda: has_trained(spec))
+    os.kill(json.loads((spec.folder / SUPERVISOR_FILE).read_text())["pid"], signal.SIGKILL)
+    until(lambda: launcher.poll(spec).is_over)
+    assert launcher.poll(spec) == Status(Life.LOST)
+    assert (spec.folder / LOST_FILE).exists()
+    assert start().poll(spec) == Status(Life.LOST)
+
+
+def test_a_job_that_is_started_again_goes_on_from_its_checkpoint(
+    start: Callable[[], SlurmLauncher], make_spec: Callable[..., AttemptSpec]
+) -> None:
+    launcher, spec = start(), make_spec(0, epochs=500)
+    launcher.submit(spec)
+    until(lambda: has_trained(spec))
+    end(launcher, spec)
+    with (spec.folder / EVENTS_FILE).open("ab") as log:
+        log.write(b'{"time_ms": 1, "type": "ep')  # torn off
+    pid = os.fork()
+    if pid == 0:
+        run_spec(spec.folder / "spec.json")
+        os._exit(0)
+    try:
+        until(lambda: len(starts(spec)) > 1)
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+    assert [event.resumed_epoch > 0 for event in starts(spec)] == [False, True]
+    assert (spec.folder / EXIT_FILE).exists()
+
+
+def starts(spec: AttemptSpec) -> list[Started]:
+    return [event for event in read_events(spec.folder / EVENTS_FILE) if isinstance(event, Started)]
+
+
+def test_a_whole_study(tiny_study: Path, workspace: Path, start: Callable[[], SlurmLauncher]) -> None:
+    assert run_study(tiny_study, workspace, launcher=Waiting(start())) is StudyState.COMPLETE
+    assert {trial.state for trial in trials_of(workspace)} == {TrialState.COMPLETE}
+    assert [run.objective for run in record_of(workspace).trials] == [trial.value for trial in trials_of(workspace)]
+
+
+class Listing:
+    """A queue whose words are known, and which counts how often it is asked."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.num_asked = 0
+
+    def list_jobs(self) -> str:
+        self.num_asked += 1
+        return self.text
+
+    def cancel(self, job_id: str) -> None:
+        raise ValueError(f"there is no job {job_id}.")
+
+
+def test_what_squeue_lists() -> None:
+    now = [100.0]
+    jobs = Jobs(Listing(LISTED), ask_every_s=10.0, clock=lambda: now[0])
+    assert jobs.life("101", since=0.0) is None, "nobody has answered yet"
+    until(lambda: jobs.life("101", since=0.0) is not None)
+    lives = {job: jobs.life(job, since=0.0) for job in ("101", "102", "103", "104", "999")}
+    assert lives == {
+        "101": JobLife.RUNNING,
+        "102": JobLife.WAITING,
+        "103": JobLife.OVER,
+        "104": JobLife.OUT_OF_MEMORY,
+        "999": JobLife.OVER,
+    }
+    assert jobs.life("101", since=100.1) is None, "a job that is younger than the answer is not judged by it"
+    assert jobs.find("/w/a", since=0.0) == "106"
+    assert jobs.find("/w/nowhere", since=0.0) == ""
+    jobs.close()
+
+
+def test_the_queue_is_asked_once_an_interval_for_all() -> None:
+    now, queue = [100.0], Listing(LISTED)
+    jobs = Jobs(queue, ask_every_s=10.0, clock=lambda: now[0])
+    until(lambda: jobs.life("101", since=0.0) is not None)
+    for job in ("101", "102", "103") * 20:
+        jobs.life(job, since=0.0)
+    assert queue.num_asked == 1
+    now[0] += 10.0
+    until(lambda: jobs.life("101", since=105.0) is not None)
+    assert queue.num_asked == 2
+    jobs.close()
+
+
+@pytest.mark.parametrize("state", ["PREEMPTED", "NODE_FAIL", "CANCELLED", "TIMEOUT", "COMPLETED", "A_NEW_ONE"])
+def test_a_state_that_ends_a_job(state: str) -> None:
+    assert job_life(state) is JobLife.OVER
