@@ -19,6 +19,7 @@ from study.pruner_config import MedianPrunerConfig, PrunerConfig
 from study.sampler_config import NSGA2Config, NSGA3Config, SamplerConfig, TPEConfig
 from study.storage_config import StorageConfig
 
+UNSETTLED = {"trials", "question", "evaluate", "limits", "space", "storage", "launcher"}
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
 
@@ -98,9 +99,7 @@ class StudyConfig(Frozen):
 
     def settled(self) -> dict[str, Any]:
         """What may not change once trials exist: all but budget, limits, question, and where its space lies."""
-        return self.model_dump(
-            mode="json", exclude={"trials", "question", "evaluate", "limits", "space", "storage", "launcher"}
-        )
+        return self.model_dump(mode="json", exclude=UNSETTLED)
 
 
 def load_study_config(name_or_path: str) -> StudyConfig:

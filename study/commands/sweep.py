@@ -169,8 +169,10 @@ def _config(study: str, options: SweepOptions) -> StudyConfig:
 
 def _changed(config: StudyConfig, options: SweepOptions) -> StudyConfig:
     changes: dict[str, Any] = {"trials": options.trials, "deterministic": options.deterministic or None}
-    if options.launcher is not None or options.address is not None:
-        changes["launcher"] = launcher_named(options.launcher, address=options.address, given=config.launcher)
+    if options.launcher is not None or options.address is not None or config.launcher.kind != "local":
+        changes["launcher"] = launcher_named(
+            options.launcher, address=options.address, slots=options.slots, given=config.launcher
+        )
     return config.model_copy(update={key: value for key, value in changes.items() if value is not None})
 
 

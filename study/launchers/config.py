@@ -98,12 +98,15 @@ LauncherConfig = Annotated[LocalConfig | InlineConfig | RayConfig | SlurmConfig,
 KINDS: Final = {"local": LocalConfig, "ray": RayConfig, "slurm": SlurmConfig}
 
 
-def launcher_named(kind: str | None, *, address: str | None, given: LauncherConfig) -> LauncherConfig:
+def launcher_named(
+    kind: str | None, *, address: str | None, slots: int | None, given: LauncherConfig
+) -> LauncherConfig:
     """The launcher that the command line names; the study's own options stay where the kind is the same.
 
     Args:
         kind: None for the study's own, or Ray where an address is given.
         address: of a Ray cluster.
+        slots: attempts at a time on a cluster; this machine's slots are the plan's.
         given: what the study's file says.
 
     Raises:
@@ -115,4 +118,5 @@ def launcher_named(kind: str | None, *, address: str | None, given: LauncherConf
     if address is not None and wanted != "ray":
         raise ConfigError(f"--ray-address goes with --launcher ray, not with {wanted}.")
     config = given if given.kind == wanted else KINDS[wanted]()
-    return config if address is None else config.model_copy(update={"address": address})
+    changes = {"address": address, "slots": slots if wanted != "local" else None}
+    return config.model_copy(update={key: value for key, value in changes.items() if value is not None})

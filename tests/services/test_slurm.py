@@ -18,7 +18,6 @@ from study.workspace import Workspace
 from tests.conftest import write_tiny_study
 from tests.services.slurm_node import scontrol, slurm_node
 from tests.study.helpers import config_of, record_of, run_study, trials_of, until
-from tests.study.waiting import Waiting
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(280)]
 

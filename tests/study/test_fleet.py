@@ -171,7 +171,7 @@ def test_what_a_lost_attempt_still_says_is_not_written(make_spec: Callable[..., 
     spec = make_spec()
     spec.folder.mkdir(parents=True)
     mirror = Mirror(spec)
-    said = Report(life="running", exit_status=None, events=b"early\n", files={}, output=b"")
+    said = Report(life="running", exit_status=None, out_of_memory=False, events=b"early\n", files={}, output=b"")
     mirror.take(said)
     mirror.lose("its node is gone")
     mirror.take(said | {"events": b"late\n", "life": "exited", "exit_status": 0})

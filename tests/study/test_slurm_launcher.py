@@ -21,7 +21,6 @@ from study.spec import EVENTS_FILE, EXIT_FILE, SUPERVISOR_FILE, AttemptSpec
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
 from tests.study.helpers import config_of, record_of, run_study, trials_of, until
-from tests.study.waiting import Waiting
 
 pytestmark = pytest.mark.timeout(180)
 
