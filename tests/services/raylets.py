@@ -14,7 +14,6 @@ from study.launchers.build import RAY_BEYOND_THIS_MACHINE, build_launcher
 from study.launchers.config import RayConfig
 from study.workspace import Workspace
 from tests.study.helpers import RecordingView, run_study
-from tests.study.waiting import Waiting
 
 os.environ |= {RAY_BEYOND_THIS_MACHINE: "0", "RAY_USAGE_STATS_ENABLED": "0"}
 ROOT = Path(__file__).parents[2]
@@ -54,7 +53,7 @@ def ray_launcher(address: str, workspace: Path, node_folder: Path) -> Launcher:
 
 def sweep_on_ray(address: str, study: Path, workspace: Path, node_folder: Path) -> RecordingView:
     """A whole study on the cluster."""
-    launcher, view = Waiting(ray_launcher(address, workspace, node_folder)), RecordingView()
+    launcher, view = ray_launcher(address, workspace, node_folder), RecordingView()
     try:
         run_study(study, workspace, launcher=launcher, view=view)
     finally:

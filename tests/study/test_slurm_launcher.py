@@ -156,7 +156,7 @@ def starts(spec: AttemptSpec) -> list[Started]:
 
 
 def test_a_whole_study(tiny_study: Path, workspace: Path, start: Callable[[], SlurmLauncher]) -> None:
-    assert run_study(tiny_study, workspace, launcher=Waiting(start())) is StudyState.COMPLETE
+    assert run_study(tiny_study, workspace, launcher=start()) is StudyState.COMPLETE
     assert {trial.state for trial in trials_of(workspace)} == {TrialState.COMPLETE}
     assert [run.objective for run in record_of(workspace).trials] == [trial.value for trial in trials_of(workspace)]
 
