@@ -14,6 +14,7 @@ from rich.console import Console
 from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.feature_store import build_feature_store
 from reports.records import TAG_DATA, TEST_P_VALUE, TrialState
+from reports.sections._text import p_value
 from study.commands.console import make_console, progress_bars
 from study.config import StudyConfig, load_study_config
 from study.coordinator import Coordinator
@@ -180,7 +181,7 @@ def _test_lines(folder: StudyFolder) -> list[str]:
     c_primary = f"C_primary {entry.metrics['test/c_primary']:.3f} (chance 1.000)"
     return [
         f"test data, {entry.num_utterances} utterances, {entry.num_sources} sources: {accuracy}, {c_primary}",
-        f"{shown} (p = {entry.metrics[TEST_P_VALUE]:.3f} over sources; looks at test data: {len(entries)})",
+        f"{shown} ({p_value(entry.metrics[TEST_P_VALUE])} over sources; looks at test data: {len(entries)})",
     ]
 
 
