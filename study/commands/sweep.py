@@ -17,6 +17,7 @@ from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.feature_store import build_feature_store
 from lightning_modules.errors import ConfigError
 from reports.records import TEST_P_VALUE, StudyState, TrialState
+from reports.sections._text import p_value
 from search_spaces.space import Space
 from study.commands.console import make_console, progress_bars
 from study.commands.control import retry_failed
@@ -283,7 +284,7 @@ def _test_lines(folder: StudyFolder) -> list[str]:
     c_primary = f"C_primary {entry.metrics['test/c_primary']:.3f} (chance 1.000)"
     return [
         f"test data, {entry.num_utterances} utterances, {entry.num_sources} sources: {accuracy}, {c_primary}",
-        f"{shown} (p = {entry.metrics[TEST_P_VALUE]:.3f} over sources; looks at test data: {len(entries)})",
+        f"{shown} ({p_value(entry.metrics[TEST_P_VALUE])} over sources; looks at test data: {len(entries)})",
     ]
 
 
