@@ -58,7 +58,7 @@ clean:
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed
-	@$(PIP_INSTALL) '.[synth,cma,dev]'
+	@$(PIP_INSTALL) '.[synth,cma,slurm,dev]'
 	@touch $@
 
 .venv/.installed-services: .venv/.installed-dev
