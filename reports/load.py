@@ -7,6 +7,7 @@ nothing for it. What is missing in MLflow is missing in the records; what is for
 import json
 import logging
 import os
+import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -68,40 +69,55 @@ def load_study(name: str, *, tracking_uri: str) -> StudyRecord:
     Raises:
         StorageError: MLflow cannot be reached, or it has no such study, or the study has no description.
     """
-    client = _client(tracking_uri)
+    _require_database(tracking_uri)
+    with tempfile.TemporaryDirectory(prefix="lidstudy-") as folder:
+        return _load(name, _client(_writable(tracking_uri, Path(folder))), Path(folder) / "artifacts")
+
+
+def _load(name: str, client: Client, folder: Path) -> StudyRecord:
+    """The study; artifacts are fetched into a folder."""
     parent = _parent(client, name)
     runs = list(_trial_runs(client, parent, name))
     histories = _histories(client, runs)
     trials = _in_order(_trial(run, histories.get(run.info.run_id, {})) for run in runs)
     champion = _champion(parent)
     shown = champion if champion is not None else _best_number(trials)
-    with tempfile.TemporaryDirectory(prefix="lidstudy-") as folder:
-        fetch = _fetcher(client, Path(folder))
-        return StudyRecord(
-            manifest=_manifest(fetch(parent.info.run_id, ARTIFACT_STUDY), name),
-            run_id=parent.info.run_id,
-            experiment_id=parent.info.experiment_id,
-            trials=trials,
-            champion=champion,
-            test_metrics={k: _decoded(v) for k, v in parent.data.metrics.items() if k.startswith(TEST_PREFIX)},
-            scores_dev=next((_scores(fetch(t.run_id, ARTIFACT_SCORES_DEV)) for t in trials if t.number == shown), None),
-            scores_test=_scores(fetch(parent.info.run_id, ARTIFACT_SCORES_TEST)),
-            ledger=_ledger(fetch(parent.info.run_id, ARTIFACT_LEDGER)),
-            tags=_own_tags(parent),
-        )
+    fetch = _fetcher(client, folder)
+    return StudyRecord(
+        manifest=_manifest(fetch(parent.info.run_id, ARTIFACT_STUDY), name),
+        run_id=parent.info.run_id,
+        experiment_id=parent.info.experiment_id,
+        trials=trials,
+        champion=champion,
+        test_metrics={k: _decoded(v) for k, v in parent.data.metrics.items() if k.startswith(TEST_PREFIX)},
+        scores_dev=next((_scores(fetch(t.run_id, ARTIFACT_SCORES_DEV)) for t in trials if t.number == shown), None),
+        scores_test=_scores(fetch(parent.info.run_id, ARTIFACT_SCORES_TEST)),
+        ledger=_ledger(fetch(parent.info.run_id, ARTIFACT_LEDGER)),
+        tags=_own_tags(parent),
+    )
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
 def _client(tracking_uri: str) -> Client:
-    _require_database(tracking_uri)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is first imported
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's seven take four minutes
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=tracking_uri)
+
+
+def _writable(tracking_uri: str, folder: Path) -> str:
+    """The database itself, or a copy where its folder is read-only: SQLite writes beside what it reads."""
+    path = Path(tracking_uri.removeprefix(_SQLITE).split("?")[0])
+    if not tracking_uri.startswith(_SQLITE) or os.access(path.parent, os.W_OK):
+        return tracking_uri
+    for file in path.parent.glob(f"{path.name}*"):
+        shutil.copy(file, folder / file.name)
+        (folder / file.name).chmod(0o600)
+    return f"{_SQLITE}{folder / path.name}"
 
 
 def _require_database(tracking_uri: str) -> None:

@@ -67,6 +67,7 @@ def metrics_on_test(table: ScoreTable, development: dict[str, Any]) -> dict[str,
     permutation = permutation_p_value(truth.tolist(), llr.argmax(axis=1).tolist(), table.source)
     return {
         "test/accuracy": scoring.macro_accuracy(llr, truth),
+        "test/accuracy_calibrated": scoring.macro_accuracy(calibrated, truth),
         "test/c_avg": scoring.c_avg_lre07(llr, truth),
         "test/c_primary": scoring.c_primary(llr, truth),
         "test/c_primary_calibrated": scoring.c_primary(calibrated, truth),

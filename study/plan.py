@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from lightning_modules.config import FeaturesConfig
-from lightning_modules.data.feature_store import feature_store_path
+from lightning_modules.data.feature_store import FeatureStore, feature_store_path
 from lightning_modules.data.manifest import Split, Utterance
 from lightning_modules.data.prepared import PreparedCorpus, describe_corpus, open_corpus
 from lightning_modules.data.splits import check_splits
@@ -200,9 +200,17 @@ def objective_bound(config: StudyConfig) -> float:
 
 
 def needs_features(plan: StudyPlan) -> FeaturesConfig | None:
-    """The features that are still to be computed, or None."""
+    """The features that are still to be computed, or None.
+
+    Raises:
+        CorpusError: they are there, but damaged.
+    """
     features = plan.config.trial.data.features
-    return None if feature_store_path(plan.corpus, features, plan.workspace.root).exists() else features
+    path = feature_store_path(plan.corpus, features, plan.workspace.root)
+    if not path.exists():
+        return features
+    FeatureStore.open(path)
+    return None
 
 
 def corpus_facts(corpus: PreparedCorpus, *, languages: tuple[str, ...]) -> dict[str, Any]:

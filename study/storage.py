@@ -106,6 +106,12 @@ class Storage:
             yield
         except (SQLAlchemyError, StorageInternalError) as error:
             raise as_storage_error(error, self._place) from None
+        except (ValueError, KeyError, AssertionError) as error:
+            if self._place.url is not None:
+                raise
+            raise StorageError(  # Optuna reads a journal line by line, as it is asked
+                f"{self._place.shown} cannot be read: {error}; put back a copy of it, or give the study another name."
+            ) from None
 
 
 class StoredStudy:

@@ -96,6 +96,8 @@ def fetch_packages(
     missing = [package for package in packages if package.name not in there]
     fetched = {name: _fetched(name, file) for name, file in there.items()}
     if missing:
+        for package in missing:  # apt offers nothing where a file of that size is there, though it may be damaged
+            (downloads / package.file_name).unlink(missing_ok=True)
         if not apt_available():
             raise CorpusError(
                 "apt-get and dpkg-deb are needed to fetch this corpus and are not here; "

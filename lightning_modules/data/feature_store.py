@@ -91,7 +91,8 @@ class FeatureStore:
             index = json.loads((path / "index.json").read_text(encoding="utf-8"))
             frames = np.load(path / "frames.npy", mmap_mode="r")
             offsets = np.load(path / "offsets.npy")
-        except (OSError, ValueError) as error:
+            _check_parts(index["ids"], offsets=offsets, num_frames=len(frames))
+        except (OSError, ValueError, KeyError) as error:
             raise CorpusError(
                 f"there is no usable feature store in {path} ({error}); remove that folder if it exists and run the "
                 "command again."
@@ -123,6 +124,12 @@ class FeatureStore:
         if recording_id not in self._rows:
             raise CorpusError(f"recording {recording_id!r} is not in the feature store {self.path}.")
         return self._rows[recording_id]
+
+
+def _check_parts(ids: list[str], *, offsets: npt.NDArray[np.int64], num_frames: int) -> None:
+    """A copy that broke off in between leaves parts that do not fit together."""
+    if len(offsets) != len(ids) + 1 or offsets[-1] != num_frames:
+        raise ValueError(f"{len(ids)} recordings and {num_frames} frames do not fit its offsets")
 
 
 def _write(corpus: PreparedCorpus, features: FeaturesConfig, folder: Path, *, progress: Progress) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lightning_modules.errors import ConfigError
+from lightning_modules.errors import ConfigError, StorageError
 from reports.records import TRAIN_LOSS, VAL_ACCURACY, VAL_C_AVG, VAL_C_PRIMARY, TrialState
 from study.commands.console import make_console, print_json
-from study.events import EpochEnded, read_events
+from study.events import Ended, EpochEnded, read_events
 from study.following import Follower
 from study.launchers.local import lives
 from study.opening import read_trials
@@ -21,7 +21,7 @@ from study.spec import EVENTS_FILE
 from study.tracking import flat
 from study.trials import TrialSummary, best_trial
 from study.view import LiveView
-from study.workspace import StudyFolder, coordinator_pid, open_workspace, read_json
+from study.workspace import StudyFolder, TrialFolder, coordinator_pid, open_workspace, read_json
 
 COUNTED = (
     TrialState.COMPLETE,
@@ -32,6 +32,8 @@ COUNTED = (
     TrialState.INTERRUPTED,
 )
 FOLLOW_S = 1.0
+MAX_FAILURES = 5
+FAILED_STATES = (TrialState.FAILED, TrialState.TIMED_OUT)
 COLUMNS = {"loss": TRAIN_LOSS, "accuracy": VAL_ACCURACY, "C_avg": VAL_C_AVG, "C_primary": VAL_C_PRIMARY}
 
 
@@ -63,7 +65,8 @@ def _present_state(trial: TrialSummary, folder: StudyFolder, *, has_coordinator:
 
 def show_status(study: str, folder: Path, *, as_json: bool) -> None:
     """Prints how a study stands."""
-    found = study_status(open_workspace(folder).existing_study(study))
+    study_folder = open_workspace(folder).existing_study(study)
+    found = study_status(study_folder)
     if as_json:
         print_json(found)
         return
@@ -76,8 +79,20 @@ def show_status(study: str, folder: Path, *, as_json: bool) -> None:
         console.print(f"best: trial {best['number']}, {found['objective']} = {best['value']:.4f}", markup=False)
         for path, value in found["best"]["params"].items():
             console.print(f"  {path:<28} {value}", markup=False)
+    _print_failures(console, study_folder)
     if not found["coordinator"]["alive"] and _num_ended(found) < found["budget"]:
         console.print(f"{_unattended(found['trials'])}: run the same sweep command again to go on")
+
+
+def _print_failures(console: Console, study_folder: StudyFolder) -> None:
+    """The last trials that failed, and why."""
+    failed = [trial.number for trial in read_trials(study_folder) if trial.state in FAILED_STATES]
+    for number in failed[-MAX_FAILURES:]:
+        reason = _failure(study_folder.trial(number)) or "its process was lost, or it took too long"
+        console.print(f"trial {number} failed: {reason}", markup=False, soft_wrap=True)
+    if failed:
+        name = study_folder.root.name
+        console.print(f"to try failed trials again: `lidstudy resume {name} --failed`", soft_wrap=True)
 
 
 def _unattended(counts: dict[str, int]) -> str:
@@ -120,12 +135,17 @@ def _follow_plainly(study_folder: StudyFolder, follower: Follower, console: Cons
 def list_all(folder: Path, *, as_json: bool) -> None:
     """Prints the studies of a workspace."""
     workspace = open_workspace(folder)
-    found = [study_status(workspace.study(name)) for name in workspace.study_names()]
+    found, damaged = [], {}
+    for name in workspace.study_names():
+        try:
+            found.append(study_status(workspace.study(name)))
+        except StorageError as error:
+            damaged[name] = str(error)
     if as_json:
-        print_json(found)
+        print_json([*found, *({"study": name, "error": why} for name, why in damaged.items())])
         return
     console = make_console()
-    if not found:
+    if not found and not damaged:
         console.print(f"no studies in {workspace.root} yet; start one with `lidstudy sweep demo`", soft_wrap=True)
         return
     table = Table(box=None, header_style="dim", pad_edge=False)
@@ -135,6 +155,8 @@ def list_all(folder: Path, *, as_json: bool) -> None:
         best = f"trial {each['best']['number']}: {each['best']['value']:.4f}" if each["best"] else "none yet"
         table.add_row(each["study"], f"{_num_ended(each)}/{each['budget']}", best, _standing(each))
     console.print(table)
+    for name, why in damaged.items():
+        console.print(f"{name}: {why}", markup=False, soft_wrap=True)
 
 
 def _num_ended(found: dict[str, Any]) -> int:
@@ -168,9 +190,18 @@ def show_trial(study: str, number: int, folder: Path, *, as_json: bool) -> None:
         mark = "*" if path in trial.params else " "
         console.print(f"{mark} {path:<32} {json.dumps(setting)}", markup=False)
     console.print("(* searched)")
+    if reason := _failure(place):
+        console.print(f"it failed: {reason}", markup=False, soft_wrap=True)
     if epochs:
         console.print(_epoch_table(epochs))
     console.print(f"files: {place.root}", soft_wrap=True)
+
+
+def _failure(place: TrialFolder) -> str:
+    """What a trial's last attempt said of why it failed, or ""."""
+    attempts = place.attempts()
+    events = read_events(attempts[-1] / EVENTS_FILE) if attempts else []
+    return events[-1].failure if events and isinstance(events[-1], Ended) else ""
 
 
 def _trial_json(trial: TrialSummary, config: dict[str, Any], epochs: list[EpochEnded]) -> dict[str, Any]:

@@ -146,6 +146,20 @@ def test_a_dry_run_counts_what_is_left_and_refuses_what_a_sweep_would(workspace:
     assert "max_epochs = 3, now it is 4" in error_line(lidstudy("sweep", study, "--dry-run", "--workspace", workspace))
 
 
+def test_a_damaged_journal_is_one_line_and_hides_no_other_study(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path, trials=1)
+    assert lidstudy("sweep", study, "--workspace", workspace).returncode == 0
+    damaged = Workspace(workspace).study("broken")
+    write_json(damaged.manifest, json.loads(Workspace(workspace).study("tiny").manifest.read_text()))
+    damaged.journal.write_text("rubbish\nand more\n")
+    listed = lidstudy("list", "--workspace", workspace)
+    assert listed.returncode == 0, listed.stderr
+    assert "tiny" in listed.stdout
+    assert f"broken: Optuna's journal {damaged.journal} cannot be read" in listed.stdout
+    Workspace(workspace).study("tiny").journal.write_text("rubbish\nand more\n")
+    assert "cannot be read" in error_line(lidstudy("sweep", study, "--workspace", workspace))
+
+
 def test_a_report_onto_a_file_is_refused(workspace: Path, tmp_path: Path) -> None:
     study = write_tiny_study(tmp_path, trials=1)
     assert lidstudy("sweep", study, "--workspace", workspace).returncode == 0

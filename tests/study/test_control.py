@@ -8,6 +8,7 @@ import pytest
 from lightning_modules.errors import ConfigError
 from reports.records import TAG_FAILURE_CLASS, StudyState, TrialState
 from study.commands import control as commands
+from study.commands.inspect import show_status, show_trial
 from study.config import load_study_config
 from study.control import Enqueue, Stop, pending, send
 from study.coordinator import Coordinator
@@ -150,10 +151,16 @@ def fail_once(workspace: Path, study: Path) -> None:
     assert trials_of(workspace)[0].state is TrialState.FAILED
 
 
-def test_a_failed_trial_is_tried_again_under_its_own_values_and_seed(
-    workspace: Path, tiny_study: Path, folder: StudyFolder
+def test_a_failed_trial_says_why_and_is_tried_again_under_its_own_values_and_seed(
+    workspace: Path, tiny_study: Path, folder: StudyFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fail_once(workspace, tiny_study)
+    show_status("tiny", workspace, as_json=False)
+    show_trial("tiny", 0, workspace, as_json=False)
+    shown = capsys.readouterr().out
+    assert "trial 0 failed: CorpusError: there is no usable feature store" in shown
+    assert "it failed: CorpusError: there is no usable feature store" in shown
+    assert "lidstudy resume tiny --failed" in shown
     commands.retry("tiny", 0, workspace)
     assert run_study(tiny_study, workspace) is StudyState.COMPLETE
     first, *_, again = trials_of(workspace)

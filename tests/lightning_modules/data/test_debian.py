@@ -23,7 +23,9 @@ esac
 if [ -e {needs_update} ] && ! [ -e {fresh} ]; then echo "E: Unable to locate package some-sounds" >&2; exit 100; fi
 if [ -e {broken} ]; then echo "W: noise"; echo "E: Failed to fetch, no network"; echo "trailing noise"; exit 100; fi
 case "$*" in
-    *--print-uris*) echo "Reading package lists..."; echo "'http://nowhere/x.deb' {offer} 9 SHA256:{sha256}" ;;
+    *--print-uris*)
+        echo "Reading package lists..."
+        [ -e {offer} ] || echo "'http://nowhere/x.deb' {offer} 9 SHA256:{sha256}" ;;
     *) printf '%s' '{content}' > {offer} ;;
 esac
 """

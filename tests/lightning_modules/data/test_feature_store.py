@@ -127,6 +127,17 @@ def test_a_missing_store_is_refused(tmp_path: Path) -> None:
         FeatureStore.open(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("damage", ["truncated", "of another corpus"])
+def test_a_damaged_store_is_refused(store: FeatureStore, damage: str) -> None:
+    if damage == "truncated":
+        frames = store.path / "frames.npy"
+        frames.write_bytes(frames.read_bytes()[:-100])
+    else:
+        np.save(store.path / "offsets.npy", np.load(store.path / "offsets.npy")[:-1])
+    with pytest.raises(CorpusError, match="no usable feature store"):
+        FeatureStore.open(store.path)
+
+
 def test_the_index_says_what_the_features_are(store: FeatureStore) -> None:
     index = json.loads((store.path / "index.json").read_text())
     assert FeaturesConfig.model_validate(index["features"]) == FeaturesConfig()
