@@ -302,7 +302,7 @@ def _fetcher(client: Client, folder: Path) -> Callable[[str, str], Path | None]:
         if path not in {file.path for file in client.list_artifacts(run_id, parent)}:
             return None
         target = folder / run_id
-        target.mkdir(exist_ok=True)
+        target.mkdir(parents=True, exist_ok=True)
         return Path(client.download_artifacts(run_id, path, str(target)))
 
     return fetch
