@@ -50,5 +50,5 @@ class Follower:
         trial = ActiveTrial(number=summary.number, config=read_config(self._folder, summary.number), folder=place)
         for attempt in attempts:
             trial.take(read_events(attempt / EVENTS_FILE))
-        spec = AttemptSpec.model_validate(read_json(attempts[-1] / SPEC_FILE))
+        spec = read_spec(attempts[-1])
         return SlotRow.of(spec.slot.name, trial)
