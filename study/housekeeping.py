@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lightning_modules.errors import LidstudyError
+from lightning_modules.errors import LidstudyError, StorageError
 from reports.records import TrialState
 from study.evaluation import read_ledger
 from study.idle import idle
@@ -62,7 +62,7 @@ def clean_workspace(workspace: Workspace, *, dry_run: bool) -> Cleaned:
             cleaned.leftovers += found.leftovers
         except LidstudyError as error:
             cleaned.notes.append(f"study {name} is left alone: {error}")
-            busy.add(str(read_json(workspace.study(name).manifest).get("data_hash")))
+            busy.add(_data_hash(workspace.study(name)))
     with HeldLocks() as locks:
         found_here = list(workspace_leftovers(workspace, locks=locks, busy=busy))
         if not dry_run:
@@ -98,6 +98,13 @@ def remove(leftovers: Iterable[Leftover]) -> None:
             shutil.rmtree(hidden, ignore_errors=True)
             path.rename(hidden)
         shutil.rmtree(hidden)
+
+
+def _data_hash(folder: StudyFolder) -> str:
+    try:
+        return str(read_json(folder.manifest)["data_hash"])
+    except (StorageError, KeyError, TypeError):
+        return ""
 
 
 def _kept(folder: StudyFolder, trials: list[TrialSummary]) -> set[int]:

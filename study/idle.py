@@ -7,7 +7,7 @@ from pathlib import Path
 from lightning_modules.errors import StorageError
 from study.launchers._base import exit_record
 from study.launchers.local import lives
-from study.spec import SPEC_FILE, SUPERVISOR_FILE
+from study.spec import EVENTS_FILE, SPEC_FILE, SUPERVISOR_FILE
 from study.workspace import StudyFolder, coordinator_lease, read_json, try_lock
 
 
@@ -42,6 +42,8 @@ def _lives(attempt: Path, slots: Path) -> bool:
         return False
     if (attempt / SUPERVISOR_FILE).exists():
         return lives(attempt)
+    if (attempt / EVENTS_FILE).exists():
+        return False  # it ran in a coordinator's own process, and that is gone
     lock = slots / f"{read_json(attempt / SPEC_FILE)['slot']['name']}.lock"
     if not lock.exists():
         return False

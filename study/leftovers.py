@@ -139,8 +139,9 @@ def _packages(root: Path, *, locks: HeldLocks) -> Iterator[Leftover]:
             continue
         done.append(corpus)
         for package in facts["versions"]:
-            for file in sorted((root / "downloads").rglob(f"{package}_*.deb")):
-                yield Leftover(what="packages of prepared corpora", path=file, num_bytes=size_of(file))
+            for place in (root / "downloads", root / "downloads" / "partial"):
+                for file in sorted(place.glob(f"{package}_*.deb")):
+                    yield Leftover(what="packages of prepared corpora", path=file, num_bytes=size_of(file))
     if done == needed and (root / "downloads" / "apt").is_dir():
         apt = root / "downloads" / "apt"
         yield Leftover(what="package lists that were fetched for them", path=apt, num_bytes=size_of(apt))
