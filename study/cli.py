@@ -291,11 +291,41 @@ def space_schema_command(
 
 
 @app.command()
-def doctor(*, workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
-    """Check versions, cores, disk and the workspace, and say what to mend."""
+def clean(
+    study: Annotated[str | None, typer.Argument(help="One study; by default all, and what lies beside them.")] = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Remove what no resume, report or evaluation needs any more."""
+    from study.commands.housekeeping import clean as make_room
+
+    make_room(study, workspace, dry_run=dry_run)
+
+
+@app.command()
+def archive(
+    study: str,
+    *,
+    out: Annotated[Path | None, typer.Option(help="The archive; by default STUDY.tar.gz here.")] = None,
+    checkpoints: Annotated[bool, typer.Option("--checkpoints", help="Also those that MLflow has.")] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Then remove the study's folder and move its MLflow experiment to the bin.")
+    ] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Pack a study, its report and its MLflow records into one .tar.gz file."""
+    from study.commands.housekeeping import archive as pack
+
+    pack(study, workspace, out=out, checkpoints=checkpoints, remove=remove)
+
+
+@app.command()
+def doctor(*, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
+    """Check versions, devices, stores, disk and limits, and say what to mend."""
     from study.commands.doctor import examine
 
-    raise typer.Exit(examine(workspace))
+    raise typer.Exit(examine(workspace, as_json=as_json))
 
 
 def _interrupted(_signal: int, _frame: object) -> None:

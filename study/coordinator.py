@@ -489,6 +489,7 @@ class Coordinator:
             folder=self._folder,
             tracker=self._tracker,
             tell=self._backlog.add,
+            patient=self._patience.call,
             launcher=self._launcher,
             message=self._view.message,
             wait=self._wait,

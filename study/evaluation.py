@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 
 from lightning_modules.errors import StorageError, TrialError
 from reports.records import ARTIFACT_SCORES_TEST, LedgerEntry, parse_ledger
@@ -13,7 +14,7 @@ from study.launchers._base import Launcher
 from study.plan import StudyPlan
 from study.recording import scores_parquet
 from study.recovery import read_config
-from study.spec import EVENTS_FILE, EXIT_STORAGE_FULL, SPEC_FILE, AttemptSpec
+from study.spec import EVENTS_FILE, EXIT_STORAGE_FULL, SPEC_FILE, AttemptSpec, read_spec
 from study.tracking import Tracker
 from study.workspace import StudyFolder, TrialFolder, read_json, write_atomic
 
@@ -25,6 +26,7 @@ def evaluate_champion(
     folder: StudyFolder,
     tracker: Tracker,
     tell: Callable[..., None],
+    patient: Callable[..., Any],
     launcher: Launcher,
     message: Callable[[str], None],
     wait: Callable[[], bool],
@@ -37,6 +39,7 @@ def evaluate_champion(
         folder: its files.
         tracker: its MLflow records.
         tell: queues a call that tells MLflow, and makes it again while MLflow is away.
+        patient: makes a call, and makes it again while MLflow is away.
         launcher: runs the evaluation on a slot.
         message: tells the user.
         wait: sleeps a moment; False once the user wants to stop.
@@ -46,6 +49,9 @@ def evaluate_champion(
     """
     if _entry_of(number, plan=plan, folder=folder) is None:
         message(f"trial {number} is best on development data: scoring it on test data")
+        checkpoint = folder.trial(number).best_checkpoint
+        if not checkpoint.exists():  # `lidstudy clean` leaves those of trials that were not the best to MLflow
+            patient(tracker.fetch_checkpoint, number, checkpoint)
         trial = _evaluate(number, plan=plan, folder=folder, launcher=launcher, wait=wait)
         if trial is None:
             return
@@ -120,7 +126,7 @@ def _unfinished(folder: TrialFolder, *, launcher: Launcher) -> AttemptSpec | Non
     """An evaluation that an earlier coordinator started and that still runs or ended well: no second look is needed."""
     for attempt in reversed(folder.attempts()):
         if (attempt / SPEC_FILE).exists():
-            spec = AttemptSpec.model_validate(read_json(attempt / SPEC_FILE))
+            spec = read_spec(attempt)
             ended = [event for event in read_events(attempt / EVENTS_FILE) if isinstance(event, Ended)]
             is_good = bool(ended) and ended[-1].outcome == "complete"
             return spec if is_good or not launcher.poll(spec).is_over else None

@@ -9,10 +9,10 @@ from study.events import read_events
 from study.opening import read_trials
 from study.recovery import read_config
 from study.settling import read_manifest
-from study.spec import EVENTS_FILE, SPEC_FILE, AttemptSpec
+from study.spec import EVENTS_FILE, SPEC_FILE, read_spec
 from study.trials import TrialSummary
 from study.view import RemainingTime, SlotRow, Snapshot
-from study.workspace import StudyFolder, read_json
+from study.workspace import StudyFolder
 
 
 class Follower:
@@ -50,5 +50,5 @@ class Follower:
         trial = ActiveTrial(number=summary.number, config=read_config(self._folder, summary.number), folder=place)
         for attempt in attempts:
             trial.take(read_events(attempt / EVENTS_FILE))
-        spec = AttemptSpec.model_validate(read_json(attempts[-1] / SPEC_FILE))
+        spec = read_spec(attempts[-1])
         return SlotRow.of(spec.slot.name, trial)

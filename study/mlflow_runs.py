@@ -88,6 +88,24 @@ class Runs:
                 with store_errors():
                     self._client.log_artifact(run_id, str(staged), str(Path(place).parent).removeprefix("."))
 
+    def download(self, run_id: str, place: str, path: Path) -> bool:
+        """Writes an artifact to a file, whole or not at all; False if the run has none of that name."""
+        if all(found != place for found, _ in self.artifacts(run_id, str(Path(place).parent).removeprefix("."))):
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".lidstudy-", dir=path.parent) as folder, store_errors():
+            Path(self._client.download_artifacts(run_id, place, folder)).replace(path)
+        return True
+
+    def artifacts(self, run_id: str, folder: str = "") -> list[tuple[str, int]]:
+        """Paths and bytes of a run's files, below a folder of it."""
+        with store_errors():
+            entries = self._client.list_artifacts(run_id, folder or None)
+        found: list[tuple[str, int]] = []
+        for entry in entries:
+            found += self.artifacts(run_id, entry.path) if entry.is_dir else [(entry.path, int(entry.file_size or 0))]
+        return found
+
     def history(self, run_id: str, key: str) -> list[Metric]:
         """All points of one metric."""
         with store_errors():

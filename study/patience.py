@@ -60,5 +60,5 @@ class Patience:
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             else:
                 if away_since is not None:
-                    self._message(f"Optuna's storage is back after {self._monotonic() - away_since:.0f} s")
+                    self._message(f"it answers again after {self._monotonic() - away_since:.0f} s")
                 return result

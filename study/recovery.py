@@ -17,7 +17,7 @@ from study.judgement import SILENT, Settled, judge
 from study.launchers._base import Life, Status, exit_record
 from study.plan import StudyPlan
 from study.recording import attempt_started
-from study.spec import EVENTS_FILE, EXIT_STORAGE_FULL, SPEC_FILE, STOP_FILE, AttemptSpec
+from study.spec import EVENTS_FILE, EXIT_STORAGE_FULL, SPEC_FILE, STOP_FILE, AttemptSpec, read_spec
 from study.tracking import Tracker
 from study.trial_store import TrialStore
 from study.trials import TrialSummary
@@ -94,7 +94,7 @@ def _rebuild(
             continue  # the coordinator died before it could start it
         if trial.spec is not None and _was_lost(trial, trial.spec):
             trial.num_lost += 1
-        trial.begin(AttemptSpec.model_validate(read_json(attempt / SPEC_FILE)))
+        trial.begin(read_spec(attempt))
         _take_stop(trial, attempt)
         log = attempt / EVENTS_FILE
         epochs = trial.take(trial.reader.feed(log.read_bytes() if log.exists() else b""))

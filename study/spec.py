@@ -5,6 +5,7 @@ from typing import Literal
 
 from lightning_modules.config import Frozen, PositiveInt, TrialConfig
 from study.devices import Slot
+from study.workspace import read_json
 
 
 class AttemptSpec(Frozen):
@@ -45,6 +46,18 @@ class AttemptSpec(Frozen):
     def key(self) -> str:
         """Unique among the attempts of a study."""
         return f"{self.purpose}-{self.number}-{self.attempt}"
+
+
+def read_spec(folder: Path) -> AttemptSpec:
+    """The spec in an attempt's folder, with the paths that hold now: a study may have been moved since, or unpacked."""
+    spec = AttemptSpec.model_validate(read_json(folder / SPEC_FILE))
+    trial = folder.parent
+    study, workspace = trial.parents[1], trial.parents[3]
+    moved = {
+        name: None if path is None else study / Path(*path.parts[-3:])  # trials/00007/best.ckpt
+        for name, path in (("checkpoint", spec.checkpoint), ("development_scores", spec.development_scores))
+    }
+    return spec.model_copy(update={"folder": folder, "trial_folder": trial, "workspace": workspace, **moved})
 
 
 SPEC_FILE = "spec.json"

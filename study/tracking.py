@@ -20,6 +20,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 from lightning_modules.config import TrialConfig
 from lightning_modules.errors import StorageError
 from reports.records import (
+    ARTIFACT_CHECKPOINT,
     ARTIFACT_LEDGER,
     ARTIFACT_STUDY,
     BEST_EPOCH,
@@ -265,6 +266,18 @@ class Tracker:
         self.close_strays(is_ending=True)
         self._runs.log(self._run_id, tags={TAG_STATE: state.value})
         self._runs.end(self._run_id, state)
+
+    def fetch_checkpoint(self, number: int, path: Path) -> None:
+        """Writes a trial's checkpoint to a file that is not there any more.
+
+        Raises:
+            StorageError: MLflow has none.
+        """
+        if not self._runs.download(self.run_id(number), ARTIFACT_CHECKPOINT, path):
+            raise StorageError(
+                f"the checkpoint of trial {number} is neither at {path} nor in MLflow; "
+                "put it back there, or unpack the study's archive, and run the same command again."
+            )
 
     def flush(self) -> None:
         """Writes all points that wait."""
