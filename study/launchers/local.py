@@ -12,6 +12,7 @@ import importlib.util
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -57,20 +58,31 @@ class LocalLauncher:
         self.slots = slots
 
     def submit(self, spec: AttemptSpec) -> bool:
-        """Forks a supervisor; False if the slot was taken in the meantime."""
+        """Forks a supervisor; False if the slot was taken in the meantime, or the forkserver died before it could."""
         lock = os.open(self._lock(spec.slot), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             if not try_lock(lock):
                 return False
             spec.folder.mkdir(parents=True, exist_ok=True)
             write_json(spec.folder / SPEC_FILE, spec.model_dump(mode="json"))
-            self.warm_up()
-            arguments = (str(spec.folder), _HandedOver(lock), self._parent)
-            process = self._context.Process(target=_supervise, args=arguments)
-            process.start()
-            _forget(process)
+            has_started = self._fork(spec, lock)
         finally:
             os.close(lock)
+        if not has_started and self._is_free(spec.slot):  # with our copy closed, only a supervisor can hold the lock
+            shutil.rmtree(spec.folder)  # it never was
+            return False
+        return True
+
+    def _fork(self, spec: AttemptSpec, lock: int) -> bool:
+        """False if the forkserver died over it; the next call starts another."""
+        arguments = (str(spec.folder), _HandedOver(lock), self._parent)
+        process = self._context.Process(target=_supervise, args=arguments)
+        try:
+            self.warm_up()
+            process.start()
+        except (EOFError, ConnectionError):
+            return False
+        _forget(process)
         return True
 
     def poll(self, spec: AttemptSpec) -> Status:

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 JOB_FILE = "job.json"
 LOST_FILE = "lost.json"
 SETTLE_S = 10.0
+LOCAL_SETTLE_S = 1.0  # the supervisor hears of the end of its job, and has its record to write
 KILL_AGAIN_S = 5.0
 REFUSAL_PAUSE_S = 10.0
 MAX_REFUSALS = 3
@@ -171,7 +172,7 @@ class SlurmLauncher:
         ended = exit_record(spec.folder)
         if ended is not None:
             return Status(Life.EXITED, ended.exit_status, out_of_memory or ended.out_of_memory)
-        settle_s = 0.0 if self._config.executor == "local" else SETTLE_S
+        settle_s = LOCAL_SETTLE_S if self._config.executor == "local" else SETTLE_S
         if self._clock() - over_at < settle_s:
             return Status(Life.RUNNING)
         write_json(spec.folder / LOST_FILE, {"out_of_memory": out_of_memory})

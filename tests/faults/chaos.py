@@ -50,6 +50,7 @@ class Chaos:
         home = workspace.parent / "chaos"
         home.mkdir()
         self._study = write_tiny_study(home, trials=trials, epochs=NUM_EPOCHS, steps=6, changes=ENOUGH_LOST)
+        self._output = (home / "output.log").open("w")
         self._random = random.Random(seed)
         self._coordinator: subprocess.Popen[str] | None = None
         self.injuries: Counter[str] = Counter()
@@ -141,7 +142,7 @@ class Chaos:
         command = [sys.executable, "-c", "from study.cli import main; main()", "sweep", str(self._study)]
         self._coordinator = subprocess.Popen(
             [*command, "--workspace", str(self._workspace), "--slots", "2"],
-            stdout=subprocess.PIPE,
+            stdout=self._output,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
@@ -149,12 +150,14 @@ class Chaos:
 
     def _finish(self) -> None:
         assert self._coordinator is not None
-        output, _ = self._coordinator.communicate(timeout=1200)
-        assert self._coordinator.returncode == 0, output
+        self._coordinator.wait(timeout=1200)
+        assert self._coordinator.returncode == 0, Path(self._output.name).read_text()
 
     def _clean_up(self) -> None:
         if self._coordinator is not None and self._coordinator.poll() is None:
             self._coordinator.kill()
+            self._coordinator.wait()
+        self._output.close()
         for pid in (*self._living_supervisors(), *self._living_trainers()):
             kill(pid, signal.SIGCONT)
             kill(pid)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,38 @@ def test_a_dead_attempt_is_lost_though_another_holds_its_slot(
     assert launcher.poll(first) == Status(Life.LOST)
     assert launcher.poll(second) == Status(Life.RUNNING)
     ended(launcher, second, kill=True)
+
+
+def test_a_forkserver_that_dies_over_an_attempt_is_replaced_and_the_attempt_never_was(
+    launcher: LocalLauncher, make_spec: Callable[..., AttemptSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec(0)
+
+    def dies(_: object) -> None:
+        raise EOFError("unexpected EOF")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("multiprocessing.context.ForkServerProcess.start", dies)
+        assert not launcher.submit(spec)
+    assert not spec.folder.exists()
+    assert launcher.free_slots() == SLOTS
+    assert launcher.submit(spec)
+    assert ended(launcher, spec) == Status(Life.EXITED, 0)
+
+
+def test_a_forkserver_that_is_killed_leaves_its_attempts_alone_and_is_replaced(
+    launcher: LocalLauncher, make_spec: Callable[..., AttemptSpec]
+) -> None:
+    first, second = make_spec(0, epochs=200), make_spec(1, slot="cpu-1")
+    launcher.submit(first)
+    until(lambda: has_trained_an_epoch(launcher, first))
+    server = forkserver._forkserver._forkserver_pid
+    assert server is not None
+    os.kill(server, signal.SIGKILL)
+    until(partial(launcher.submit, second))
+    assert ended(launcher, second) == Status(Life.EXITED, 0)
+    assert launcher.poll(first) == Status(Life.RUNNING)
+    ended(launcher, first, kill=True)
 
 
 def test_a_broken_spec_leaves_its_traceback_in_the_output(
