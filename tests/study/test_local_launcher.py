@@ -192,7 +192,7 @@ def test_a_forkserver_that_is_killed_leaves_its_attempts_alone_and_is_replaced(
     first, second = make_spec(0, epochs=200), make_spec(1, slot="cpu-1")
     launcher.submit(first)
     until(lambda: has_trained_an_epoch(launcher, first))
-    server = forkserver._forkserver._forkserver_pid
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]  # no public way to find it
     assert server is not None
     os.kill(server, signal.SIGKILL)
     until(partial(launcher.submit, second))
