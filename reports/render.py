@@ -18,6 +18,7 @@ from reports.records import StudyRecord, TrialRecord
 from reports.sections import SECTIONS, answer, cost
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Drawing
+from reports.sections._scores import SCORES, key_of
 from reports.sections._text import NOTHING, count, duration, number, states_text, times
 
 if TYPE_CHECKING:
@@ -84,11 +85,18 @@ def cards(study: StudyRecord) -> tuple[Card, ...]:
     chosen = Card(
         title="Objective, development",
         value=number(found.chosen_objective),
-        note=f"{found.objective_name}, trial {found.chosen}" if found.chosen is not None else "no complete trial",
+        note=_objective_note(found) if found.chosen is not None else "no complete trial",
     )
     trials = Card(title="Trials", value=f"{sum(found.states.values()):,}", note=states_text(found.states) or "none yet")
     time = Card(title="Wall time", value=duration(spent.wall), note=f"{duration(spent.mean)} a complete trial")
     return (trials, chosen, *_test_cards(found), time)
+
+
+def _objective_note(found: answer.Answer) -> str:
+    score = SCORES.get(key_of(found.objective_name))
+    unit = f" in {score.unit}" if score and score.unit else ""
+    nothing = f"; chance {number(found.nothing_known)}" if found.nothing_known is not None else ""
+    return f"{found.objective_name}{unit}, trial {found.chosen}{nothing}; lower is better"
 
 
 def _test_cards(found: answer.Answer) -> tuple[Card, ...]:
@@ -101,10 +109,10 @@ def _test_cards(found: answer.Answer) -> tuple[Card, ...]:
         Card(
             title="Test accuracy",
             value=number(test.accuracy),
-            note=f"chance {number(found.chance_accuracy)}; {verdict}",
+            note=f"mean over languages; chance {number(found.chance_accuracy)}; {verdict}",
             tone="good" if test.above_chance else "warn",
         ),
-        Card(title="Test C_primary", value=number(test.c_primary), note="chance 1.000; lower is better"),
+        Card(title="Test C_primary", value=number(test.c_primary), note="raw scores; chance 1.000; lower is better"),
         Card(
             title="Test data",
             value=count(test.num_sources, "source"),

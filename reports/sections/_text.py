@@ -29,7 +29,7 @@ def significant(value: float | None, digits: int = 3) -> str:
 
 def share(value: float | None) -> str:
     """A share of one as a percentage; – for None."""
-    return NOTHING if value is None else f"{100 * value:.1f} %"
+    return NOTHING if value is None else f"{100 * value:.1f}{_UNBROKEN}%"
 
 
 def times(amount: int) -> str:
@@ -54,11 +54,6 @@ def duration(seconds: float | None) -> str:
 def spread(mean: float | None, sd: float | None) -> str:
     """A mean ± its sd, and the mean alone where one value gives no sd."""
     return number(mean) if sd is None else f"{number(mean)} ± {number(sd)}"
-
-
-def percent(value: float) -> str:
-    """A share in whole per cent, for a sentence."""
-    return f"{100 * value:.0f}{_UNBROKEN}%"
 
 
 def parameter(value: object) -> str:

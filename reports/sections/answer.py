@@ -1,6 +1,5 @@
 """The question and what the study answers, in three lines that are drawn from the numbers alone."""
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Final
@@ -9,13 +8,14 @@ from reports.records import TEST_P_VALUE, ScoreTable, StudyRecord
 from reports.sections import _selection as select
 from reports.sections import data
 from reports.sections._blocks import Block, Items, Section
+from reports.sections._scores import chance
 from reports.sections._text import (
     count,
     listing,
     number,
     p_value,
     parameter,
-    percent,
+    share,
     short_names,
     states_text,
     times,
@@ -96,7 +96,7 @@ class Answer:
     @property
     def nothing_known(self) -> float | None:
         """The objective of scores that say nothing, where it is known: log2 L bits for Cllr."""
-        return math.log2(len(self.languages)) if "cllr" in self.objective_name else None
+        return chance(self.objective_name, len(self.languages))
 
 
 def summarise(study: StudyRecord) -> Answer:
@@ -168,8 +168,9 @@ def _asked(answer: Answer) -> str:
     names = short_names(answer.searched)
     trials = f"{sum(answer.states.values()):,} of {count(answer.budget, 'trial')}"
     over = f" over {listing(names[path] for path in answer.searched)}" if answer.searched else ""
+    question = f"{answer.question.strip()} " if answer.question.strip() else ""
     return (
-        f"{answer.question} Asked of {count(len(answer.languages), 'language')} ({', '.join(answer.languages)}) in the "
+        f"{question}Asked of {count(len(answer.languages), 'language')} ({', '.join(answer.languages)}) in the "
         f"corpus {answer.corpus}: {trials}{over} ({states_text(answer.states) or 'none yet'})."
     )
 
@@ -198,9 +199,9 @@ def _found(answer: Answer) -> str:
     test = answer.test
     if test is None:
         return "No trial was evaluated on test data yet: a sweep does it, once, when its budget is spent."
-    reached = f"accuracy {number(test.accuracy)} (chance {number(answer.chance_accuracy)})"
+    reached = f"a mean accuracy over languages of {number(test.accuracy)} (chance {number(answer.chance_accuracy)})"
     if test.c_primary is not None:
-        reached += f" and C_primary {number(test.c_primary)} (chance 1.000)"
+        reached += f" and a C_primary of {number(test.c_primary)} (chance 1.000)"
     return (
         f"On {count(test.num_utterances, 'test utterance')} from {count(test.num_sources, 'source')} and "
         f"{count(test.num_speakers, 'speaker')}, {_independence(test)}, it reached {reached}; "
@@ -212,7 +213,7 @@ def _below(test: TestScore) -> str:
     """What an accuracy over all languages hides."""
     if not test.below_guessing:
         return ""
-    languages = listing(f"{language} ({percent(recall)})" for language, recall in test.below_guessing)
+    languages = listing(f"{language} ({share(recall)})" for language, recall in test.below_guessing)
     verb = "is" if len(test.below_guessing) == 1 else "are"
     return f"But {languages} {verb} recognised less often than by guessing. "
 

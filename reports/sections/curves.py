@@ -1,6 +1,5 @@
 """Learning curves of all trials, and of the chosen one in more detail."""
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +8,7 @@ from reports.figures import Curve, curves_figure
 from reports.records import MetricPoint, StudyRecord
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Drawing, Section
+from reports.sections._scores import chance
 from reports.sections._text import count, number
 
 DRAWN: Final = 150  # more lines than this no eye can follow, and the page grows by a kilobyte a line
@@ -68,7 +68,7 @@ def summarise(study: StudyRecord) -> Curves:
     return Curves(
         objective_name=name,
         curves=tuple(curve for curve in curves if curve.points),
-        nothing_known=math.log2(len(study.manifest.languages)) if "cllr" in name else None,
+        nothing_known=chance(name, len(study.manifest.languages)),
         chosen=chosen.number if chosen else None,
         history=chosen.history if chosen else {},
     )

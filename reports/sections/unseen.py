@@ -1,35 +1,51 @@
 """The chosen trial on test data: every score with chance beside it, and recall a language and source."""
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from reports.records import BEST_PREFIX, TEST_P_VALUE, ScoreTable, StudyRecord
+from reports.records import BEST_PREFIX, TEST_P_VALUE, TEST_PREFIX, ScoreTable, StudyRecord, TrialRecord
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Column, Section, Table, Text
+from reports.sections._scores import SCORES, Score, chance, is_calibrated, key_of
 from reports.sections._text import count, number, numeric, share
 from reports.sections.answer import SIGNIFICANT, TestScore, tested_p
 from reports.sections.answer import summarise as answer_of
 
-METRICS: Final = {
-    "accuracy": "accuracy",
-    "c_primary": "C_primary",
-    "c_avg": "C_avg (LRE07)",
-    "eer": "EER",
-    "cllr": "Cllr, bits",
-}
+CALIBRATED: Final = "_calibrated"
+CALIBRATION: Final = (
+    "Scores after one scale, and an offset for each language, fitted on development data so that they can be read as "
+    "odds. Raw scores are as the network gave them. Development data also chose trial and epoch, so its values are "
+    "optimistic."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One score of one set of utterances, of raw and of calibrated scores."""
+
+    raw: float | None
+    calibrated: float | None
+
+    @property
+    def known(self) -> bool:
+        """Whether there is either."""
+        return self.raw is not None or self.calibrated is not None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One score: on test data raw and calibrated, of scores that say nothing, and on development data."""
+    """One score on test data, of scores that say nothing, and of the chosen trial on development data.
 
-    name: str
-    raw: float | None
-    calibrated: float | None
-    chance: float
-    development: float | None
+    Attributes:
+        objective: "raw" or "calibrated", where that development value is what the study minimised; else "".
+    """
+
+    score: Score
+    test: Pair
+    chance: float | None
+    development: Pair
+    objective: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +62,15 @@ class Recall:
 
 @dataclass(frozen=True, kw_only=True)
 class Unseen:
-    """Everything on test data; `smallest_p` is the least p-value that the sources allow."""
+    """Everything on test data.
+
+    Attributes:
+        metrics: every score that test or development data have; the latter alone before test data was looked at.
+        smallest_p: the least p-value that the sources allow.
+    """
 
     chosen: int | None
+    objective_name: str
     test: TestScore | None
     metrics: tuple[Metric, ...]
     recalls: tuple[Recall, ...]
@@ -57,37 +79,35 @@ class Unseen:
 
 def summarise(study: StudyRecord) -> Unseen:
     """Scores of the champion; all empty where no trial was evaluated."""
-    table = study.scores_test
+    table, trial = study.scores_test, select.chosen(study)
     return Unseen(
-        chosen=study.champion,
+        chosen=trial.number if trial else study.champion,
+        objective_name=study.manifest.objective,
         test=answer_of(study).test,
-        metrics=_metrics(study) if study.test_metrics else (),
+        metrics=_metrics(study, trial),
         recalls=_recalls(table) if table else (),
         smallest_p=_smallest_p(table) if table and TEST_P_VALUE in study.test_metrics else None,
     )
 
 
-def _metrics(study: StudyRecord) -> tuple[Metric, ...]:
-    num_languages = len(study.manifest.languages)
-    chance = {
-        "accuracy": 1 / num_languages,
-        "c_primary": 1.0,
-        "c_avg": 0.5,
-        "eer": 0.5,
-        "cllr": math.log2(num_languages),
-    }
-    trial = select.chosen(study)
-    return tuple(
+def _metrics(study: StudyRecord, trial: TrialRecord | None) -> tuple[Metric, ...]:
+    objective = study.manifest.objective
+    metrics = (
         Metric(
-            name=name,
-            raw=study.test_metrics.get(f"test/{key}"),
-            calibrated=study.test_metrics.get(f"test/{key}_calibrated"),
-            chance=chance[key],
-            development=trial.metrics.get(BEST_PREFIX + key) if trial else None,
+            score=score,
+            test=_pair(study.test_metrics, TEST_PREFIX + key),
+            chance=chance(key, len(study.manifest.languages)),
+            development=_pair(trial.metrics if trial else {}, BEST_PREFIX + key),
+            objective=("calibrated" if is_calibrated(objective) else "raw") if key == key_of(objective) else "",
         )
-        for key, name in METRICS.items()
-        if f"test/{key}" in study.test_metrics or f"test/{key}_calibrated" in study.test_metrics
+        for key, score in SCORES.items()
+        if key != "error_rate" or key == key_of(objective)  # else the accuracy says it
     )
+    return tuple(metric for metric in metrics if metric.test.known or metric.development.known)
+
+
+def _pair(metrics: dict[str, float], name: str) -> Pair:
+    return Pair(raw=metrics.get(name), calibrated=metrics.get(name + CALIBRATED))
 
 
 def _recalls(table: ScoreTable) -> tuple[Recall, ...]:
@@ -122,17 +142,21 @@ def _smallest_p(table: ScoreTable) -> float | None:
 
 def present(unseen: Unseen) -> tuple[Block, ...]:
     """What it rests on, the scores, and where they come from."""
-    test = unseen.test
-    if test is None:
-        return (Text("No trial was evaluated on test data yet.", tone="quiet"),)
-    amounts = (test.num_utterances, "utterance"), (test.num_sources, "source"), (test.num_speakers, "speaker")
-    on = ", ".join(count(amount, noun) for amount, noun in amounts)
-    blocks: list[Block] = [Text(f"Trial {unseen.chosen} on {on}. {_significance(unseen)}")]
+    blocks: list[Block] = [_rests_on(unseen)]
     if unseen.metrics:
-        blocks.append(_metric_table(unseen))
+        blocks += [_metric_table(unseen), _reading_table(unseen)]
     if unseen.recalls:
         blocks.append(_recall_table(unseen))
     return tuple(blocks)
+
+
+def _rests_on(unseen: Unseen) -> Text:
+    test = unseen.test
+    if test is None:
+        return Text("No trial was evaluated on test data yet.", tone="quiet")
+    amounts = (test.num_utterances, "utterance"), (test.num_sources, "source"), (test.num_speakers, "speaker")
+    on = ", ".join(count(amount, noun) for amount, noun in amounts)
+    return Text(f"Trial {unseen.chosen} on {on}. {_significance(unseen)}")
 
 
 def _significance(unseen: Unseen) -> str:
@@ -140,7 +164,8 @@ def _significance(unseen: Unseen) -> str:
     if test is None or test.p_value is None:
         return "No test of whether this is above chance is recorded."
     shown = "shown" if test.above_chance else "not shown"
-    text = f"Languages permuted over sources: {tested_p(test)}, so above chance is {shown}."
+    text = f"Languages permuted over sources: {tested_p(test)}, so above chance is {shown}. "
+    text += "The p-value speaks of raw decisions, those that the accuracy of raw scores counts."
     if unseen.smallest_p is None:
         return text
     text += f" The least p that these sources allow is {unseen.smallest_p:.2g}"
@@ -149,8 +174,9 @@ def _significance(unseen: Unseen) -> str:
 
 
 def _caption(unseen: Unseen) -> str:
-    calibrated = any(metric.calibrated is not None for metric in unseen.metrics)
-    return "Scores on test data" + ("; calibrated means: calibrated on development data" if calibrated else "")
+    if not any(metric.objective for metric in unseen.metrics):
+        return "Scores of the chosen trial"
+    return f"Scores of the chosen trial; bold is the objective, {unseen.objective_name}"
 
 
 def _metric_table(unseen: Unseen) -> Table:
@@ -159,16 +185,39 @@ def _metric_table(unseen: Unseen) -> Table:
         Column("test, raw"),
         Column("test, calibrated", hint="calibration fitted on development data only"),
         Column("chance", hint="what scores that say nothing would get"),
-        Column("development", hint="the chosen trial at its best epoch, raw scores"),
+        Column("development, raw", hint="the chosen trial at its best epoch"),
+        Column("development, calibrated", hint="at the best epoch; each fold calibrated by a fit on the others"),
+        Column("better", numeric=False),
     )
-    rows = tuple(
-        (
-            Cell(metric.name),
-            *(numeric(v, number(v)) for v in (metric.raw, metric.calibrated, metric.chance, metric.development)),
-        )
-        for metric in unseen.metrics
+    return Table(caption=_caption(unseen), columns=columns, rows=tuple(map(_metric_cells, unseen.metrics)))
+
+
+def _metric_cells(metric: Metric) -> tuple[Cell, ...]:
+    name = ", ".join(part for part in (metric.score.name, metric.score.unit) if part)
+    values = (metric.test.raw, metric.test.calibrated, metric.chance)
+    pair, objective = metric.development, metric.objective
+    return (
+        Cell("accuracy, mean over languages" if name == "accuracy" else name),
+        *(numeric(value, number(value)) for value in values),
+        numeric(pair.raw, number(pair.raw), strong=objective == "raw"),
+        numeric(pair.calibrated, number(pair.calibrated), strong=objective == "calibrated"),
+        Cell("lower" if metric.score.lower_is_better else "higher", tone="quiet"),
     )
-    return Table(caption=_caption(unseen), columns=columns, rows=rows)
+
+
+def _reading_table(unseen: Unseen) -> Table:
+    """For readers who have not met these scores; calibration is said last, because every score has both columns."""
+    rows = [(metric.score.name, f"{metric.score.meaning} {_guess(metric)}") for metric in unseen.metrics]
+    rows.append(("calibrated", CALIBRATION))
+    columns = (Column("score", numeric=False), Column("what it says", numeric=False, wrap=True))
+    return Table(
+        caption="How to read the scores", columns=columns, rows=tuple((Cell(name), Cell(text)) for name, text in rows)
+    )
+
+
+def _guess(metric: Metric) -> str:
+    direction = metric.score.direction.capitalize()
+    return f"{direction}; chance {number(metric.chance)}." if metric.chance is not None else f"{direction}."
 
 
 def _recall_table(unseen: Unseen) -> Table:

@@ -119,7 +119,7 @@ def test_languages_below_guessing_are_named(demo: StudyRecord) -> None:
     found = answer.summarise(dataclasses.replace(demo, scores_test=table(*rows)))
     assert found.test is not None
     assert dict(found.test.below_guessing) == {"es": pytest.approx(1 / 3)}
-    assert "es (33\xa0%) is recognised less often than by guessing" in answer.lines(found)[2]
+    assert "es (33.3\xa0%) is recognised less often than by guessing" in answer.lines(found)[2]
 
 
 def test_where_none_is_below_guessing_none_is_named(demo: StudyRecord) -> None:
@@ -356,8 +356,45 @@ def test_recall_is_told_by_language_and_source(demo: StudyRecord) -> None:
     found = unseen.summarise(demo)
     assert len(found.recalls) == 10
     assert sum(recall.num_utterances for recall in found.recalls) == 120
-    assert {metric.name: metric.chance for metric in found.metrics}["C_primary"] == 1.0
-    assert {metric.name: metric.calibrated for metric in found.metrics}["C_primary"] == 0.761
+
+
+def test_scores_stand_beside_chance_raw_and_calibrated(demo: StudyRecord) -> None:
+    study = dataclasses.replace(demo, test_metrics=demo.test_metrics | {"test/accuracy_calibrated": 0.53})
+    metrics = {metric.score.name: metric for metric in unseen.summarise(study).metrics}
+    assert metrics["C_primary"].chance == 1.0
+    assert (metrics["C_primary"].test.raw, metrics["C_primary"].test.calibrated) == (0.872, 0.761)
+    assert (metrics["accuracy"].test.raw, metrics["accuracy"].test.calibrated) == (0.517, 0.53)
+    assert metrics["EER"].test.calibrated is None
+
+
+def test_the_objective_stands_among_the_scores(demo: StudyRecord) -> None:
+    marked = [metric for metric in unseen.summarise(demo).metrics if metric.objective]
+    assert [(metric.score.name, metric.objective) for metric in marked] == [("Cllr", "calibrated")]
+    assert marked[0].development.calibrated == answer.summarise(demo).chosen_objective
+    assert marked[0].development.raw != marked[0].development.calibrated
+
+
+def test_scores_on_development_data_wait_for_no_test(trial: MakeTrial, make_study: MakeStudy) -> None:
+    found = unseen.summarise(make_study(trial(0)))
+    assert found.test is None
+    assert {metric.score.name for metric in found.metrics} >= {"accuracy", "Cllr"}
+    assert not any(metric.test.known for metric in found.metrics)
+
+
+@pytest.mark.parametrize(
+    ("metric", "nothing"),
+    [(OBJECTIVE, math.log2(5)), ("val/c_primary", 1.0), ("val/eer", 0.5), ("val/error_rate", 0.8), ("val/loss", None)],
+)
+def test_what_scores_that_say_nothing_get_depends_on_the_objective(
+    demo: StudyRecord, metric: str, nothing: float | None
+) -> None:
+    study = dataclasses.replace(demo, manifest=dataclasses.replace(demo.manifest, objective=metric))
+    assert answer.summarise(study).nothing_known == (None if nothing is None else pytest.approx(nothing))
+
+
+def test_an_empty_question_is_left_out(demo: StudyRecord) -> None:
+    study = dataclasses.replace(demo, manifest=dataclasses.replace(demo.manifest, question=" "))
+    assert answer.lines(answer.summarise(study))[0].startswith("Asked of 5 languages")
 
 
 def test_a_test_that_could_not_have_shown_anything_is_called_so(demo: StudyRecord) -> None:

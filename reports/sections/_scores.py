@@ -1,0 +1,87 @@
+"""The scores that a report speaks of: how each is read, and what scores that say nothing would get.
+
+Definitions and sources are those of lightning_modules/scoring.py.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+_CALIBRATED: Final = "_calibrated"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One kind of score.
+
+    Attributes:
+        name: as tables call it.
+        unit: of its numbers, or "".
+        lower_is_better: false of accuracy alone.
+        meaning: one sentence for a reader who has not met it.
+    """
+
+    name: str
+    meaning: str
+    unit: str = ""
+    lower_is_better: bool = True
+
+    @property
+    def direction(self) -> str:
+        """Which way is up."""
+        return "lower is better" if self.lower_is_better else "higher is better"
+
+
+SCORES: Final[dict[str, Score]] = {
+    "accuracy": Score(
+        name="accuracy",
+        meaning="Share of utterances whose language has the largest score, averaged over languages, each counting "
+        "the same.",
+        lower_is_better=False,
+    ),
+    "error_rate": Score(name="error rate", meaning="1 less the accuracy."),
+    "c_primary": Score(
+        name="C_primary",
+        meaning="Cost of saying yes or no to each language at fixed thresholds, for two costs of a false alarm (NIST "
+        "LRE 2017). Always saying no costs 1; overconfident scores can cost more.",
+    ),
+    "c_avg": Score(
+        name="C_avg (LRE07)",
+        meaning="Half the misses and half the false alarms, averaged over languages, at the threshold for equal odds "
+        "(NIST LRE 2007).",
+    ),
+    "eer": Score(
+        name="EER",
+        meaning="Equal error rate: misses and false alarms where the threshold makes them equal. Blind to whether the "
+        "scores are calibrated.",
+    ),
+    "cllr": Score(
+        name="Cllr",
+        unit="bits",
+        meaning="Bits an utterance that the scores leave unknown of its language. 0 is certainty; more than knowing "
+        "nothing costs means overconfidence.",
+    ),
+}
+"""By the end of their metric's name, in the order of a table."""
+
+
+def key_of(metric: str) -> str:
+    """`cllr` of `val/cllr_calibrated`."""
+    return metric.rpartition("/")[2].removesuffix(_CALIBRATED)
+
+
+def is_calibrated(metric: str) -> bool:
+    """Whether a metric is of calibrated scores."""
+    return metric.endswith(_CALIBRATED)
+
+
+def chance(metric: str, num_languages: int) -> float | None:
+    """What scores that say nothing get; None for a metric that is none of these scores."""
+    return {
+        "accuracy": 1 / num_languages,
+        "error_rate": 1 - 1 / num_languages,
+        "c_primary": 1.0,
+        "c_avg": 0.5,
+        "eer": 0.5,
+        "cllr": math.log2(num_languages),
+    }.get(key_of(metric))
