@@ -32,10 +32,8 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.records_of_mlflow import Ran, check_work, read_trials
+from benchmarks.speech import prepared
 from benchmarks.work import EXPERIMENT, LEARNING_RATE, MAX_NORM, Work
-from lightning_modules.config import FeaturesConfig
-from lightning_modules.data.feature_store import build_feature_store
-from lightning_modules.data.prepared import prepare_corpus
 
 STUDY = """
 name = "{name}"
@@ -113,12 +111,6 @@ def names(text: str) -> tuple[str, ...]:
     if unknown := [name for name in chosen if name not in CONTESTANTS]:
         raise argparse.ArgumentTypeError(f"no such contestant: {', '.join(unknown)}; known: {', '.join(CONTESTANTS)}")
     return tuple(name for name in CONTESTANTS if name in chosen)
-
-
-def prepared(workspace: Path) -> Path:
-    corpus = prepare_corpus("espeak", workspace, progress=lambda *_: None)
-    build_feature_store(corpus, FeaturesConfig(), workspace=workspace, progress=lambda *_: None)
-    return workspace
 
 
 def show(work: Work, contestants: tuple[str, ...]) -> None:

@@ -11,7 +11,8 @@ METRICS_AN_EPOCH = 17  # six of the training, nine of the development pass, two 
 EPOCHS = """
 select m.run_uuid, m.timestamp / 1000.0, sum(case when m.key like 'time/%' then m.value else 0 end), count(*)
 from metrics m join runs r using (run_uuid) join experiments e using (experiment_id)
-where e.name = ? and r.status = 'FINISHED' and (m.key like 'time/%' or m.key like 'train/%' or m.key like 'grad/%' or m.key like 'val/%')
+where e.name = ? and r.status = 'FINISHED'
+  and substr(m.key, 1, instr(m.key, '/')) in ('time/', 'train/', 'grad/', 'val/')
 group by m.run_uuid, m.step
 """
 PARAMS = "select run_uuid, count(*) from params group by run_uuid"
