@@ -116,8 +116,10 @@ class SimulatedLauncher:
 
     def fetch(self, spec: AttemptSpec) -> None:
         """Writes what a real attempt would have left; the attempt itself is forgotten."""
+        attempt = self._attempts.pop(spec.key, None)
+        if attempt is None:
+            return  # an earlier launcher's
         with self._apart():
-            attempt = self._attempts.pop(spec.key)
             self._write_log(attempt)
             folder = TrialFolder(spec.trial_folder)
             write_json(folder.scores, scores(attempt.last_epoch, spec.config.data.languages))
