@@ -37,7 +37,7 @@ format: .venv/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmark: .venv/.installed
+benchmark: .venv/.installed-benchmark
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.scale_optuna
 	$(BIN)/python -m benchmarks.scale_mlflow
@@ -59,6 +59,10 @@ clean:
 
 .venv/.installed-dev: .venv/.installed
 	@$(PIP_INSTALL) '.[synth,cma,slurm,dev]'
+	@touch $@
+
+.venv/.installed-benchmark: .venv/.installed
+	@$(PIP_INSTALL) '.[synth,cma,benchmark]'
 	@touch $@
 
 .venv/.installed-services: .venv/.installed-dev

@@ -40,6 +40,8 @@ from study.view import RemainingTime, SlotRow, Snapshot, View
 from study.workspace import StudyFolder, write_json
 
 TICK_S = 0.02
+TICK_OF_EACH_S = 0.0002  # a thousand attempts are looked at five times a second, which leaves the core to the rest
+FILL_S = 0.25
 CONTROL_S = 0.25
 GRACE_S = 5.0
 NOT_TOLD = "event logs keep it, and the same command tells it when MLflow is back"
@@ -221,7 +223,7 @@ class Coordinator:
         if not self._backlog:
             self._backlog.add(self._tracker.flush_if_due)
         self._show()
-        self._sleep(TICK_S)
+        self._sleep(max(TICK_S, TICK_OF_EACH_S * len(self._active)))
 
     def _obey(self) -> None:
         """Carries out what users asked for."""
@@ -304,6 +306,8 @@ class Coordinator:
     # --- starting ----------------------------------------------------------------------------------------------------
 
     def _fill_slots(self) -> None:
+        """Starts what there is room for; where that takes long, the next round goes on with it."""
+        began = self._monotonic()
         for slot in self._launcher.free_slots():
             if slot.name in self._active:
                 continue
@@ -312,6 +316,8 @@ class Coordinator:
             if not self._waiting and not self._ask():
                 return
             self._launch(self._waiting.popleft(), slot)
+            if self._is_ending() or self._monotonic() - began > FILL_S:
+                return
 
     def _ask(self) -> bool:
         """Puts one more trial in line; False where there is none to be had now."""

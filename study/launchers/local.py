@@ -44,6 +44,7 @@ class LocalLauncher:
         self._parent = None if outlive else {"pid": os.getpid(), "start_time": start_time(os.getpid())}
         self._folder.mkdir(parents=True, exist_ok=True)
         self.slots = tuple(slots)
+        self._supervisors: dict[Path, dict[str, int]] = {}  # by attempt's folder
         self._context = multiprocessing.get_context("forkserver")
         if importlib.util.find_spec(WARM_MODULE) is None:  # the forkserver would pass over a misspelt module in silence
             raise TrialError(f"the forkserver's preload module {WARM_MODULE} does not exist.")
@@ -91,13 +92,17 @@ class LocalLauncher:
         The slot's lock speaks only for an attempt whose supervisor has not signed in yet: another may hold it later.
         """
         record = exit_record(spec.folder)
-        if record is None:
-            supervisor = _supervisor(spec.folder)
-            lives = not self._is_free(spec.slot) if supervisor is None else is_alive(supervisor)
-            record = exit_record(spec.folder)  # it may have ended between the two looks
-            if record is None:
-                return Status(Life.RUNNING if lives else Life.LOST)
-        return record
+        if record is None and self._lives(spec):
+            return Status(Life.RUNNING)
+        self._supervisors.pop(spec.folder, None)
+        return record or exit_record(spec.folder) or Status(Life.LOST)  # it may have ended between the two looks
+
+    def _lives(self, spec: AttemptSpec) -> bool:
+        supervisor = self._supervisors.get(spec.folder) or _supervisor(spec.folder)
+        if supervisor is None:
+            return not self._is_free(spec.slot)
+        self._supervisors[spec.folder] = supervisor  # it signs in once, and is asked for fifty times a second
+        return is_alive(supervisor)
 
     def kill(self, spec: AttemptSpec) -> None:
         """Asks the supervisor to kill its trainer; nothing to do before it has signed in or after it has gone."""
@@ -114,8 +119,11 @@ class LocalLauncher:
 
     def read(self, spec: AttemptSpec, offset: int) -> bytes:
         """The event log from an offset on."""
+        log = spec.folder / EVENTS_FILE
         try:
-            with (spec.folder / EVENTS_FILE).open("rb") as file:
+            if log.stat().st_size <= offset:  # most looks find nothing new
+                return b""
+            with log.open("rb") as file:
                 file.seek(offset)
                 return file.read()
         except FileNotFoundError:
