@@ -27,6 +27,7 @@ from benchmarks.simulated import SimulatedLauncher
 from benchmarks.simulated_study import Enough, Gauges, open_study
 from benchmarks.speech import prepared
 from benchmarks.watch import Watch
+from lightning_modules.config import TrialConfig
 from study.devices import Slot
 from study.launchers.local import LocalLauncher, start_time
 from study.recovery import recover
@@ -79,7 +80,16 @@ def load(root: Path, speech: Path, arguments: argparse.Namespace) -> None:
 
 def poll(root: Path) -> None:
     launcher, slot = LocalLauncher(Workspace(root), slots=[Slot(name="cpu-0")]), Slot(name="cpu-0")
-    spec = AttemptSpec.model_construct(folder=root / "attempt-0", slot=slot)
+    spec = AttemptSpec(
+        number=0,
+        attempt=0,
+        folder=root / "attempt-0",
+        trial_folder=root,
+        workspace=root,
+        objective="cllr",
+        slot=slot,
+        config=TrialConfig(),
+    )
     write_json(spec.folder / SUPERVISOR_FILE, {"pid": os.getpid(), "start_time": start_time(os.getpid())})
     (spec.folder / EVENTS_FILE).touch()
 
