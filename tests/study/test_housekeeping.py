@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -165,7 +164,7 @@ def test_an_attempt_that_a_coordinator_left_behind_keeps_a_study(workspace: Path
 
 
 @pytest.fixture
-def speech(shared_speech: Path, tmp_path: Path) -> Iterator[Path]:
+def speech(shared_speech: Path, tmp_path: Path) -> Path:
     """A workspace with a small corpus and features of its own, not linked."""
     root = tmp_path / "own"
     for name in ("corpora/espeak", "features"):
