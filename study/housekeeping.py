@@ -14,7 +14,7 @@ from reports.records import TrialState
 from study.evaluation import read_ledger
 from study.idle import idle
 from study.leftovers import HeldLocks, Leftover, size_of, workspace_leftovers
-from study.mlflow_records import StudyRecords, open_records
+from study.mlflow_records import open_records
 from study.opening import read_trials
 from study.trials import TrialSummary, best_trial
 from study.workspace import StudyFolder, Workspace, read_json
@@ -120,19 +120,13 @@ def _copies(folder: StudyFolder, ended: Iterable[TrialSummary], *, kept: set[int
         for trial in ended
         if trial.number not in kept and folder.trial(trial.number).best_checkpoint.is_file()
     ]
-    records = _records(folder) if candidates else None
+    records = open_records(Workspace(folder.root.parent.parent), folder.root.name) if candidates else None
     if records is None:
         return
     for number in candidates:
         path = folder.trial(number).best_checkpoint
         if records.checkpoint_bytes(folder.root.name, number) == path.stat().st_size:
             yield _of_study(folder, path, "checkpoints that MLflow has too")
-
-
-def _records(folder: StudyFolder) -> StudyRecords | None:
-    """None also where they are in MLflow's bin: they may be gone for good one day."""
-    records = open_records(Workspace(folder.root.parent.parent), folder.root.name)
-    return None if records is None or records.is_in_bin else records
 
 
 def _of_study(folder: StudyFolder, path: Path, what: str) -> Leftover:

@@ -32,7 +32,7 @@ class StudyRecords:
         return bool(self._experiment.lifecycle_stage == "deleted")
 
     def checkpoint_bytes(self, study: str, number: int) -> int | None:
-        """Size of a trial's checkpoint in MLflow; None if it has none."""
+        """Size of a trial's checkpoint in MLflow; None if it has none, or only in its bin, which may be emptied."""
         run = self._runs.find(TAG_TRIAL, trial_tag(study, number))
         if run is None:
             return None

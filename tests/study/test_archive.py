@@ -7,10 +7,12 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from lightning_modules.errors import ConfigError, StorageError
 from reports.records import StudyState, TrialState
 from study.archive import archive_study
+from study.cli import app
 from study.commands.report import write
 from study.evaluation import read_ledger
 from study.launchers.inline import InlineLauncher
@@ -134,6 +136,16 @@ def test_an_interrupted_study_goes_on_in_another_workspace_from_its_checkpoint(
     assert [read_spec(attempt).folder for attempt in attempts] == attempts
     assert json.loads((attempts[1] / "events.jsonl").read_text().splitlines()[0])["resumed_epoch"] == 3
     assert not (workspace / "studies" / "tiny").exists()
+
+
+def test_the_commands_say_what_they_did(workspace: Path, finished: StudyFolder, tmp_path: Path) -> None:
+    out = tmp_path / "packed" / "tiny.tar.gz"
+    cleaned = CliRunner().invoke(app, ["clean", "tiny", "--workspace", str(workspace)])
+    assert "removed study tiny: checkpoints that MLflow has too: 1, 0." in cleaned.output
+    packed = CliRunner().invoke(app, ["archive", "tiny", "--out", str(out), "--remove", "--workspace", str(workspace)])
+    assert f"`tar -xzf {out} -C {workspace}`, then `lidstudy resume tiny`" in packed.output
+    assert out.is_file()
+    assert not finished.root.exists()
 
 
 def test_a_new_study_under_an_archived_name_is_refused(workspace: Path, finished: StudyFolder, tmp_path: Path) -> None:
