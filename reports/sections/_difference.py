@@ -119,8 +119,8 @@ def _unknown(difference: Difference) -> str:
         levels = f"; the levels furthest apart are {_pair(largest)}, whose means differ by {number(largest.gap)}"
     return (
         f"Whether the choice matters, this sweep cannot say: {_spans(difference)}{levels}. But every configuration "
-        "has one seed, so how much another seed alone would change is unknown. Replicates would say it: give `lidstudy "
-        f"enqueue` the configurations to compare again, until each has {ENOUGH} seeds."
+        "has one seed, so how much another seed alone would change is unknown. Replicates would say it: give “lidstudy "
+        f"enqueue” the configurations to compare again, until each has {ENOUGH} seeds."
     )
 
 

@@ -109,8 +109,8 @@ def present(clipping: Clipping) -> tuple[Block, ...]:
         Column("rule", numeric=False),
         Column("trials"),
         Column("n", hint="complete trials in the mean objective"),
-        Column(clipping.objective_name),
-        Column("steps clipped"),
+        Column("objective", hint="mean ± standard deviation over complete trials"),
+        Column("clipped", hint="share of steps"),
         Column("norm before", hint="mean over steps, epochs and trials"),
         Column("norm after"),
         Column("largest norm", hint="before clipping, over all trials"),
@@ -128,7 +128,7 @@ def present(clipping: Clipping) -> tuple[Block, ...]:
         caption="A dot a complete trial, coloured by clipping rule; a cross at the upper border is a diverged one.",
         draw=lambda: scatter_figure(panels, objective=clipping.objective_name, columns=2),
     )
-    table = Table(caption="Clipping rules", columns=columns, rows=rows)
+    table = Table(caption=f"Clipping rules; the objective is {clipping.objective_name}", columns=columns, rows=rows)
     return (Text(note, tone="quiet"), table, *((drawing,) if panels else ()))
 
 

@@ -10,6 +10,7 @@ import pytest
 from reports import render, sections
 from reports.records import (
     GRAD_NORM_MAX,
+    GRAD_SHARE_CLIPPED,
     OBJECTIVE,
     TEST_P_VALUE,
     LedgerEntry,
@@ -35,7 +36,7 @@ from reports.sections import (
     reproduce,
     unseen,
 )
-from reports.sections._blocks import Table
+from reports.sections._blocks import Table, Text
 from reports.sections._text import listing, p_value, short_names, times
 
 MakeTrial = Callable[..., TrialRecord]
@@ -216,8 +217,33 @@ def test_only_what_has_an_objective_has_a_rank(trial: MakeTrial, make_study: Mak
 def test_results_stand_left_of_parameters(trial: MakeTrial, make_study: MakeStudy) -> None:
     one_each = leaderboard.summarise(make_study(trial(0), trial(1)))
     titles = [column.title for column in leaderboard.columns(one_each)]
-    assert titles[:6] == ["#", "trial", OBJECTIVE, "accuracy", "C_primary", "state"]
-    assert titles[6 : 6 + len(one_each.searched)] == list(one_each.searched)
+    assert titles[:5] == ["#", "trial", "objective", "accuracy", "C_primary"]
+    assert titles[5:10] == ["cell", "hidden_size", "clipping", "learning_rate", "batch_size"]
+
+
+def test_what_exists_under_a_choice_stands_beside_it(trial: MakeTrial, make_study: MakeStudy) -> None:
+    norm = trial(0, params={"clipping.kind": "norm", "clipping.max_norm": 14.26})
+    board = leaderboard.summarise(make_study(norm, trial(1, params={"clipping.kind": "none"})))
+    column = next(column for column in board.parameters if column.title == "clipping")
+    assert column.details == (("clipping.max_norm", "max_norm"),)
+    assert {column.cell(row.params).text for row in board.rows} == {"norm, 14.3", "none"}
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.0, True), (0.4, False)])
+def test_equal_results_share_a_rank(trial: MakeTrial, make_study: MakeStudy, share: float, said: bool) -> None:  # noqa: FBT001
+    def clipped_at(number: int, norm: float, objective: float) -> TrialRecord:
+        found = trial(number, params={"clipping.kind": "norm", "clipping.max_norm": norm}, objective=objective)
+        points = (MetricPoint(step=0, value=share, time_ms=0),)
+        return dataclasses.replace(found, history={GRAD_SHARE_CLIPPED: points})
+
+    study = make_study(clipped_at(0, 9.0, 1.5), clipped_at(1, 5.0, 1.5), trial(2, objective=1.7))
+    board = leaderboard.summarise(study)
+    assert [row.rank for row in board.rows] == [1, 1, 3]
+    assert [[row.numbers for row in rows] for rows in board.ties] == [[(0,), (1,)]]
+    note = leaderboard.present(board)[0]
+    assert isinstance(note, Text)
+    assert "Trials 0 and 1 have the very same objective" in note.text
+    assert ("never reached" in note.text) is said
 
 
 def test_intervals_have_a_column_where_there_are_replicates(trial: MakeTrial, make_study: MakeStudy) -> None:
