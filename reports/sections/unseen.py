@@ -243,4 +243,4 @@ def _recall_table(unseen: Unseen) -> Table:
     return Table(caption="Recall by language and test source", columns=columns, rows=rows)
 
 
-SECTION = Section(key="test", title="Scores on test data", summarise=summarise, present=present)
+SECTION = Section(key="test", title="Scores", summarise=summarise, present=present)

@@ -344,6 +344,15 @@ def test_the_chosen_curve_is_drawn_however_many_there_are(trial: MakeTrial, make
     assert found.drawn[0].number == 190
 
 
+def test_the_best_few_are_named_the_others_are_not(trial: MakeTrial, make_study: MakeStudy) -> None:
+    trials = [trial(i, objective=2.0 - 0.1 * i) for i in range(7)]
+    found = curves.summarise(make_study(*trials, trial(7, TrialState.PRUNED)))
+    assert [curve.number for curve in found.curves if curve.named] == [4, 5, 6]
+    assert [curve.number for curve in found.curves if curve.best] == [6]
+    study = make_study(*trials, champion=0, test_metrics={"test/accuracy": 0.3})
+    assert [curve.number for curve in curves.summarise(study).curves if curve.named] == [0, 4, 5, 6]
+
+
 def test_clipping_rules_stand_beside_their_results(demo: StudyRecord) -> None:
     found = clipping.summarise(demo)
     rules = {rule.kind: rule for rule in found.rules}
@@ -354,6 +363,15 @@ def test_clipping_rules_stand_beside_their_results(demo: StudyRecord) -> None:
     assert rules["norm"].norm_max == max(p.value for trial in norm for p in trial.history[GRAD_NORM_MAX])
     assert rules["none"].share_clipped == 0.0
     assert sum(rule.diverged for rule in found.rules) == sum(dot.diverged for dot in found.share.dots) == 2
+
+
+def test_a_threshold_that_was_never_reached_is_told(trial: MakeTrial, make_study: MakeStudy) -> None:
+    def clipped(number: int, kind: str, *shares: float) -> TrialRecord:
+        points = tuple(MetricPoint(step=i, value=value, time_ms=0) for i, value in enumerate(shares))
+        return dataclasses.replace(trial(number, params={"clipping.kind": kind}), history={GRAD_SHARE_CLIPPED: points})
+
+    study = make_study(clipped(0, "norm", 0, 0), clipped(1, "norm", 0, 0.1), clipped(2, "none", 0), clipped(3, "norm"))
+    assert clipping.summarise(study).never_reached == (0,)
 
 
 def test_clipping_without_measures_is_left_out(trial: MakeTrial, make_study: MakeStudy) -> None:
@@ -463,6 +481,15 @@ def test_cost_sums_what_has_ended(trial: MakeTrial, make_study: MakeStudy) -> No
     assert found.overhead == pytest.approx(found.busy - found.train - found.validation)
 
 
+def test_a_record_that_ends_before_it_starts_holds_no_time(trial: MakeTrial, make_study: MakeStudy) -> None:
+    backwards = dataclasses.replace(trial(0, TrialState.FAILED), end_ms=trial(0).start_ms - 13_000)
+    found = cost.summarise(make_study(backwards))
+    assert (found.num_ended, found.wall, found.wasted) == (0, None, 0.0)
+    card = next(card for card in render.cards(make_study(backwards)) if card.title == "Wall time")
+    assert (card.value, card.note) == ("–", "not recorded")
+    assert cost.summarise(make_study(backwards, trial(1))).wall == pytest.approx(33.6)
+
+
 def test_cost_without_times_has_no_overhead(trial: MakeTrial, make_study: MakeStudy) -> None:
     found = cost.summarise(make_study(dataclasses.replace(trial(0), history={})))
     assert (found.train, found.overhead, found.overhead_share) == (None, None, None)
@@ -489,6 +516,21 @@ def test_the_configuration_is_nested_as_an_attempt_reads_it(demo: StudyRecord) -
     champion = next(trial for trial in demo.trials if trial.number == demo.champion)
     assert config.encoder.cell == champion.params["encoder.cell"]
     assert dict(found.facts)["commit of the chosen trial"] == "0123abc"
+
+
+def test_the_commands_begin_with_code_and_corpus(demo: StudyRecord) -> None:
+    manifest = dataclasses.replace(demo.manifest, command="lidstudy sweep demo --workspace 'my work' --slots 2")
+    assert reproduce.summarise(dataclasses.replace(demo, manifest=manifest)).steps == (
+        "git checkout 0123abc",
+        "lidstudy corpus prepare prompts --workspace 'my work'",
+        "lidstudy sweep demo --workspace 'my work' --slots 2",
+    )
+
+
+def test_a_step_that_is_not_recorded_is_left_out(make_study: MakeStudy) -> None:
+    study = make_study()
+    manifest = dataclasses.replace(study.manifest, corpus={})
+    assert reproduce.summarise(dataclasses.replace(study, manifest=manifest)).steps == (manifest.command,)
 
 
 def test_what_was_not_recorded_is_said_to_be_missing(make_study: MakeStudy) -> None:
