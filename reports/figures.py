@@ -49,6 +49,7 @@ _VARIABLES: Final = {
     PURPLE: "purple",
     SKY: "sky",
 }
+_RUNNERS_UP: Final = (BLUE, GREEN, SKY)  # of the best trials by place; the chosen one is orange
 _SMALL: Final = 8.5
 _TOP: Final = 0.96  # where a scatter has its crosses, as a share of its height
 _NARROW: Final = 5.0  # a logarithmic axis over a smaller ratio has even ticks
@@ -62,12 +63,23 @@ _DARK_CELL: Final = 0.55  # share above which a cell of the confusion matrix wan
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """One trial's metric by epoch; `best` draws it in front."""
+    """One trial's metric by epoch.
+
+    Attributes:
+        best: the chosen trial, which is drawn in front.
+        place: among the complete trials; the first few have a colour and a name of their own.
+    """
 
     number: int
     state: TrialState
     points: tuple[tuple[int, float], ...]
     best: bool = False
+    place: int | None = None
+
+    @property
+    def named(self) -> bool:
+        """Whether it is told apart from the others of its state."""
+        return self.best or (self.place is not None and self.place <= len(_RUNNERS_UP))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +166,7 @@ def confusion_figure(counts: Sequence[Sequence[int]], languages: Sequence[str]) 
 def curves_figure(
     curves: Sequence[Curve], *, objective: str, guess: float | None = None, limit: float | None = None
 ) -> "Figure":
-    """Every trial's objective by epoch; pruned, diverged and the best trial are styled apart.
+    """Every trial's objective by epoch; the best few are named, the others grey, pruned and diverged styled apart.
 
     Args:
         curves: a line each.
@@ -162,9 +174,9 @@ def curves_figure(
         guess: a level to draw, that of scores that say nothing.
         limit: where y ends, so that one bad trial does not squeeze the others; None shows all.
     """
-    figure, (axis,) = _row(1, width=8.6, height=3.3)
+    figure, (axis,) = _row(1, width=8.6, height=3.5, top=0.48)
     named: set[str] = set()
-    for curve in sorted(curves, key=lambda curve: curve.best):
+    for curve in sorted(curves, key=_prominence):
         if curve.points:
             _draw_curve(axis, curve, named)
     if guess is not None:
@@ -358,12 +370,17 @@ def _legend(axis: "Axes", *, columns: int = 6) -> None:
     )
 
 
+def _prominence(curve: Curve) -> tuple[bool, bool, int]:
+    """Order of the legend: the chosen one, the named by place, the others."""
+    return (not curve.best, not curve.named, curve.place or 0)
+
+
 def _draw_curve(axis: "Axes", curve: Curve, named: set[str]) -> None:
     name, colour, style, width = _curve_style(curve)
     steps, values = zip(*curve.points, strict=True)
     label = name if name not in named else "_"  # a leading underscore keeps it out of the legend
     named.add(name)
-    alpha, order = (1.0, 3) if curve.best else (0.75, 2)
+    alpha, order = (1.0, 4 if curve.best else 3) if curve.named else (0.6, 2)
     axis.plot(steps, values, color=colour, linestyle=style, linewidth=width, alpha=alpha, zorder=order, label=label)
     if curve.state is TrialState.DIVERGED:
         axis.plot(steps[-1:], values[-1:], marker="x", color=colour, markersize=6, linestyle="none")
@@ -371,13 +388,15 @@ def _draw_curve(axis: "Axes", curve: Curve, named: set[str]) -> None:
 
 def _curve_style(curve: Curve) -> tuple[str, str, str, float]:
     if curve.best:
-        return f"trial {curve.number}, the best", ORANGE, "-", 2.4
+        return f"trial {curve.number}, chosen", ORANGE, "-", 2.4
+    if curve.named and curve.place is not None:
+        return f"trial {curve.number}", _RUNNERS_UP[curve.place - 1], "-", 1.4
     if curve.state is TrialState.PRUNED:
         return "pruned", QUIET, "--", 1.0
     if curve.state is TrialState.DIVERGED:
         return "diverged", VERMILION, ":", 1.6
     if curve.state is TrialState.COMPLETE:
-        return "complete", BLUE, "-", 1.0
+        return "complete", QUIET, "-", 1.0
     return "running, stopped or failed", PURPLE, "-.", 1.0
 
 

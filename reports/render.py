@@ -88,7 +88,8 @@ def cards(study: StudyRecord) -> tuple[Card, ...]:
         note=_objective_note(found) if found.chosen is not None else "no complete trial",
     )
     trials = Card(title="Trials", value=f"{sum(found.states.values()):,}", note=states_text(found.states) or "none yet")
-    time = Card(title="Wall time", value=duration(spent.wall), note=f"{duration(spent.mean)} a complete trial")
+    each = f"{duration(spent.mean)} a complete trial" if spent.mean is not None else "no complete trial"
+    time = Card(title="Wall time", value=duration(spent.wall), note=each if spent.num_ended else "not recorded")
     return (trials, chosen, *_test_cards(found), time)
 
 

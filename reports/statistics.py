@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from itertools import combinations
 from typing import Final, NamedTuple
 
@@ -99,6 +99,45 @@ def mean_sd(values: Sequence[float]) -> MeanSd:
     """
     checked = _finite(values)
     return MeanSd(float(checked.mean()), float(checked.std(ddof=1)) if len(checked) > 1 else None)
+
+
+class PooledSd(NamedTuple):
+    """A standard deviation within groups, and the degrees of freedom that it rests on."""
+
+    sd: float
+    degrees: int
+
+
+def pooled_sd(groups: Iterable[Sequence[float]]) -> PooledSd | None:
+    """Standard deviation within groups, whatever their means: sqrt(sum of squares / (N - groups)).
+
+    Groups of one value say nothing and are passed over; None where there is no other.
+
+    Raises:
+        ValueError: for a value that is not finite.
+    """
+    checked = [_finite(group) for group in groups if len(group) > 1]
+    degrees = sum(len(group) - 1 for group in checked)
+    if not degrees:
+        return None
+    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in checked)
+    return PooledSd(math.sqrt(squares / degrees), degrees)
+
+
+def least_difference(noise: PooledSd, counts: tuple[int, int], *, num_comparisons: int = 1) -> float:
+    """What the means of two groups must differ by to be more than noise, at the 5 % level: t sd sqrt(1/n1 + 1/n2).
+
+    Fisher's least significant difference, with t taken at 0.05 / num_comparisons (Bonferroni).
+
+    Args:
+        noise: standard deviation of a single value.
+        counts: values in either mean.
+        num_comparisons: pairs that are looked at.
+    """
+    from scipy.special import stdtrit
+
+    quantile = float(stdtrit(noise.degrees, 1 - 0.025 / num_comparisons))
+    return quantile * noise.sd * math.sqrt(sum(1 / count for count in counts))
 
 
 def t_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | None:

@@ -2,7 +2,18 @@
 
 from typing import Final
 
-from reports.checks import commits, convergence, diverged, edge, evaluations, failures, levels, seeds, split
+from reports.checks import (
+    commits,
+    convergence,
+    diverged,
+    edge,
+    evaluations,
+    failures,
+    first_epoch,
+    levels,
+    seeds,
+    split,
+)
 from reports.checks._base import Check
 
 CHECKS: Final[tuple[Check, ...]] = (
@@ -11,6 +22,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     levels.CHECK,
     split.CHECK,
     convergence.CHECK,
+    first_epoch.CHECK,
     evaluations.CHECK,
     diverged.CHECK,
     failures.CHECK,

@@ -15,7 +15,7 @@ def look(study: StudyRecord) -> tuple[Status, str]:
     diverged = select.with_state(study, TrialState.DIVERGED)
     ended = select.with_state(study, TrialState.DIVERGED, TrialState.COMPLETE, TrialState.PRUNED)
     if not ended:
-        return "skipped", "No trial has ended."
+        return "skipped", "No trial was trained to an end: none is complete, pruned or diverged."
     text = f"{len(diverged)} of {count(len(ended), 'trial')} diverged"
     if len(diverged) > FEW * len(ended):
         return "warning", f"{text}: see which learning rates and clipping rules they had, and narrow the space."

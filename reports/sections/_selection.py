@@ -40,8 +40,11 @@ def mean(values: Iterable[float | None]) -> float | None:
 
 
 def seconds(trial: TrialRecord) -> float | None:
-    """Seconds from start to end; None while it runs."""
-    return None if trial.end_ms is None else (trial.end_ms - trial.start_ms) / 1000.0
+    """Seconds from start to end; None while it runs, and where the end lies before the start.
+
+    The latter is so of records that were made anew after the trial: their start is when they were made.
+    """
+    return None if trial.end_ms is None or trial.end_ms < trial.start_ms else (trial.end_ms - trial.start_ms) / 1000.0
 
 
 def values(points: Sequence[MetricPoint] | None) -> tuple[float, ...]:

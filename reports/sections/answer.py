@@ -1,12 +1,12 @@
-"""The question and what the study answers, in three lines that are drawn from the numbers alone."""
+"""The question and what the study answers, in four lines that are drawn from the numbers alone."""
 
 from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
 from reports.records import TEST_P_VALUE, ScoreTable, StudyRecord
+from reports.sections import _difference, data
 from reports.sections import _selection as select
-from reports.sections import data
 from reports.sections._blocks import Block, Items, Section
 from reports.sections._scores import chance
 from reports.sections._text import (
@@ -64,7 +64,7 @@ class TestScore:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """The three lines in numbers.
+    """The four lines in numbers.
 
     Attributes:
         chosen: number of the trial that development data chose.
@@ -86,7 +86,7 @@ class Answer:
     least: int | None
     test: TestScore | None
     num_evaluations: int
-    study: str
+    difference: _difference.Difference
 
     @property
     def chance_accuracy(self) -> float:
@@ -118,7 +118,7 @@ def summarise(study: StudyRecord) -> Answer:
         least=least.number if (least := select.best(study)) else None,
         test=_test(study),
         num_evaluations=len(study.ledger),
-        study=study.manifest.name,
+        difference=_difference.summarise(study),
     )
 
 
@@ -159,9 +159,9 @@ def _common(corpus: data.Data, split: str) -> tuple[str, ...]:
     return tuple(sorted(corpus.sources(split) & corpus.sources("test")))
 
 
-def lines(answer: Answer) -> tuple[str, str, str]:
-    """Asked, chosen, found."""
-    return _asked(answer), _chosen(answer), _found(answer)
+def lines(answer: Answer) -> tuple[str, str, str, str]:
+    """Asked, chosen, found on test data, and whether the choice matters."""
+    return _asked(answer), _chosen(answer), _found(answer), _difference.sentence(answer.difference)
 
 
 def _asked(answer: Answer) -> str:
@@ -250,7 +250,7 @@ def _verdict(test: TestScore) -> str:
 
 
 def present(answer: Answer) -> tuple[Block, ...]:
-    """Three sentences."""
+    """Four items."""
     return (Items(lines(answer)),)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from reports.figures import Dot, Panel, scatter_figure
 from reports.records import (
@@ -15,10 +16,11 @@ from reports.records import (
 )
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
-from reports.sections._text import number, numeric, share, significant, spread
+from reports.sections._text import listing, number, numeric, share, significant, spread
 from reports.statistics import mean_sd
 
-KIND = "clipping.kind"
+KIND: Final = "clipping.kind"
+NONE: Final = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +47,17 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Clipping:
-    """All rules in the study, and two scatters against the objective."""
+    """All rules in the study, and two scatters against the objective.
+
+    Attributes:
+        never_reached: trials with a threshold that no step's gradient exceeded.
+    """
 
     objective_name: str
     rules: tuple[Rule, ...]
     share: Panel
     norm: Panel
+    never_reached: tuple[int, ...] = ()
 
 
 def summarise(study: StudyRecord) -> Clipping:
@@ -64,7 +71,13 @@ def summarise(study: StudyRecord) -> Clipping:
         rules=rules,
         share=Panel(title="share of steps clipped", dots=share_dots),
         norm=Panel(title="largest gradient norm before clipping", dots=norm_dots, log=True),
+        never_reached=tuple(trial.number for trial in study.trials if _never_reached(trial)),
     )
+
+
+def _never_reached(trial: TrialRecord) -> bool:
+    shares = select.values(trial.history.get(GRAD_SHARE_CLIPPED))
+    return trial.params.get(KIND, NONE) != NONE and bool(shares) and not any(shares)
 
 
 def _rule(kind: str, trials: Sequence[TrialRecord]) -> Rule:
@@ -109,8 +122,8 @@ def present(clipping: Clipping) -> tuple[Block, ...]:
         Column("rule", numeric=False),
         Column("trials"),
         Column("n", hint="complete trials in the mean objective"),
-        Column(clipping.objective_name),
-        Column("steps clipped"),
+        Column("objective", hint="mean ± standard deviation over complete trials"),
+        Column("clipped", hint="share of steps"),
         Column("norm before", hint="mean over steps, epochs and trials"),
         Column("norm after"),
         Column("largest norm", hint="before clipping, over all trials"),
@@ -121,6 +134,11 @@ def present(clipping: Clipping) -> tuple[Block, ...]:
         "Gradient norms are global L2 norms. They are shown beside the objective, not as its cause: the learning rate, "
         "the cell and the rest vary over these trials too."
     )
+    if clipping.never_reached:
+        trials = (
+            f"{'trial' if len(clipping.never_reached) == 1 else 'trials'} {listing(map(str, clipping.never_reached))}"
+        )
+        note += f" The threshold of {trials} was never reached, which is as if nothing had been clipped."
     panels = [panel for panel in (clipping.share, clipping.norm) if panel.dots]
     drawing = Drawing(
         key="clipping",
@@ -128,7 +146,7 @@ def present(clipping: Clipping) -> tuple[Block, ...]:
         caption="A dot a complete trial, coloured by clipping rule; a cross at the upper border is a diverged one.",
         draw=lambda: scatter_figure(panels, objective=clipping.objective_name, columns=2),
     )
-    table = Table(caption="Clipping rules", columns=columns, rows=rows)
+    table = Table(caption=f"Clipping rules; the objective is {clipping.objective_name}", columns=columns, rows=rows)
     return (Text(note, tone="quiet"), table, *((drawing,) if panels else ()))
 
 

@@ -50,8 +50,8 @@ class Cost:
 
 
 def summarise(study: StudyRecord) -> Cost:
-    """Sums over trials that have ended."""
-    ended = [trial for trial in study.trials if trial.end_ms is not None]
+    """Sums over trials that have ended and whose record says how long they took."""
+    ended = [trial for trial in study.trials if select.seconds(trial) is not None]
     complete = [s for t in ended if t.state is TrialState.COMPLETE and (s := select.seconds(t)) is not None]
     measured = [trial for trial in ended if TIME_TRAIN_S in trial.history and TIME_VALIDATION_S in trial.history]
     train = sum(sum(select.values(trial.history[TIME_TRAIN_S])) for trial in measured)

@@ -5,7 +5,7 @@ from typing import Final
 
 from reports import figures
 from reports.figures import Curve, curves_figure
-from reports.records import MetricPoint, StudyRecord
+from reports.records import MetricPoint, StudyRecord, TrialRecord
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Drawing, Section
 from reports.sections._scores import chance
@@ -29,9 +29,9 @@ class Curves:
 
     @property
     def drawn(self) -> tuple[Curve, ...]:
-        """The chosen trial and the first of the others."""
-        best = [curve for curve in self.curves if curve.best]
-        return (*best, *[curve for curve in self.curves if not curve.best][: DRAWN - len(best)])
+        """The named trials and the first of the others."""
+        named = sorted((curve for curve in self.curves if curve.named), key=lambda curve: not curve.best)
+        return (*named, *[curve for curve in self.curves if not curve.named][: DRAWN - len(named)])
 
     @property
     def limit(self) -> float | None:
@@ -56,12 +56,14 @@ def summarise(study: StudyRecord) -> Curves:
     """Finite points only: where a curve ends in NaN, it ends."""
     chosen = select.chosen(study)
     name = study.manifest.objective
+    places = {t.number: i for i, t in enumerate(sorted(select.scored(study), key=_order), start=1)}
     curves = (
         Curve(
             number=trial.number,
             state=trial.state,
             points=tuple((p.step, p.value) for p in trial.history.get(name, ()) if select.is_finite(p.value)),
             best=chosen is not None and trial.number == chosen.number,
+            place=places.get(trial.number),
         )
         for trial in study.trials
     )
@@ -74,6 +76,10 @@ def summarise(study: StudyRecord) -> Curves:
     )
 
 
+def _order(trial: TrialRecord) -> tuple[float, int]:
+    return (trial.objective or 0.0, trial.number)
+
+
 def present(curves: Curves) -> tuple[Block, ...]:
     """Two figures, or what of them there is."""
     blocks: list[Block] = []
@@ -83,7 +89,7 @@ def present(curves: Curves) -> tuple[Block, ...]:
             Drawing(
                 key="curves",
                 alt=f"{curves.objective_name} by epoch of {count(len(curves.drawn), 'trial')}.",
-                caption="The objective on development data by epoch, a line a trial."
+                caption="The objective on development data by epoch, a line a trial; the chosen and the best are named."
                 + _outside(curves)
                 + (f" {count(left_out, 'later trial')} not drawn." if left_out else ""),
                 draw=lambda: curves_figure(

@@ -168,25 +168,33 @@ def present(effects: Effects) -> tuple[Block, ...]:
         Column("parameter", numeric=False),
         Column("level", numeric=False),
         Column("n", hint="complete trials"),
-        Column(effects.objective_name, hint="mean ± standard deviation over the level's complete trials"),
+        Column(
+            "objective", hint=f"{effects.objective_name}: mean ± standard deviation over the level's complete trials"
+        ),
         Column("best"),
         Column("diverged"),
         Column("pruned"),
         Column("other", hint="running, interrupted, failed or timed out"),
     )
-    rows = tuple(_cells(effect.path, level) for effect in effects.effects for level in effect.levels)
+    rows = tuple(_cells(effect.panel.title, level) for effect in effects.effects for level in effect.levels)
     drawing = Drawing(
         key="effects",
         alt=f"{effects.objective_name} of each trial against each searched parameter.",
         caption="A dot a complete trial, a cross a diverged one, a bar the mean of a level or a third of the values.",
         draw=lambda: scatter_figure(panels, objective=effects.objective_name),
     )
-    return (Text(note, tone="quiet"), drawing, Table(caption="Levels of each parameter", columns=columns, rows=rows))
-
-
-def _cells(path: str, level: Level) -> tuple[Cell, ...]:
     return (
-        Cell(path),
+        Text(note, tone="quiet"),
+        drawing,
+        Table(
+            caption=f"Levels of each parameter; the objective is {effects.objective_name}", columns=columns, rows=rows
+        ),
+    )
+
+
+def _cells(name: str, level: Level) -> tuple[Cell, ...]:
+    return (
+        Cell(name),
         Cell(level.name, sort=level.at),
         numeric(level.n, str(level.n)),
         numeric(level.mean, spread(level.mean, level.sd)),

@@ -3,19 +3,20 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Final
 
-from reports.records import BEST_PREFIX, NUM_PARAMETERS, StudyRecord, TrialRecord, TrialState
+from reports.records import BEST_PREFIX, GRAD_SHARE_CLIPPED, NUM_PARAMETERS, StudyRecord, TrialRecord, TrialState
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Column, Section, Table, Text
+from reports.sections._parameters import ParameterColumn, parameter_columns
 from reports.sections._text import (
     NOTHING,
     count,
     duration,
+    listing,
     number,
     numeric,
-    parameter,
-    share,
     significant,
     spread,
     states_text,
@@ -33,7 +34,8 @@ class Row:
         n: replicates with an objective; the means are over these.
         sd: None for n = 1.
         interval: 95 % t-interval of the mean over replicates; None for n = 1.
-        rank: place by mean objective; None without one, as of a pruned or failed configuration.
+        share_clipped: share of steps whose gradient was clipped, over complete trials; None where unknown.
+        rank: place by mean objective, which equals share; None without one, as of a pruned or failed configuration.
         separated: its interval lies below the interval of every other configuration that has an objective.
     """
 
@@ -47,9 +49,9 @@ class Row:
     interval: Interval | None
     c_primary: float | None
     accuracy: float | None
-    eer: float | None
     num_parameters: float | None
     seconds: float | None
+    share_clipped: float | None = None
     rank: int | None = None
     separated: bool = False
 
@@ -61,16 +63,22 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Leaderboard:
-    """All configurations, best first; `searched` are the paths in the columns."""
+    """All configurations, best first; `parameters` are the columns of what was searched."""
 
     objective_name: str
-    searched: tuple[str, ...]
+    parameters: tuple[ParameterColumn, ...]
     rows: tuple[Row, ...]
 
     @property
     def replicated(self) -> bool:
         """Whether any configuration has an interval: without one its column says nothing."""
         return any(row.n > 1 for row in self.rows)
+
+    @property
+    def ties(self) -> tuple[tuple[Row, ...], ...]:
+        """Configurations that reached the very same objective."""
+        groups = (tuple(rows) for _, rows in groupby(self.rows, key=lambda row: row.rank))
+        return tuple(rows for rows in groups if len(rows) > 1 and rows[0].rank is not None)
 
 
 def summarise(study: StudyRecord) -> Leaderboard:
@@ -81,7 +89,11 @@ def summarise(study: StudyRecord) -> Leaderboard:
         groups[trial.configuration_hash or f"trial {trial.number}"].append(trial)
     rows = [_row(key, trials, searched) for key, trials in groups.items()]
     rows.sort(key=lambda row: (row.objective is None, row.objective or 0.0, row.numbers))
-    return Leaderboard(objective_name=study.manifest.objective, searched=searched, rows=_separate(_rank(rows)))
+    return Leaderboard(
+        objective_name=study.manifest.objective,
+        parameters=parameter_columns(study.manifest.parameters),
+        rows=_separate(_rank(rows)),
+    )
 
 
 def _row(key: str, trials: Sequence[TrialRecord], searched: Sequence[str]) -> Row:
@@ -99,9 +111,11 @@ def _row(key: str, trials: Sequence[TrialRecord], searched: Sequence[str]) -> Ro
         interval=t_interval(objectives) if objectives else None,
         c_primary=_mean(complete, BEST_PREFIX + "c_primary"),
         accuracy=_mean(complete, BEST_PREFIX + "accuracy"),
-        eer=_mean(complete, BEST_PREFIX + "eer"),
         num_parameters=_mean(trials, NUM_PARAMETERS),
         seconds=select.mean(select.seconds(trial) for trial in complete),
+        share_clipped=select.mean(
+            value for trial in complete for value in select.values(trial.history.get(GRAD_SHARE_CLIPPED))
+        ),
     )
 
 
@@ -110,8 +124,12 @@ def _mean(trials: Sequence[TrialRecord], metric: str) -> float | None:
 
 
 def _rank(rows: Sequence[Row]) -> list[Row]:
-    """A place for those that have an objective; the rows are sorted already."""
-    return [replace(row, rank=None if row.objective is None else i) for i, row in enumerate(rows, start=1)]
+    """A place for those that have an objective, one for equals; the rows are sorted already."""
+    places: dict[float, int] = {}
+    for i, row in enumerate(rows, start=1):
+        if row.objective is not None:
+            places.setdefault(row.objective, i)
+    return [replace(row, rank=None if row.objective is None else places[row.objective]) for row in rows]
 
 
 def _separate(rows: Sequence[Row]) -> tuple[Row, ...]:
@@ -129,8 +147,12 @@ def present(board: Leaderboard) -> tuple[Block, ...]:
     if not board.rows:
         return ()
     shown = board.rows[:SHOWN]
-    rows = tuple(_cells(row, replicated=board.replicated) for row in shown)
-    table = Table(caption="Configurations on development data, best first", columns=columns(board), rows=rows)
+    rows = tuple(_cells(row, parameters=board.parameters, replicated=board.replicated) for row in shown)
+    table = Table(
+        caption=f"Configurations on development data, best first; the objective is {board.objective_name}",
+        columns=columns(board),
+        rows=rows,
+    )
     return (Text(_note(board), tone="quiet"), table)
 
 
@@ -139,19 +161,18 @@ def columns(board: Leaderboard) -> tuple[Column, ...]:
     several = (
         Column("95 %", numeric=False, hint="t-interval of the mean over replicates"),
         Column("n", hint="replicates in the mean"),
+        Column("state", numeric=False, hint="how the replicates ended"),
     )
     return (
-        Column("#", hint="rank by mean objective; none without a complete trial"),
+        Column("#", hint="rank by mean objective, or how a configuration without a complete trial ended"),
         Column("trials" if board.replicated else "trial", numeric=False),
-        Column(board.objective_name, hint="mean ± standard deviation over replicates; lower is better"),
+        Column("objective", hint=f"{board.objective_name}: mean ± standard deviation over replicates; lower is better"),
         *(several if board.replicated else ()),
-        Column("accuracy"),
-        Column("C_primary"),
-        Column("state", numeric=False),
-        *(Column(path, numeric=False) for path in board.searched),
-        Column("EER"),
-        Column("model parameters"),
-        Column("time", hint="mean seconds a trial"),
+        Column("accuracy", hint="mean over languages, raw scores; higher is better"),
+        Column("C_primary", hint="raw scores; lower is better"),
+        *(Column(column.title, numeric=False, hint=column.hint) for column in board.parameters),
+        Column("weights", hint="parameters of the model"),
+        Column("time", hint="mean a complete trial"),
     )
 
 
@@ -169,30 +190,35 @@ def _note(board: Leaderboard) -> str:
     )
     if len(board.rows) > SHOWN:
         text += f"The best {SHOWN} of {count(len(board.rows), 'configuration')} are shown; all are in trials.csv."
-    return text.strip()
+    return " ".join([text.strip(), *map(_tie, board.ties)])
 
 
-def _cells(row: Row, *, replicated: bool) -> tuple[Cell, ...]:
+def _tie(rows: tuple[Row, ...]) -> str:
+    numbers = listing(str(number) for row in rows for number in row.numbers)
+    text = f"Trials {numbers} have the very same objective, {number(rows[0].objective)}, and share a rank"
+    if all(row.share_clipped == 0 for row in rows):
+        text += ": none of their gradients was ever clipped, and a threshold that is never reached changes nothing"
+    return f"{text}."
+
+
+def _cells(row: Row, *, parameters: tuple[ParameterColumn, ...], replicated: bool) -> tuple[Cell, ...]:
     interval = f"{number(row.interval.low)} to {number(row.interval.high)}" if row.interval else NOTHING
-    several = (Cell(interval, sort=row.interval.low if row.interval else None), numeric(row.n, str(row.n)))
+    several = (
+        Cell(interval, sort=row.interval.low if row.interval else None),
+        numeric(row.n, str(row.n)),
+        Cell(row.state, tone="" if row.n else "quiet"),
+    )
     return (
-        numeric(row.rank, NOTHING if row.rank is None else str(row.rank)),
+        Cell(row.state, tone="quiet") if row.rank is None else numeric(row.rank, str(row.rank)),
         Cell(", ".join(str(n) for n in row.numbers), sort=float(row.numbers[0])),
         numeric(row.objective, spread(row.objective, row.sd), strong=row.separated),
         *(several if replicated else ()),
         numeric(row.accuracy, number(row.accuracy)),
         numeric(row.c_primary, number(row.c_primary)),
-        Cell(row.state, tone="" if row.n else "quiet"),
-        *(_parameter_cell(value) for value in row.params.values()),
-        numeric(row.eer, share(row.eer)),
+        *(column.cell(row.params) for column in parameters),
         numeric(row.num_parameters, significant(row.num_parameters)),
         numeric(row.seconds, duration(row.seconds)),
     )
-
-
-def _parameter_cell(value: object) -> Cell:
-    sort = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else parameter(value)
-    return Cell(parameter(value), sort=None if value is None else sort)
 
 
 SECTION = Section(key="leaderboard", title="Leaderboard", summarise=summarise, present=present)

@@ -1,20 +1,27 @@
 """What someone needs in order to get these numbers again."""
 
 import json
+import shlex
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from reports.records import TAG_COMMIT, TAG_DATA, TAG_DEVICE, TAG_DIFF, TAG_VERSIONS, LedgerEntry, StudyRecord
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Code, Column, Section, Table
 from reports.sections._text import NOTHING, listing, numeric
 
+WORKSPACE: Final = "--workspace"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduce:
-    """The facts, and the chosen trial's configuration as the nested JSON that an attempt reads."""
+    """The facts, and the chosen trial's configuration as the nested JSON that an attempt reads.
 
-    command: str
+    Attributes:
+        steps: shell commands, from the code to the study; those whose facts are not recorded are left out.
+    """
+
+    steps: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
     chosen: int | None
     config: dict[str, Any]
@@ -41,12 +48,31 @@ def summarise(study: StudyRecord) -> Reproduce:
         **(json.loads(tags[TAG_VERSIONS]) if TAG_VERSIONS in tags else study.manifest.versions),
     }
     return Reproduce(
-        command=study.manifest.command,
+        steps=_steps(study, tags.get(TAG_COMMIT)),
         facts=tuple((name, value or "not recorded") for name, value in facts.items()),
         chosen=trial.number if trial else None,
         config=nested(trial.params) if trial else {},
         ledger=study.ledger,
     )
+
+
+def _steps(study: StudyRecord, commit: str | None) -> tuple[str, ...]:
+    corpus, workspace = study.manifest.corpus.get("name"), _workspace(study.manifest.command)
+    steps = (
+        f"git checkout {commit}" if commit else "",
+        f"lidstudy corpus prepare {corpus}{workspace}" if corpus else "",
+        study.manifest.command,
+    )
+    return tuple(step for step in steps if step)
+
+
+def _workspace(command: str) -> str:
+    """The command's own ` --workspace PATH`: the corpus has to be prepared where the study looks for it."""
+    words = shlex.split(command)
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == WORKSPACE or word.startswith(f"{WORKSPACE}="):
+            return f" {WORKSPACE} {shlex.quote(following if word == WORKSPACE else word.partition('=')[2])}"
+    return ""
 
 
 def nested(params: dict[str, Any]) -> dict[str, Any]:
@@ -62,10 +88,10 @@ def nested(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def present(reproduce: Reproduce) -> tuple[Block, ...]:
-    """Command, facts, configuration, ledger."""
+    """Commands, facts, configuration, ledger."""
     blocks: list[Block] = []
-    if reproduce.command:
-        blocks.append(Code(caption="The command", text=reproduce.command, language="sh"))
+    if reproduce.steps:
+        blocks.append(Code(caption="The commands", text="\n".join(reproduce.steps), language="sh"))
     rows = tuple((Cell(name), Cell(value)) for name, value in reproduce.facts)
     columns = (Column("what", numeric=False), Column("value", numeric=False))
     blocks.append(Table(caption="Versions and identities", columns=columns, rows=rows))

@@ -187,7 +187,6 @@ def _metric_table(unseen: Unseen) -> Table:
         Column("chance", hint="what scores that say nothing would get"),
         Column("development, raw", hint="the chosen trial at its best epoch"),
         Column("development, calibrated", hint="at the best epoch; each fold calibrated by a fit on the others"),
-        Column("better", numeric=False),
     )
     return Table(caption=_caption(unseen), columns=columns, rows=tuple(map(_metric_cells, unseen.metrics)))
 
@@ -201,7 +200,6 @@ def _metric_cells(metric: Metric) -> tuple[Cell, ...]:
         *(numeric(value, number(value)) for value in values),
         numeric(pair.raw, number(pair.raw), strong=objective == "raw"),
         numeric(pair.calibrated, number(pair.calibrated), strong=objective == "calibrated"),
-        Cell("lower" if metric.score.lower_is_better else "higher", tone="quiet"),
     )
 
 
@@ -245,4 +243,4 @@ def _recall_table(unseen: Unseen) -> Table:
     return Table(caption="Recall by language and test source", columns=columns, rows=rows)
 
 
-SECTION = Section(key="test", title="Scores on test data", summarise=summarise, present=present)
+SECTION = Section(key="test", title="Scores", summarise=summarise, present=present)

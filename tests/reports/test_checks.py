@@ -6,8 +6,21 @@ from typing import Any
 import pytest
 
 from reports import checks
-from reports.checks import CHECKS, commits, convergence, diverged, edge, evaluations, failures, levels, seeds, split
+from reports.checks import (
+    CHECKS,
+    commits,
+    convergence,
+    diverged,
+    edge,
+    evaluations,
+    failures,
+    first_epoch,
+    levels,
+    seeds,
+    split,
+)
 from reports.records import (
+    BEST_EPOCH,
     OBJECTIVE,
     TAG_COMMIT,
     TAG_DIFF,
@@ -97,6 +110,30 @@ def test_a_best_epoch_at_the_end_is_unconverged(trial: MakeTrial, make_study: Ma
     assert convergence.CHECK.run(make_study(falling)).status == "warning"
     assert convergence.CHECK.run(make_study(falling, settled, also_settled)).status == "passed"
     assert convergence.CHECK.run(make_study(trial(0, TrialState.PRUNED))).status == "skipped"
+
+
+def test_a_winner_that_only_got_worse_is_told(trial: MakeTrial, make_study: MakeStudy) -> None:
+    def best_at(number: int, epoch: int, objective: float) -> TrialRecord:
+        values = [objective if i == epoch else 3.0 for i in range(4)]
+        return with_curve(trial(number, objective=objective, metrics={BEST_EPOCH: float(epoch)}), *values)
+
+    winner, second, third = best_at(0, 0, 1.0), best_at(1, 2, 1.1), best_at(2, 3, 1.2)
+    found = first_epoch.CHECK.run(make_study(winner, second, third))
+    assert found.status == "warning"
+    assert "trial 0, the chosen one" in found.message
+    assert first_epoch.CHECK.run(make_study(second, third, best_at(3, 0, 1.3))).status == "passed"
+    assert first_epoch.CHECK.run(make_study(second, best_at(3, 0, 1.3), best_at(4, 0, 1.4))).status == "warning"
+
+
+def test_a_trial_of_one_epoch_has_no_first_among_several(trial: MakeTrial, make_study: MakeStudy) -> None:
+    only = with_curve(trial(0, objective=1.0, metrics={BEST_EPOCH: 0.0}), 1.0)
+    assert first_epoch.CHECK.run(make_study(only)).status == "skipped"
+
+
+def test_where_all_failed_nothing_is_said_of_divergence(trial: MakeTrial, make_study: MakeStudy) -> None:
+    found = diverged.CHECK.run(make_study(trial(0, TrialState.FAILED)))
+    assert found.status == "skipped"
+    assert "has ended" not in found.message
 
 
 def test_test_data_may_be_looked_at_once(demo: StudyRecord) -> None:

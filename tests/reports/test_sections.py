@@ -10,6 +10,7 @@ import pytest
 from reports import render, sections
 from reports.records import (
     GRAD_NORM_MAX,
+    GRAD_SHARE_CLIPPED,
     OBJECTIVE,
     TEST_P_VALUE,
     LedgerEntry,
@@ -35,7 +36,7 @@ from reports.sections import (
     reproduce,
     unseen,
 )
-from reports.sections._blocks import Table
+from reports.sections._blocks import Table, Text
 from reports.sections._text import listing, p_value, short_names, times
 
 MakeTrial = Callable[..., TrialRecord]
@@ -216,8 +217,33 @@ def test_only_what_has_an_objective_has_a_rank(trial: MakeTrial, make_study: Mak
 def test_results_stand_left_of_parameters(trial: MakeTrial, make_study: MakeStudy) -> None:
     one_each = leaderboard.summarise(make_study(trial(0), trial(1)))
     titles = [column.title for column in leaderboard.columns(one_each)]
-    assert titles[:6] == ["#", "trial", OBJECTIVE, "accuracy", "C_primary", "state"]
-    assert titles[6 : 6 + len(one_each.searched)] == list(one_each.searched)
+    assert titles[:5] == ["#", "trial", "objective", "accuracy", "C_primary"]
+    assert titles[5:10] == ["cell", "hidden_size", "clipping", "learning_rate", "batch_size"]
+
+
+def test_what_exists_under_a_choice_stands_beside_it(trial: MakeTrial, make_study: MakeStudy) -> None:
+    norm = trial(0, params={"clipping.kind": "norm", "clipping.max_norm": 14.26})
+    board = leaderboard.summarise(make_study(norm, trial(1, params={"clipping.kind": "none"})))
+    column = next(column for column in board.parameters if column.title == "clipping")
+    assert column.details == (("clipping.max_norm", "max_norm"),)
+    assert {column.cell(row.params).text for row in board.rows} == {"norm, 14.3", "none"}
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.0, True), (0.4, False)])
+def test_equal_results_share_a_rank(trial: MakeTrial, make_study: MakeStudy, share: float, said: bool) -> None:  # noqa: FBT001
+    def clipped_at(number: int, norm: float, objective: float) -> TrialRecord:
+        found = trial(number, params={"clipping.kind": "norm", "clipping.max_norm": norm}, objective=objective)
+        points = (MetricPoint(step=0, value=share, time_ms=0),)
+        return dataclasses.replace(found, history={GRAD_SHARE_CLIPPED: points})
+
+    study = make_study(clipped_at(0, 9.0, 1.5), clipped_at(1, 5.0, 1.5), trial(2, objective=1.7))
+    board = leaderboard.summarise(study)
+    assert [row.rank for row in board.rows] == [1, 1, 3]
+    assert [[row.numbers for row in rows] for rows in board.ties] == [[(0,), (1,)]]
+    note = leaderboard.present(board)[0]
+    assert isinstance(note, Text)
+    assert "Trials 0 and 1 have the very same objective" in note.text
+    assert ("never reached" in note.text) is said
 
 
 def test_intervals_have_a_column_where_there_are_replicates(trial: MakeTrial, make_study: MakeStudy) -> None:
@@ -318,6 +344,15 @@ def test_the_chosen_curve_is_drawn_however_many_there_are(trial: MakeTrial, make
     assert found.drawn[0].number == 190
 
 
+def test_the_best_few_are_named_the_others_are_not(trial: MakeTrial, make_study: MakeStudy) -> None:
+    trials = [trial(i, objective=2.0 - 0.1 * i) for i in range(7)]
+    found = curves.summarise(make_study(*trials, trial(7, TrialState.PRUNED)))
+    assert [curve.number for curve in found.curves if curve.named] == [4, 5, 6]
+    assert [curve.number for curve in found.curves if curve.best] == [6]
+    study = make_study(*trials, champion=0, test_metrics={"test/accuracy": 0.3})
+    assert [curve.number for curve in curves.summarise(study).curves if curve.named] == [0, 4, 5, 6]
+
+
 def test_clipping_rules_stand_beside_their_results(demo: StudyRecord) -> None:
     found = clipping.summarise(demo)
     rules = {rule.kind: rule for rule in found.rules}
@@ -328,6 +363,15 @@ def test_clipping_rules_stand_beside_their_results(demo: StudyRecord) -> None:
     assert rules["norm"].norm_max == max(p.value for trial in norm for p in trial.history[GRAD_NORM_MAX])
     assert rules["none"].share_clipped == 0.0
     assert sum(rule.diverged for rule in found.rules) == sum(dot.diverged for dot in found.share.dots) == 2
+
+
+def test_a_threshold_that_was_never_reached_is_told(trial: MakeTrial, make_study: MakeStudy) -> None:
+    def clipped(number: int, kind: str, *shares: float) -> TrialRecord:
+        points = tuple(MetricPoint(step=i, value=value, time_ms=0) for i, value in enumerate(shares))
+        return dataclasses.replace(trial(number, params={"clipping.kind": kind}), history={GRAD_SHARE_CLIPPED: points})
+
+    study = make_study(clipped(0, "norm", 0, 0), clipped(1, "norm", 0, 0.1), clipped(2, "none", 0), clipped(3, "norm"))
+    assert clipping.summarise(study).never_reached == (0,)
 
 
 def test_clipping_without_measures_is_left_out(trial: MakeTrial, make_study: MakeStudy) -> None:
@@ -437,6 +481,15 @@ def test_cost_sums_what_has_ended(trial: MakeTrial, make_study: MakeStudy) -> No
     assert found.overhead == pytest.approx(found.busy - found.train - found.validation)
 
 
+def test_a_record_that_ends_before_it_starts_holds_no_time(trial: MakeTrial, make_study: MakeStudy) -> None:
+    backwards = dataclasses.replace(trial(0, TrialState.FAILED), end_ms=trial(0).start_ms - 13_000)
+    found = cost.summarise(make_study(backwards))
+    assert (found.num_ended, found.wall, found.wasted) == (0, None, 0.0)
+    card = next(card for card in render.cards(make_study(backwards)) if card.title == "Wall time")
+    assert (card.value, card.note) == ("–", "not recorded")
+    assert cost.summarise(make_study(backwards, trial(1))).wall == pytest.approx(33.6)
+
+
 def test_cost_without_times_has_no_overhead(trial: MakeTrial, make_study: MakeStudy) -> None:
     found = cost.summarise(make_study(dataclasses.replace(trial(0), history={})))
     assert (found.train, found.overhead, found.overhead_share) == (None, None, None)
@@ -463,6 +516,21 @@ def test_the_configuration_is_nested_as_an_attempt_reads_it(demo: StudyRecord) -
     champion = next(trial for trial in demo.trials if trial.number == demo.champion)
     assert config.encoder.cell == champion.params["encoder.cell"]
     assert dict(found.facts)["commit of the chosen trial"] == "0123abc"
+
+
+def test_the_commands_begin_with_code_and_corpus(demo: StudyRecord) -> None:
+    manifest = dataclasses.replace(demo.manifest, command="lidstudy sweep demo --workspace 'my work' --slots 2")
+    assert reproduce.summarise(dataclasses.replace(demo, manifest=manifest)).steps == (
+        "git checkout 0123abc",
+        "lidstudy corpus prepare prompts --workspace 'my work'",
+        "lidstudy sweep demo --workspace 'my work' --slots 2",
+    )
+
+
+def test_a_step_that_is_not_recorded_is_left_out(make_study: MakeStudy) -> None:
+    study = make_study()
+    manifest = dataclasses.replace(study.manifest, corpus={})
+    assert reproduce.summarise(dataclasses.replace(study, manifest=manifest)).steps == (manifest.command,)
 
 
 def test_what_was_not_recorded_is_said_to_be_missing(make_study: MakeStudy) -> None:

@@ -135,3 +135,23 @@ def test_no_values_or_infinite_ones_are_refused(values: list[float], message: st
 def test_a_confidence_outside_its_range_is_refused(confidence: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         statistics.t_interval([1.0, 2.0], confidence)
+
+
+def test_pooled_deviation_ignores_what_groups_differ_by() -> None:
+    pooled = statistics.pooled_sd([(1.0, 3.0), (101.0, 103.0, 105.0), (7.0,)])
+    assert pooled is not None
+    assert pooled.degrees == 3
+    assert pooled.sd == pytest.approx(((2 + 8) / 3) ** 0.5)
+
+
+def test_groups_of_one_value_have_no_deviation() -> None:
+    assert statistics.pooled_sd([(1.0,), (2.0,)]) is None
+
+
+def test_least_difference_is_where_the_t_test_turns() -> None:
+    one, other = np.array([1.0, 1.3, 0.8]), np.array([2.0, 2.2, 2.7, 2.1])
+    pooled = statistics.pooled_sd([one.tolist(), other.tolist()])
+    assert pooled is not None
+    least = statistics.least_difference(pooled, (3, 4), num_comparisons=2)
+    shifted = one + (other.mean() - one.mean()) - least
+    assert stats.ttest_ind(other, shifted).pvalue == pytest.approx(0.05 / 2)
