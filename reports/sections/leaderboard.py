@@ -160,8 +160,7 @@ def columns(board: Leaderboard) -> tuple[Column, ...]:
     """What tells configurations apart at a glance stands left, what they are made of after it."""
     several = (
         Column("95 %", numeric=False, hint="t-interval of the mean over replicates"),
-        Column("n", hint="replicates in the mean"),
-        Column("state", numeric=False, hint="how the replicates ended"),
+        Column("n", hint="replicates in the mean, of all where others ended otherwise"),
     )
     return (
         Column("#", hint="rank by mean objective, or how a configuration without a complete trial ended"),
@@ -169,8 +168,8 @@ def columns(board: Leaderboard) -> tuple[Column, ...]:
         Column("objective", hint=f"{board.objective_name}: mean ± standard deviation over replicates; lower is better"),
         *(several if board.replicated else ()),
         Column("accuracy", hint="mean over languages, raw scores; higher is better"),
-        Column("C_primary", hint="raw scores; lower is better"),
         *(Column(column.title, numeric=False, hint=column.hint) for column in board.parameters),
+        Column("C_primary", hint="raw scores; lower is better"),
         Column("weights", hint="parameters of the model"),
         Column("time", hint="mean a complete trial"),
     )
@@ -205,8 +204,7 @@ def _cells(row: Row, *, parameters: tuple[ParameterColumn, ...], replicated: boo
     interval = f"{number(row.interval.low)} to {number(row.interval.high)}" if row.interval else NOTHING
     several = (
         Cell(interval, sort=row.interval.low if row.interval else None),
-        numeric(row.n, str(row.n)),
-        Cell(row.state, tone="" if row.n else "quiet"),
+        numeric(row.n, str(row.n) if row.n in {0, len(row.numbers)} else f"{row.n} of {len(row.numbers)}"),
     )
     return (
         Cell(row.state, tone="quiet") if row.rank is None else numeric(row.rank, str(row.rank)),
@@ -214,8 +212,8 @@ def _cells(row: Row, *, parameters: tuple[ParameterColumn, ...], replicated: boo
         numeric(row.objective, spread(row.objective, row.sd), strong=row.separated),
         *(several if replicated else ()),
         numeric(row.accuracy, number(row.accuracy)),
-        numeric(row.c_primary, number(row.c_primary)),
         *(column.cell(row.params) for column in parameters),
+        numeric(row.c_primary, number(row.c_primary)),
         numeric(row.num_parameters, significant(row.num_parameters)),
         numeric(row.seconds, duration(row.seconds)),
     )
