@@ -18,7 +18,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
 from lightning_modules.config import TrialConfig
-from lightning_modules.errors import StorageError
+from lightning_modules.errors import StorageError, TrialError
 from reports.records import (
     ARTIFACT_CHECKPOINT,
     ARTIFACT_LEDGER,
@@ -271,10 +271,10 @@ class Tracker:
         """Writes a trial's checkpoint to a file that is not there any more.
 
         Raises:
-            StorageError: MLflow has none.
+            TrialError: MLflow has none.
         """
         if not self._runs.download(self.run_id(number), ARTIFACT_CHECKPOINT, path):
-            raise StorageError(
+            raise TrialError(
                 f"the checkpoint of trial {number} is neither at {path} nor in MLflow; "
                 "put it back there, or unpack the study's archive, and run the same command again."
             )

@@ -141,14 +141,17 @@ def test_a_duplicate_configuration_becomes_a_replicate(workspace: Path, tmp_path
 
 
 def test_a_missing_checkpoint_is_told_when_test_data_is_scored(workspace: Path, tiny_study: Path) -> None:
-    def lose_the_checkpoints(count: int) -> None:
-        if count == 4:
-            for path in (workspace / "studies").rglob("best.ckpt"):
-                path.unlink()
+    class LosesCheckpoints(RecordingView):
+        """When the champion is to be scored, neither the workspace nor MLflow has a checkpoint."""
 
-    view = RecordingView(on_ended=lose_the_checkpoints)
-    with pytest.raises(TrialError, match="could not be scored on test data: FileNotFoundError"):
-        run_study(tiny_study, workspace, view=view)
+        def message(self, text: str) -> None:
+            super().message(text)
+            if "scoring it on test data" in text:
+                for path in workspace.rglob("best.ckpt"):
+                    path.unlink()
+
+    with pytest.raises(TrialError, match=r"checkpoint of trial \d is neither at .*best\.ckpt nor in MLflow"):
+        run_study(tiny_study, workspace, view=LosesCheckpoints())
     assert read_ledger(Workspace(workspace).study("tiny")) == ()
     assert num_running(workspace) == 0
 

@@ -104,16 +104,6 @@ def test_a_champion_without_a_file_is_scored_with_mlflows_copy(
     assert [entry.metrics for entry in read_ledger(finished)] == [entry.metrics for entry in reference]
 
 
-def test_a_champion_that_nobody_has_is_one_clear_error(workspace: Path, finished: StudyFolder, tmp_path: Path) -> None:
-    best = best_number(workspace)
-    finished.ledger.unlink()
-    shutil.rmtree(finished.evaluation(best).root)
-    finished.trial(best).best_checkpoint.unlink()
-    shutil.rmtree(Workspace(workspace).mlflow / "artifacts")
-    with pytest.raises(StorageError, match=rf"checkpoint of trial {best} is neither at .* nor in MLflow"):
-        run_study(write_tiny_study(tmp_path, trials=3), workspace)
-
-
 def test_what_a_killed_process_left_goes_of_ended_trials_only(workspace: Path, tmp_path: Path) -> None:
     class Interrupted(InlineLauncher):
         def submit(self, spec: AttemptSpec) -> bool:
