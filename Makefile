@@ -58,7 +58,7 @@ clean:
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed
-	@$(PIP_INSTALL) '.[synth,cma,slurm,dev]'
+	@$(PIP_INSTALL) '.[synth,cma,slurm,postgres,dev]'
 	@touch $@
 
 .venv/.installed-benchmark: .venv/.installed

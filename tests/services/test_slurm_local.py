@@ -104,7 +104,7 @@ def test_a_job_runs_to_its_end_and_frees_its_slot(
 def test_another_launcher_adopts_a_job_and_kills_it(
     start: Callable[[], SlurmLauncher], make_spec: Callable[..., AttemptSpec]
 ) -> None:
-    spec = make_spec(0, epochs=500)
+    spec = make_spec(0, epochs=20_000)
     start().submit(spec)
     until(lambda: has_trained(spec))
     other = start()
@@ -119,7 +119,7 @@ def test_another_launcher_adopts_a_job_and_kills_it(
 def test_a_job_that_died_without_a_word_is_lost_for_good(
     start: Callable[[], SlurmLauncher], make_spec: Callable[..., AttemptSpec]
 ) -> None:
-    launcher, spec = start(), make_spec(0, epochs=500)
+    launcher, spec = start(), make_spec(0, epochs=20_000)
     launcher.submit(spec)
     until(lambda: has_trained(spec))
     os.kill(json.loads((spec.folder / SUPERVISOR_FILE).read_text())["pid"], signal.SIGKILL)
@@ -132,7 +132,7 @@ def test_a_job_that_died_without_a_word_is_lost_for_good(
 def test_a_job_that_is_started_again_goes_on_from_its_checkpoint(
     start: Callable[[], SlurmLauncher], make_spec: Callable[..., AttemptSpec]
 ) -> None:
-    launcher, spec = start(), make_spec(0, epochs=500)
+    launcher, spec = start(), make_spec(0, epochs=20_000)
     launcher.submit(spec)
     until(lambda: has_trained(spec))
     end(launcher, spec)
