@@ -56,7 +56,9 @@ def study_status(folder: StudyFolder) -> dict[str, Any]:
 
 
 def _present_state(trial: TrialSummary, folder: StudyFolder, *, has_coordinator: bool) -> TrialState:
-    """A trial that Optuna calls running but on which nothing works is interrupted, until a sweep takes it up."""
+    """One that timed out has failed; one that Optuna calls running but on which nothing works is interrupted."""
+    if trial.state is TrialState.TIMED_OUT:
+        return TrialState.FAILED
     if trial.state is not TrialState.RUNNING or has_coordinator:
         return trial.state
     attempts = folder.trial(trial.number).attempts()

@@ -8,7 +8,7 @@ import pytest
 from lightning_modules.errors import ConfigError
 from reports.records import TAG_FAILURE_CLASS, StudyState, TrialState
 from study.commands import control as commands
-from study.commands.inspect import show_status, show_trial
+from study.commands.inspect import show_status, show_trial, study_status
 from study.config import load_study_config
 from study.control import Enqueue, Stop, pending, send
 from study.coordinator import Coordinator
@@ -220,6 +220,7 @@ def test_a_trial_over_its_time_has_timed_out_and_keeps_its_last_metrics(workspac
     assert trial.value is None
     assert "limits.trial_s = 60 s" in run.failure
     assert run.tags[TAG_FAILURE_CLASS] == "timed_out"
+    assert study_status(Workspace(workspace).study("tiny"))["trials"]["failed"] == 1
     assert len(run.history["val/loss"]) == 1
 
 
