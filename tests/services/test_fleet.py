@@ -24,7 +24,7 @@ from study.spec import EVENTS_FILE, AttemptSpec
 from tests.conftest import write_tiny_study
 from tests.study.helpers import config_of, until
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.clusters, pytest.mark.timeout(180)]
 
 _AGENTS: list[Agent] = []  # of a process that is one
 

@@ -32,7 +32,7 @@ from tests.services.raylets import ROOT, parents, ray_cluster, sweep_on_ray
 from tests.study.helpers import until
 
 pytestmark = [
-    pytest.mark.services,
+    pytest.mark.clusters,
     pytest.mark.timeout(280),
     pytest.mark.filterwarnings("ignore::ResourceWarning:ray", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -19,7 +19,7 @@ from tests.conftest import write_tiny_study
 from tests.services.slurm_node import scontrol, slurm_node
 from tests.study.helpers import config_of, record_of, run_study, trials_of, until
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.clusters, pytest.mark.timeout(280)]
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from study.workspace import Workspace
 from tests.conftest import write_tiny_study
 from tests.study.helpers import config_of, record_of, run_study, trials_of, until
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.clusters, pytest.mark.timeout(180)]
 
 LOCAL = SlurmConfig(executor="local", slots=2)
 LISTED = """
