@@ -21,7 +21,12 @@ from lightning_modules.config import (
     TrainingConfig,
     TrialConfig,
 )
-from lightning_modules.data.batches import TrainingBatches, development_loader, training_loader
+from lightning_modules.data.batches import (
+    TrainingBatches,
+    development_loader,
+    evaluation_batches,
+    training_loader,
+)
 from lightning_modules.data.feature_store import FeatureStore, feature_store_path
 from lightning_modules.data.manifest import Recording, Utterance
 from lightning_modules.data.prepared import open_corpus
@@ -138,7 +143,7 @@ def fit(config: TrialConfig, data: Data, *, say: Callable[[dict[str, float], int
             TrainingBatches(data.recordings, store=data.store, config=config),
             steps_per_epoch=config.training.steps_per_epoch,
         ),
-        development_loader(data.development, store=data.store, languages=config.data.languages),
+        development_loader(evaluation_batches(data.development, store=data.store, languages=config.data.languages)),
     )
     return each.best
 

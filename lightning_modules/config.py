@@ -6,13 +6,16 @@ file, and its hash tells replicates from new configurations. Closed choices are 
 
 import hashlib
 import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
+
+SEARCHABLE_DATA: Final = ("segment_s",)
+"""Keys of DataConfig that leave development and test data as they are: they say how training segments are cut."""
 
 
 class Frozen(BaseModel):
@@ -77,6 +80,11 @@ class DataConfig(Frozen):
         if self.segment_s * self.features.frames_per_s < 1:
             raise ValueError(f"segment_s must hold a frame of {self.features.hop_ms} ms but got {self.segment_s}.")
         return self
+
+    def names_same_speech(self, other: Self) -> bool:
+        """Whether both stand for the same recordings, features and utterances."""
+        left_out = set(SEARCHABLE_DATA)
+        return self.model_dump(exclude=left_out) == other.model_dump(exclude=left_out)
 
 
 class AugmentationConfig(Frozen):

@@ -23,9 +23,6 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from lightning_modules.build import build_module
 from lightning_modules.config import TrialConfig
 from lightning_modules.data.batches import TrainingBatches, development_loader, training_loader
-from lightning_modules.data.feature_store import FeatureStore, feature_store_path
-from lightning_modules.data.prepared import open_corpus
-from lightning_modules.data.utterances import join_utterances
 from lightning_modules.errors import TrialError
 from lightning_modules.language_id import Diverged, LanguageId
 from study.devices import Slot
@@ -34,6 +31,7 @@ from study.held_out import evaluate
 from study.processes import data_bytes
 from study.progress import TrialProgress, is_over
 from study.spec import EVENTS_FILE, EXIT_STORAGE_FULL, AttemptSpec
+from study.speech import Speech, open_speech
 from study.workspace import STORAGE_ERRORS, TrialFolder
 
 logger = logging.getLogger(__name__)
@@ -44,7 +42,9 @@ NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 """What torch says, in a RuntimeError, where the system refuses it memory."""
 
 
-def run_attempt(spec: AttemptSpec, *, warm: bool, watch: Callable[[AnyEvent], None] = lambda _: None) -> int:
+def run_attempt(
+    spec: AttemptSpec, *, warm: bool, speech: Speech | None = None, watch: Callable[[AnyEvent], None] = lambda _: None
+) -> int:
     """Works on a trial until it ends; returns the process's exit status.
 
     Whatever goes wrong becomes its last event; only a full disk is left to the exit status.
@@ -52,6 +52,7 @@ def run_attempt(spec: AttemptSpec, *, warm: bool, watch: Callable[[AnyEvent], No
     Args:
         spec: what to do.
         warm: whether this process was forked from the warm server.
+        speech: what the configuration names, if it is open already.
         watch: sees each event once it is written.
     """
     log = EventLog(spec.folder / EVENTS_FILE, watch=watch)
@@ -60,7 +61,7 @@ def run_attempt(spec: AttemptSpec, *, warm: bool, watch: Callable[[AnyEvent], No
         _take_slot(spec)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=NOT_FOR_USERS)
-            ended = _train(spec, log, warm=warm) if spec.purpose == "train" else evaluate(spec, log)
+            ended = _train(spec, log, speech, warm=warm) if spec.purpose == "train" else evaluate(spec, log)
     except Exception as error:  # noqa: BLE001 - the attempt's edge
         if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
             logger.error("the workspace cannot be written: %s", error)  # noqa: TRY400 - the traceback says nothing more
@@ -83,13 +84,12 @@ def _take_slot(spec: AttemptSpec) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
-def _train(spec: AttemptSpec, log: EventLog, *, warm: bool) -> Ended:
+def _train(spec: AttemptSpec, log: EventLog, speech: Speech | None, *, warm: bool) -> Ended:
     config = spec.config
-    corpus = open_corpus(config.data.corpus, spec.workspace)
-    store = FeatureStore.open(feature_store_path(corpus, config.data.features, spec.workspace))
+    speech = speech or open_speech(config.data, spec.workspace)
     num_ranks = len(spec.slot.devices)
     module = build_module(config, num_parts=spec.micro_batches * num_ranks)
-    progress = TrialProgress(spec, log, utterances=join_utterances(corpus.recordings, split="dev", data=config.data))
+    progress = TrialProgress(spec, log, utterances=speech.development)
     resume_from = TrialFolder(spec.trial_folder).last_checkpoint
     resumed = _resumed(resume_from, patience=config.training.patience)
     log.append(_started(spec, log, module, resumed_epoch=resumed.first_epoch, warm=warm))
@@ -101,12 +101,12 @@ def _train(spec: AttemptSpec, log: EventLog, *, warm: bool) -> Ended:
     trainer.fit(
         module,
         training_loader(
-            TrainingBatches(corpus.recordings, store=store, config=config),
+            TrainingBatches(speech.recordings, store=speech.store, config=config),
             steps_per_epoch=config.training.steps_per_epoch,
             micro_batches=spec.micro_batches,
             num_ranks=num_ranks,
         ),
-        development_loader(progress.utterances, store=store, languages=config.data.languages, num_ranks=num_ranks),
+        development_loader(speech.batches, num_ranks=num_ranks),
         ckpt_path=resume_from if resume_from.exists() else None,
         weights_only=True,
     )

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from lightning_modules.config import FeaturesConfig
+from lightning_modules.config import SEARCHABLE_DATA, FeaturesConfig
 from lightning_modules.data.feature_store import FeatureStore, feature_store_path
 from lightning_modules.data.manifest import Split, Utterance
 from lightning_modules.data.prepared import PreparedCorpus, describe_corpus, open_corpus
@@ -24,8 +24,6 @@ from study.devices import Slot, SlotSizing, choose_devices, make_slots
 from study.mlflow_place import mlflow_url
 from study.provenance import versions
 from study.workspace import Workspace
-
-SEARCHABLE_DATA = ("data.segment_s",)
 
 SPLIT_RULE = "Training shares no source or speaker with development or test; these two share no recording."
 
@@ -165,11 +163,12 @@ def _blamed_on(config: StudyConfig, key: str) -> Iterator[None]:
 
 def _check_searched(space: Space) -> None:
     """All trials of a study must be scored on the same data, or their objectives could not be compared."""
+    searchable = [f"data.{key}" for key in SEARCHABLE_DATA]
     for parameter in space.parameters:
-        if parameter.path.startswith("data.") and parameter.path not in SEARCHABLE_DATA:
+        if parameter.path.startswith("data.") and parameter.path not in searchable:
             raise ConfigError(
                 f"space {space.name}, key {parameter.path}: a study cannot search it, since its trials would be scored "
-                f"on different data; of data, only {', '.join(SEARCHABLE_DATA)} can be searched. Make a study for each."
+                f"on different data; of data, only {', '.join(searchable)} can be searched. Make a study for each."
             )
 
 

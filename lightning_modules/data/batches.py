@@ -156,11 +156,9 @@ def training_loader(
     return DataLoader(parts, sampler=order, batch_size=None)
 
 
-def development_loader(
-    utterances: Sequence[Utterance], *, store: FeatureStore, languages: Sequence[str], num_ranks: int = 1
-) -> DataLoader[Batch]:
-    """Padded batches of all utterances, made once; each rank gets its share."""
-    dataset: Any = evaluation_batches(utterances, store=store, languages=languages)  # a list is a map-style data set
+def development_loader(batches: Sequence[Batch], *, num_ranks: int = 1) -> DataLoader[Batch]:
+    """Padded batches of all utterances; each rank gets its share."""
+    dataset: Any = batches  # a list is a map-style data set
     return DataLoader(dataset, sampler=RankShare(len(dataset), num_ranks=num_ranks), batch_size=None)
 
 

@@ -99,7 +99,9 @@ def run_plan(plan: StudyPlan) -> int:
             refuse_strangers(workspace, config.name, url=plan.mlflow_url)
         settle(plan, study_folder)
         ensure_features(plan, console)
-        launcher = build_launcher(config.launcher, workspace=workspace, study=config.name, slots=plan.slots)
+        launcher = build_launcher(
+            config.launcher, workspace=workspace, study=config.name, slots=plan.slots, speech=config.trial.data
+        )
         stack.callback(launcher.close)
         view = stack.enter_context(_view(console))
         view.message(_headline(plan))

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import assert_never
 
+from lightning_modules.config import DataConfig
 from lightning_modules.errors import ConfigError
 from study.devices import Slot
 from study.launchers._base import Launcher
@@ -17,7 +18,14 @@ RAY_BEYOND_THIS_MACHINE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Read when ray is imported; "0" keeps all of a cluster to 127.0.0.1, on Linux too, whatever its name says."""
 
 
-def build_launcher(config: LauncherConfig, *, workspace: Workspace, study: str, slots: Sequence[Slot]) -> Launcher:
+def build_launcher(
+    config: LauncherConfig,
+    *,
+    workspace: Workspace,
+    study: str,
+    slots: Sequence[Slot],
+    speech: DataConfig | None = None,
+) -> Launcher:
     """The launcher that a configuration asks for.
 
     Args:
@@ -25,13 +33,14 @@ def build_launcher(config: LauncherConfig, *, workspace: Workspace, study: str, 
         workspace: holds the study.
         study: its name; what runs on a cluster is found again by it.
         slots: of this machine, for `local`; clusters have their own.
+        speech: what attempts will train on, for `local` to open beforehand.
 
     Raises:
         ConfigError: the engine is not installed or cannot be reached.
     """
     match config:
         case LocalConfig():
-            return LocalLauncher(workspace, slots=slots)
+            return LocalLauncher(workspace, slots=slots, speech=speech)
         case InlineConfig():
             return InlineLauncher()
         case RayConfig():

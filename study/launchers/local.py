@@ -22,6 +22,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from lightning_modules.config import DataConfig
 from lightning_modules.errors import TrialError
 from study.devices import Slot
 from study.launchers._base import Life, Status, exit_record
@@ -30,6 +31,7 @@ from study.spec import EVENTS_FILE, EXIT_FILE, OUTPUT_FILE, SPEC_FILE, SUPERVISO
 from study.workspace import Workspace, try_lock, write_json
 
 WARM_MODULE = "study.launchers.warm"
+SPEECH_VARIABLE = "LIDSTUDY_WARM_SPEECH"
 OUTPUT_TAIL_BYTES = 4000
 DEAD = "ZX"  # states of a process that has ended; where nobody reaps, it keeps its place in /proc
 EXIT_RECORD_BYTES = 64
@@ -38,9 +40,19 @@ EXIT_RECORD_BYTES = 64
 class LocalLauncher:
     """Attempts on this machine's slots."""
 
-    def __init__(self, workspace: Workspace, *, slots: Sequence[Slot], outlive: bool = True) -> None:
-        """Takes the slots; attempts end with this process unless they `outlive` it."""
+    def __init__(
+        self, workspace: Workspace, *, slots: Sequence[Slot], outlive: bool = True, speech: DataConfig | None = None
+    ) -> None:
+        """Takes the slots.
+
+        Args:
+            workspace: holds the slots' locks, and the speech.
+            slots: of this machine.
+            outlive: whether attempts go on when this process ends.
+            speech: what attempts will train on: the warm server opens it once, and they share it.
+        """
         self._folder = workspace.slots
+        self._speech = "" if speech is None else warm_speech(speech, workspace.root)
         self._parent = None if outlive else {"pid": os.getpid(), "start_time": start_time(os.getpid())}
         self._folder.mkdir(parents=True, exist_ok=True)
         self.slots = tuple(slots)
@@ -142,9 +154,11 @@ class LocalLauncher:
     def warm_up(self) -> None:
         """Starts the forkserver deaf to Ctrl-C, which a terminal sends to it as well."""
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        os.environ[SPEECH_VARIABLE] = self._speech  # a forkserver takes no arguments
         try:
             forkserver.ensure_running()
         finally:
+            del os.environ[SPEECH_VARIABLE]
             signal.signal(signal.SIGINT, before)
 
     def close(self) -> None:
@@ -156,6 +170,11 @@ class LocalLauncher:
     def _is_free(self, slot: Slot) -> bool:
         with self._lock(slot).open("a") as file:
             return try_lock(file.fileno())
+
+
+def warm_speech(data: DataConfig, workspace: Path) -> str:
+    """What tells the warm server which speech to open."""
+    return json.dumps({"workspace": str(workspace), "data": data.model_dump(mode="json")})
 
 
 def _forget(process: BaseProcess) -> None:
@@ -277,11 +296,11 @@ def _train(folder: Path, supervisor: int) -> None:
         die_with_parent()
         if os.getppid() != supervisor:
             os._exit(1)
-        warm = WARM_MODULE in sys.modules
+        server = sys.modules.get(WARM_MODULE)
         from study.attempt import run_attempt
 
         spec = AttemptSpec.model_validate_json((folder / SPEC_FILE).read_text())
-        status = run_attempt(spec, warm=warm)
+        status = run_attempt(spec, warm=server is not None, speech=server.speech_of(spec) if server else None)
     except BaseException:  # noqa: BLE001 - the process ends below, so nobody else would print it
         traceback.print_exc()
     finally:

@@ -1,23 +1,39 @@
-"""What the forkserver imports before it forks attempts: torch, Lightning, and one tiny training.
+"""What the forkserver does before it forks attempts: imports, one tiny training, and opening the study's speech.
 
 The training pays torch's and Lightning's first-use costs once instead of in every attempt. It runs on one thread,
-since threads that are started here would hang the forked children, and touches no CUDA.
+since threads that are started here would hang the forked children, and touches no CUDA. The speech is opened here so
+that no attempt reads the manifest or pads the development batches again: all share what was in memory at the fork.
 """
 
 import gc
+import json
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from lightning_modules.build import build_module
 from lightning_modules.config import DataConfig, RecurrentEncoderConfig, TrainingConfig, TrialConfig
 from lightning_modules.data.batches import Batch
+from lightning_modules.errors import CorpusError
 from study.attempt import build_trainer
 from study.devices import Slot
+from study.launchers.local import SPEECH_VARIABLE
+from study.spec import AttemptSpec
+from study.speech import Speech, open_speech
+
+
+class OpenSpeech(NamedTuple):
+    """Speech, and what it was opened as."""
+
+    data: DataConfig
+    workspace: Path
+    speech: Speech
 
 
 def rehearse() -> None:
@@ -40,11 +56,42 @@ def rehearse() -> None:
         trainer.fit(build_module(config), loader, loader)
 
 
-visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Lightning counts GPUs, and where there is no driver that spoils every fork
-rehearse()
-os.environ.pop("CUDA_VISIBLE_DEVICES")
-if visible is not None:
-    os.environ["CUDA_VISIBLE_DEVICES"] = visible
+@contextmanager
+def no_gpus() -> Iterator[None]:
+    """Lightning counts GPUs, and where there is no driver that spoils every fork."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    yield
+    os.environ.pop("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible
+
+
+def opened(asked: str) -> OpenSpeech | None:
+    """The speech that the launcher names; None where it names none, or where an attempt had better say what is wrong.
+
+    Args:
+        asked: JSON, as `warm_speech` makes it, or "".
+    """
+    if not asked:
+        return None
+    names = json.loads(asked)
+    data, workspace = DataConfig.model_validate(names["data"]), Path(names["workspace"])
+    try:
+        return OpenSpeech(data, workspace, open_speech(data, workspace))
+    except (CorpusError, OSError):
+        return None
+
+
+def speech_of(spec: AttemptSpec) -> Speech | None:
+    """What an attempt trains on, if it is open."""
+    if SPEECH is None or SPEECH.workspace != spec.workspace or not SPEECH.data.names_same_speech(spec.config.data):
+        return None
+    return SPEECH.speech
+
+
+with no_gpus():
+    rehearse()
+SPEECH = opened(os.environ.pop(SPEECH_VARIABLE, ""))
 gc.collect()
 gc.freeze()  # the children's collector leaves what is here alone, and so the pages stay shared

@@ -62,6 +62,12 @@ def ended(launcher: LocalLauncher, spec: AttemptSpec, *, kill: bool = False) -> 
     return launcher.poll(spec)
 
 
+def kill_forkserver() -> None:
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]  # no public way to find it
+    if server is not None:
+        os.kill(server, signal.SIGKILL)
+
+
 def has_trained_an_epoch(launcher: LocalLauncher, spec: AttemptSpec) -> bool:
     return b'"epoch"' in launcher.read(spec, 0)
 
@@ -192,13 +198,30 @@ def test_a_forkserver_that_is_killed_leaves_its_attempts_alone_and_is_replaced(
     first, second = make_spec(0, epochs=200), make_spec(1, slot="cpu-1")
     launcher.submit(first)
     until(lambda: has_trained_an_epoch(launcher, first))
-    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]  # no public way to find it
-    assert server is not None
-    os.kill(server, signal.SIGKILL)
+    kill_forkserver()
     until(partial(launcher.submit, second))
     assert ended(launcher, second) == Status(Life.EXITED, 0)
     assert launcher.poll(first) == Status(Life.RUNNING)
     ended(launcher, first, kill=True)
+
+
+def test_attempts_share_the_speech_that_the_server_has_opened(
+    make_spec: Callable[..., AttemptSpec], workspace: Path
+) -> None:
+    first, second, third = make_spec(0), make_spec(1), make_spec(2)
+    other_data = third.config.data.model_copy(update={"max_utterances": 2})
+    third = third.model_copy(update={"config": third.config.model_copy(update={"data": other_data})})
+    kill_forkserver()  # another launcher's, whose speech is not this one's
+    launcher = LocalLauncher(Workspace(workspace), slots=SLOTS, speech=first.config.data)
+    until(partial(launcher.submit, first))
+    ended(launcher, first)
+    (workspace / "corpora").unlink()
+    last_words = []
+    for spec in (second, third):
+        until(partial(launcher.submit, spec))
+        ended(launcher, spec)
+        last_words.append(read_events(spec.folder / EVENTS_FILE)[-1])
+    assert [event.outcome for event in last_words if isinstance(event, Ended)] == ["complete", "failed"]
 
 
 def test_a_broken_spec_leaves_its_traceback_in_the_output(
