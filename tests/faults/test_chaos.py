@@ -10,6 +10,6 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def test_a_study_that_is_hurt_at_random_loses_nothing(workspace: Path) -> None:
-    chaos = Chaos(workspace, trials=4, seed=3)
-    chaos.run(injuries=4)
-    assert chaos.injuries.total() == 4
+    chaos = Chaos(workspace, trials=6, seed=3)
+    chaos.run(injuries=6)
+    assert chaos.injuries.total() == 6

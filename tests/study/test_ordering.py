@@ -21,7 +21,7 @@ from tests.conftest import write_tiny_study
 from tests.study.helpers import RecordingView, record_of, run_study, trials_of
 
 pytestmark = pytest.mark.timeout(240)
-NUM_TRIALS = 8
+NUM_TRIALS = 10
 
 
 class Shuffled(InlineLauncher):
@@ -82,10 +82,10 @@ def test_the_finishing_order_changes_nothing(
 ) -> None:
     study = deterministic_study(tmp_path)
     found = []
-    for seed, place in ((1, workspace), (2, another_workspace())):
+    for seed, place in ((1, workspace), (2, another_workspace()), (3, another_workspace())):
         assert run_study(study, place, launcher=Shuffled(seed)) is StudyState.COMPLETE
         found.append(told(trials_of(place)))
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
     states = {trial[1] for trial in found[0]}
     assert states == {TrialState.COMPLETE, TrialState.PRUNED}, "both must occur for this to show anything"
 
