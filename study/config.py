@@ -1,10 +1,7 @@
 """StudyConfig: a question and its budget, read from TOML and validated where it enters."""
 
 import os
-import re
 import tomllib
-from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -13,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from lightning_modules.config import Frozen, PositiveInt, TrialConfig
 from lightning_modules.errors import ConfigError
-from search_spaces.schema import leaves
+from study.complaints import first_finding
 from study.launchers.config import LauncherConfig, LocalConfig
 from study.pruner_config import MedianPrunerConfig, PrunerConfig
 from study.sampler_config import NSGA2Config, NSGA3Config, SamplerConfig, TPEConfig
@@ -118,36 +115,7 @@ def load_study_config(name_or_path: str) -> StudyConfig:
     try:
         return StudyConfig.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(f"{place}: {first_finding(error)}") from None
-
-
-def first_finding(error: ValidationError) -> str:
-    """One line for a validation error: key, what is wrong, what was given, and how many more there are."""
-    findings = error.errors(include_url=False)
-    first = findings[0]
-    key = ".".join(str(part) for part in first["loc"]) or "(top level)"
-    message = re.sub(r"^Value error, ", "", first["msg"])
-    if first["type"] == "extra_forbidden":
-        return f"{key}: there is no such key{_nearest(key, str(first['loc'][-1]))}{_more(findings)}"
-    given = f" (got {first['input']!r})" if isinstance(first["input"], str | int | float | bool) else ""
-    if first["loc"][:1] == (
-        "storage",
-    ):  # a URL that cannot be read cannot be masked; its own message shows what it can
-        given = ""
-    return f"{key}: {message}{given}{_more(findings)}"
-
-
-def _more(findings: Sequence[Any]) -> str:
-    return f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-
-
-def _nearest(path: str, name: str) -> str:
-    """`; did you mean …?` where a key of that section, or of the study, is spelt alike."""
-    section = path.removesuffix(name).rstrip(".")
-    known = {key.rpartition(".")[2] for key in leaves() if f"trial.{key.rpartition('.')[0]}" == section}
-    known |= set(StudyConfig.model_fields) if not section else set()
-    close = get_close_matches(name, sorted(known), n=1)
-    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(sorted(known))}" if known else ""
+        raise ConfigError(f"{place}: {first_finding(error, model=StudyConfig)}") from None
 
 
 def preset_names() -> list[str]:

@@ -74,6 +74,9 @@ def print_corpus(console: Console, corpus: PreparedCorpus) -> None:
         )
     for warning in corpus.warnings:
         console.print(f"note: {warning}")
+    for source in corpus.card.sources:
+        if source.note:
+            console.print(f"note: {source.name} ({source.language}): {source.note}", markup=False)
 
 
 def _print_skipped(console: Console, corpus: PreparedCorpus) -> None:

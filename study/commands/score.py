@@ -9,6 +9,8 @@ from rich.table import Table
 from reports.score_file import FileScores, read_scores, score_table
 from study.commands.console import make_console, print_json
 
+FEW = 30
+"""Utterances of a language, below which one of them moves its miss rate by more than three points."""
 MEASURES = {
     "accuracy": "accuracy",
     "macro_accuracy": "accuracy, mean over languages",
@@ -41,6 +43,12 @@ def _print(result: FileScores) -> None:
     console.print(f"  {'least C_avg(1), one threshold':<32} {result.min_cost.common:.4f}", markup=False)
     console.print(f"  {'least C_avg(1), one a language':<32} {result.min_cost.per_language:.4f}", markup=False)
     console.print("calibration is cross-fitted on this file; least costs are a bound, not a result")
+    few = [each.language for each in result.languages if each.num_utterances < FEW]
+    if few:
+        console.print(
+            f"fewer than {FEW} utterances in {', '.join(few)}: one more or less would change these numbers",
+            markup=False,
+        )
     table = Table(box=None, header_style="dim", pad_edge=False)
     table.add_column("language")
     for column in ("utterances", "recall", "EER"):

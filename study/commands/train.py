@@ -14,7 +14,8 @@ from search_spaces.space import Space
 from study.commands.console import make_console
 from study.commands.control import FAILED
 from study.commands.sweep import EXIT_STATUS, ensure_features
-from study.config import StudyConfig, first_finding, load_study_config
+from study.complaints import first_finding
+from study.config import StudyConfig, load_study_config
 from study.control import Enqueue, send
 from study.coordinator import Coordinator
 from study.events import AnyEvent, EpochEnded
@@ -97,7 +98,7 @@ def _trial_config(source: str) -> TrialConfig:
     except OSError as error:
         raise ConfigError(f"{source}: cannot be read: {error.strerror}.") from None
     except ValidationError as error:
-        raise ConfigError(f"{source}: {first_finding(error)}") from None
+        raise ConfigError(f"{source}: {first_finding(error, model=TrialConfig)}") from None
 
 
 def _refuse_sweeps(folder: StudyFolder) -> None:

@@ -191,3 +191,21 @@ def test_the_doctor_fails_on_a_workspace_that_cannot_be_made(tmp_path: Path) -> 
     done = lidstudy("doctor", "--workspace", tmp_path / "file" / "workspace")
     assert done.returncode == 1, done.stderr
     assert "cannot be written" in done.stdout
+
+
+def test_a_space_is_described_in_words(tmp_path: Path) -> None:
+    done = lidstudy("space", "check", "architecture_clipping")
+    said = {words[0]: words[1] for line in done.stdout.splitlines()[1:] if (words := line.strip().split(maxsplit=1))}
+    assert said["clipping.max_norm"] == "0.05 … 20, logarithmic, when clipping.kind is norm"
+    assert said["encoder.bidirectional"] == "false | true"
+    assert said["encoder.num_layers"] == "1 … 3, whole numbers"
+
+
+def test_scores_of_a_few_utterances_come_with_a_warning(tmp_path: Path) -> None:
+    rows = [
+        f"{number},{language},{sign}1,{-sign}1" for number in range(40) for language, sign in (("en", 1), ("es", -1))
+    ]
+    (tmp_path / "many.csv").write_text("utterance,language,en,es\n" + "\n".join(rows) + "\n")
+    (tmp_path / "few.csv").write_text("utterance,language,en,es\n" + "\n".join(rows[:41]) + "\n")
+    assert "fewer than" not in lidstudy("score", tmp_path / "many.csv").stdout
+    assert "fewer than 30 utterances in en, es" in lidstudy("score", tmp_path / "few.csv").stdout

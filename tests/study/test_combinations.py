@@ -136,8 +136,11 @@ def test_a_genetic_algorithm_needs_a_second_generation(tmp_path: Path) -> None:
     [
         ('kind = "cma_es"\nseparable = true\nmargin = true', "exclude each other"),
         ('kind = "nsga2"\npopulation = 2\ncrossover = "undx"', "at least 3 for crossover undx"),
-        ('kind = "annealing"', r"sampler: .*'annealing'"),
-        ('kind = "tpe"\npopulation = 3', r"sampler\.tpe\.population: there is no such key"),
+        ('kind = "annealing"', r"sampler\.kind: there is no 'annealing'; known here: cma_es, exhaustive, .*tpe"),
+        (
+            'kind = "tpe"\npopulation = 3',
+            r"sampler\.population: there is no such key; known here: candidates, kind, startup_trials",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_refused_where_the_file_is_read(
