@@ -202,10 +202,12 @@ def test_a_space_is_described_in_words(tmp_path: Path) -> None:
 
 
 def test_scores_of_a_few_utterances_come_with_a_warning(tmp_path: Path) -> None:
-    rows = [
-        f"{number},{language},{sign}1,{-sign}1" for number in range(40) for language, sign in (("en", 1), ("es", -1))
-    ]
-    (tmp_path / "many.csv").write_text("utterance,language,en,es\n" + "\n".join(rows) + "\n")
-    (tmp_path / "few.csv").write_text("utterance,language,en,es\n" + "\n".join(rows[:41]) + "\n")
-    assert "fewer than" not in lidstudy("score", tmp_path / "many.csv").stdout
-    assert "fewer than 30 utterances in en, es" in lidstudy("score", tmp_path / "few.csv").stdout
+    rows = [f"{number},{'en,1,-1' if number % 2 else 'es,-1,1'}" for number in range(80)]
+    said = {}
+    for count in (80, 41):
+        file = tmp_path / f"{count}.csv"
+        file.write_text("\n".join(["utterance,language,en,es", *rows[:count]]))
+        said[count] = lidstudy("score", file).stdout
+    assert "80 utterances" in said[80]
+    assert "fewer than" not in said[80]
+    assert "fewer than 30 utterances in en, es" in said[41]
