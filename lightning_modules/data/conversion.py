@@ -18,7 +18,7 @@ import numpy as np
 
 from lightning_modules.data.audio import SAMPLE_RATE_HZ, NotSpeechError, Samples, clean, decode, is_effect
 from lightning_modules.data.cards import Harvest, Progress, Skipped
-from lightning_modules.data.manifest import Recording, Split
+from lightning_modules.data.manifest import Recording, Split, samples_hash
 
 _HEAD_S: Final = 0.5
 _LOUD: Final = 0.05  # of full scale; above the noise of 8 bits
@@ -147,7 +147,7 @@ def write_flac(path: Path, samples: Samples) -> str:
     encoded = io.BytesIO()  # soundfile does not say that a disk is full, Python's own files do
     soundfile.write(encoded, pcm, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16", compression_level=0.2)
     path.write_bytes(encoded.getvalue())
-    return hashlib.sha256(pcm.tobytes()).hexdigest()[:16]
+    return samples_hash(pcm)
 
 
 def _head_hash(samples: Samples, *, rate_hz: int) -> str:

@@ -12,7 +12,7 @@ all of them. Opening imports no torch; building does.
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -22,12 +22,14 @@ import numpy.typing as npt
 
 from lightning_modules.config import FeaturesConfig, content_hash
 from lightning_modules.data.cards import Progress
+from lightning_modules.data.manifest import read_audio_hashes, samples_hash
 from lightning_modules.data.prepared import PreparedCorpus, locked
 from lightning_modules.errors import CorpusError
 
 if TYPE_CHECKING:
     from lightning_modules.data.features import LogMel
 
+FULL_SCALE: Final = np.float32(32768.0)
 _VERSION: Final = 1  # raise when the computation changes, so that old stores are not taken for new ones
 
 
@@ -143,8 +145,10 @@ def _write(corpus: PreparedCorpus, features: FeaturesConfig, folder: Path, *, pr
         lengths = [log_mel.num_frames(soundfile.info(path).frames) for path in paths]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     frames = _allocate(folder / "frames.npy", shape=(int(offsets[-1]), features.num_bands))
+    hashes = read_audio_hashes((corpus.root / "manifest.csv").read_text(encoding="utf-8"))
     with _blame_the_corpus(corpus):
-        for done, block in enumerate(_blocks(paths, log_mel), start=1):
+        expected = [hashes[recording.id] for recording in corpus.recordings]
+        for done, block in enumerate(_blocks(paths, expected, log_mel=log_mel), start=1):
             frames[offsets[done - 1] : offsets[done]] = block
             progress("computing features", done, len(paths))
     frames.flush()
@@ -170,8 +174,8 @@ def _allocate(path: Path, *, shape: tuple[int, int]) -> "np.memmap[Any, np.dtype
     return frames
 
 
-def _blocks(paths: list[Path], log_mel: "LogMel") -> Iterator[npt.NDArray[np.float32]]:
-    """Features of each file in turn, on one core.
+def _blocks(paths: Sequence[Path], hashes: Sequence[str], *, log_mel: "LogMel") -> Iterator[npt.NDArray[np.float32]]:
+    """Features of each file in turn, on one core; a file must hold the samples that the manifest speaks of.
 
     On recordings of a few seconds a second thread gains nothing, and on a machine that is busy with other trainings it
     makes every step wait for it.
@@ -182,8 +186,10 @@ def _blocks(paths: list[Path], log_mel: "LogMel") -> Iterator[npt.NDArray[np.flo
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for path in paths:
-            samples, _ = soundfile.read(path, dtype="float32")
-            yield log_mel(samples)
+        for path, expected in zip(paths, hashes, strict=True):
+            pcm, _ = soundfile.read(path, dtype="int16")
+            if samples_hash(pcm) != expected:
+                raise OSError(f"{path} is not the recording that was prepared")
+            yield log_mel(pcm.astype(np.float32) / FULL_SCALE)
     finally:
         torch.set_num_threads(num_threads)

@@ -5,10 +5,14 @@ at 8 kHz.
 """
 
 import csv
+import hashlib
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Final, Literal, cast, get_args
+
+import numpy as np
+import numpy.typing as npt
 
 from lightning_modules.errors import CorpusError
 
@@ -70,6 +74,16 @@ def manifest_text(recordings: Iterable[Recording], *, audio_hashes: Mapping[str,
     for recording in sorted(recordings, key=lambda recording: recording.id):
         writer.writerow([*(getattr(recording, column) for column in _COLUMNS), audio_hashes[recording.id]])
     return buffer.getvalue()
+
+
+def read_audio_hashes(text: str) -> dict[str, str]:
+    """Recording id -> hash of its samples, of a manifest written by `manifest_text`."""
+    return {row["id"]: row["audio_hash"] for row in csv.DictReader(io.StringIO(text))}
+
+
+def samples_hash(pcm: npt.NDArray[np.int16]) -> str:
+    """16 hexadecimal digits of a hash of 16-bit samples."""
+    return hashlib.sha256(pcm.astype("<i2").tobytes()).hexdigest()[:16]
 
 
 def read_manifest(text: str) -> tuple[Recording, ...]:

@@ -1,6 +1,7 @@
 """The store against features computed directly."""
 
 import json
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -120,6 +121,13 @@ def test_a_missing_recording_is_refused_with_what_to_do(
     with pytest.raises(CorpusError, match="prepare the corpus again"):
         build_feature_store(corpus, FeaturesConfig(), workspace=tmp_path, progress=quiet)
     assert not feature_store_path(corpus, FeaturesConfig(), tmp_path).exists()
+
+
+def test_a_recording_that_was_replaced_is_refused(corpus: PreparedCorpus, tmp_path: Path, quiet: Progress) -> None:
+    first, second = (corpus.audio_path(recording) for recording in corpus.recordings[:2])
+    shutil.copy(first, second)
+    with pytest.raises(CorpusError, match=f"{second} is not the recording that was prepared"):
+        build_feature_store(corpus, FeaturesConfig(), workspace=tmp_path, progress=quiet)
 
 
 def test_a_missing_store_is_refused(tmp_path: Path) -> None:
