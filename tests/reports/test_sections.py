@@ -142,6 +142,11 @@ def test_a_study_without_test_data_says_so(trial: MakeTrial, make_study: MakeStu
     assert "a sweep does it" in answer.lines(found)[2]
 
 
+def test_the_answer_says_how_much_of_the_budget_is_spent(trial: MakeTrial, make_study: MakeStudy) -> None:
+    study = make_study(trial(0), trial(1, TrialState.PRUNED))
+    assert ": 2 of 30 trials" in answer.lines(answer.summarise(study))[0]
+
+
 def test_where_all_diverged_none_is_chosen(trial: MakeTrial, make_study: MakeStudy) -> None:
     found = answer.summarise(make_study(trial(0, TrialState.DIVERGED), trial(1, TrialState.DIVERGED)))
     assert found.chosen is None
