@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from optuna import load_study
 from sqlalchemy.exc import OperationalError
 
 from lightning_modules.errors import StorageError, StoreAwayError
@@ -19,6 +20,7 @@ from study.database_errors import as_storage_error
 from study.opening import read_trials, study_place
 from study.pruner_config import NoPrunerConfig, SuccessiveHalvingPrunerConfig
 from study.sampler_config import NSGA2Config, TPEConfig
+from study.storage import Storage
 from study.storage_config import Place, StorageConfig
 from study.trial_store import TrialStore
 from study.trials import front
@@ -136,6 +138,15 @@ def test_a_changed_space_is_carried_over(config: StudyConfig, tmp_path: Path, sp
     store.close()
 
 
+def optunas_own_front(root: Path, config: StudyConfig) -> list[int]:
+    """What a tool of Optuna's would say of the stored study."""
+    storage = Storage(study_place(StudyFolder(root / "studies" / config.name), config))
+    try:
+        return sorted(trial.number for trial in load_study(study_name=config.name, storage=storage._optuna).best_trials)
+    finally:
+        storage.close()
+
+
 def test_the_values_of_several_objectives_are_kept_and_carried_over(
     config: StudyConfig, tmp_path: Path, space: Space
 ) -> None:
@@ -149,6 +160,7 @@ def test_the_values_of_several_objectives_are_kept_and_carried_over(
         store.tell(asked(store)[0], TrialState.COMPLETE, value=1.0, further=(float("nan"), 2.0))
     before = store.trials()
     assert [len(each.values) for each in before] == [3] * 6 + [0, 0]
+    assert optunas_own_front(tmp_path, config) == [each.number for each in front(before)]
     store = reopened(store, tmp_path, config, space)
     assert store.trials() == before
     smaller = space_of(tmp_path, '[space]\n"encoder.cell" = { choices = ["gru", "lstm"] }\n', "smaller")

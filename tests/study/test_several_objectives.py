@@ -16,6 +16,7 @@ from study.events import Ended, Started, read_events
 from study.following import Follower
 from study.launchers.inline import InlineLauncher
 from study.spec import EVENTS_FILE, AttemptSpec, read_spec
+from study.tracking import Tracker
 from study.trials import TrialSummary, front
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
@@ -128,6 +129,27 @@ def test_a_resumed_trial_counts_as_what_its_first_attempt_measured(workspace: Pa
     check_that_all_agree(trials_of(workspace), record_of(workspace), workspace)
     first, second = Workspace(workspace).study("tiny").trial(0).attempts()
     assert (read_spec(first).latency is None, read_spec(second).latency is None) == (False, True)
+
+
+def test_mlflow_is_told_what_optuna_was_told_although_the_log_lost_its_end(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = of_several(write_tiny_study(tmp_path, trials=1, changes=FAST))
+
+    class DiesBeforeRecording(BaseException):
+        pass
+
+    def die(*_arguments: object, **_keywords: object) -> None:
+        raise DiesBeforeRecording
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "finish_trial", die)
+        with pytest.raises(DiesBeforeRecording):
+            run_study(study, workspace)
+    log = Workspace(workspace).study("tiny").trial(0).attempts()[0] / EVENTS_FILE
+    log.write_text("".join(line + "\n" for line in log.read_text().splitlines()[:-1]))
+    run_study(study, workspace)
+    check_that_all_agree(trials_of(workspace), record_of(workspace), workspace)
 
 
 def test_a_diverged_trial_is_at_the_bound_of_its_score_and_off_the_front(workspace: Path, tmp_path: Path) -> None:

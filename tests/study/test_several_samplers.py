@@ -130,6 +130,16 @@ def test_what_is_proposed_depends_on_the_further_objectives_too(name: str, tmp_p
     assert proposals[0] != proposals[1]
 
 
+def test_nothing_is_pruned_whatever_a_trial_is_compared_with(tmp_path: Path) -> None:
+    config, space = study_of("random", tmp_path)
+    store = open_store(tmp_path, config, space)
+    ask_and_tell(store, tmp_path, config, space, 4)
+    number, _ = asked(store)
+    store.report(number, epoch=0, objective=100.0)
+    assert not store.should_prune(number)
+    assert not store.should_prune(number, seen=3), "as a deterministic study asks"
+
+
 def test_cma_es_is_refused_and_optuna_would_refuse_it_too(tmp_path: Path) -> None:
     space = space_of(tmp_path, RANGES)
     config = StudyConfig(name="several", space="any", trials=9, further_objectives=("parameters",))
