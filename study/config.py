@@ -16,7 +16,7 @@ from lightning_modules.errors import ConfigError
 from search_spaces.schema import leaves
 from study.launchers.config import LauncherConfig, LocalConfig
 from study.objectives import FurtherName, LatencyConfig, Score, objectives_complaint
-from study.pruner_config import MedianPrunerConfig, NoPrunerConfig, PrunerConfig
+from study.pruner_config import MedianPrunerConfig, PrunerConfig
 from study.sampler_config import NSGA2Config, NSGA3Config, SamplerConfig, TPEConfig
 from study.storage_config import StorageConfig
 
@@ -88,7 +88,7 @@ class StudyConfig(Frozen):
     def _no_pruner_for_several_objectives(cls, content: Any) -> Any:
         """The default pruner compares one objective; a pruner that is named is looked at below."""
         if isinstance(content, dict) and content.get("further_objectives") and "pruner" not in content:
-            return {**content, "pruner": NoPrunerConfig()}
+            return {**content, "pruner": {"kind": "none"}}  # with its kind set, so that it is written down
         return content
 
     @model_validator(mode="after")

@@ -15,12 +15,13 @@ from study.evaluation import read_ledger
 from study.events import Ended, Started, read_events
 from study.following import Follower
 from study.launchers.inline import InlineLauncher
+from study.settling import recorded_study
 from study.spec import EVENTS_FILE, AttemptSpec, read_spec
 from study.tracking import Tracker
 from study.trials import TrialSummary, front
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
-from tests.study.helpers import RecordingView, record_of, run_study, trials_of
+from tests.study.helpers import RecordingView, config_of, record_of, run_study, trials_of
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -34,7 +35,8 @@ def study(tmp_path: Path) -> Path:
 
 
 def of_several(path: Path) -> Path:
-    path.write_text(path.read_text().replace("seed = 3\n", f"seed = 3\n{SEVERAL}", 1))
+    text = path.read_text().replace('[pruner]\nkind = "none"\n', "")
+    path.write_text(text.replace("seed = 3\n", f"seed = 3\n{SEVERAL}", 1))
     return path
 
 
@@ -74,6 +76,9 @@ def test_a_study_of_three_objectives_runs_from_its_file_to_its_report(
     assert "Several objectives" in write_report(record, tmp_path / "report").markdown.read_text()
 
     check_what_is_said(workspace, trials, on_front, capsys)
+    assert recorded_study(Workspace(workspace).study("tiny"))[0] == config_of(study), (
+        "it can be resumed without its file"
+    )
     assert view.snapshots[-1].front == Follower(Workspace(workspace).study("tiny")).snapshot().front
     assert view.snapshots[-1].front.startswith("front of c_primary, parameters, latency: trial")
 

@@ -116,7 +116,7 @@ def test_it_also_does_where_trials_overlap_and_end_in_another_order(name: str, t
 def test_what_is_proposed_depends_on_the_further_objectives_too(name: str, tmp_path: Path) -> None:
     """The same first objective and other further ones: a sampler that looked at the first alone would not notice."""
     config, space = study_of(name, tmp_path)
-    proposals = []
+    proposals: list[list[dict[str, Any]]] = []
     for sign in (1.0, -1.0):
         store = open_store(tmp_path / f"sign{sign}", config, space)
         proposals.append([])
