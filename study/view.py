@@ -18,7 +18,6 @@ from study.active import ActiveTrial, Outcome
 from study.trials import TrialSummary, best_trial, front
 
 MAX_FRONT = 12
-MANY = 1000  # whole numbers from here on are counts
 STATES_SHOWN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.DIVERGED)
 
 
@@ -193,12 +192,18 @@ def front_line(numbers: Sequence[int], objectives: Sequence[str]) -> str:
 
 
 def further_text(values: Mapping[str, float]) -> str:
-    """`, c_primary 0.912, parameters 12,345`; nothing for one objective. Names may be metrics."""
-    return "".join(f", {name.rpartition('/')[2]} {_short_number(value)}" for name, value in values.items())
+    """`, c_primary 0.912, latency 3.25 ms`; nothing for one objective. Names may be metrics."""
+    return "".join(f", {_with_unit(name.rpartition('/')[2], value)}" for name, value in values.items())
 
 
-def _short_number(value: float) -> str:
-    return f"{value:,.0f}" if value == int(value) and abs(value) >= MANY else f"{value:.3f}"
+def _with_unit(name: str, value: float) -> str:
+    match name:
+        case "parameters":
+            return f"parameters {value:,.0f}"
+        case "latency":
+            return f"latency {value:.2f} ms"
+        case _:
+            return f"{name} {value:.3f}"
 
 
 def duration(seconds: float) -> str:

@@ -10,7 +10,7 @@ from reports.records import TAG_DEVICE, TAG_HOST, StudyRecord, TrialRecord
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
 from reports.sections._parameters import ParameterColumn, parameter_columns
-from reports.sections._text import count, listing, number, numeric, significant
+from reports.sections._text import count, listing, number, numeric
 
 LATENCY: Final = "latency"
 PARAMETERS: Final = "parameters"
@@ -155,7 +155,8 @@ def _latency_notes(front: Front) -> tuple[Text, ...]:
     where = f" ({front.machines[0]})" if len(front.machines) == 1 else ""
     text = (
         f"Latency: {axis.meaning}. It is of the machine that the trials ran on{where}, measured once a trial while "
-        "others may have run beside it; on another machine the order may be another."
+        "others may have run beside it: a small difference may be chance, also between two trials of one model, and on "
+        "another machine the order may be another."
     )
     if len(front.machines) <= 1:
         return (Text(text, tone="quiet"),)
@@ -174,7 +175,7 @@ def _cells(result: Result, front: Front) -> tuple[Cell, ...]:
 def _text(axis: Axis, value: float) -> str:
     if axis.name == PARAMETERS:
         return f"{value:,.0f}"
-    return significant(value) if axis.name == LATENCY else number(value)
+    return number(value, 2) if axis.name == LATENCY else number(value)
 
 
 def _figure(front: Front) -> Drawing:

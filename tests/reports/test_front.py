@@ -121,8 +121,8 @@ def test_the_table_is_of_the_front_and_the_figure_of_all(study_of: Callable[...,
     blocks = front.SECTION.blocks(study_of((1.0, 512_000, 4.0), (2.0, 100, 3.0), (2.0, 600_000, 4.5)))
     (table,) = (block for block in blocks if isinstance(block, Table))
     assert [[cell.text for cell in row[:4]] for row in table.rows] == [
-        ["0", "1.000", "512,000", "4"],
-        ["1", "2.000", "100", "3"],
+        ["0", "1.000", "512,000", "4.00"],
+        ["1", "2.000", "100", "3.00"],
     ]
     assert table.columns[3].title == "latency, ms"
     (figure,) = (block for block in blocks if isinstance(block, Drawing))

@@ -83,7 +83,7 @@ def test_several_objectives_are_told_in_one_short_line() -> None:
     assert line in console.file.getvalue()
     assert replace(several, trials=()).front == replace(SNAPSHOT, further=()).front == ""
     further = {"objective/parameters": 12345.0, "objective/latency": 3.25}
-    assert ", parameters 12,345, latency 3.250  (" in ending(
+    assert ", parameters 12,345, latency 3.25 ms  (" in ending(
         trained(), Outcome(state=TrialState.COMPLETE, further=further)
     )
 
