@@ -84,12 +84,16 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Dot:
-    """One trial in a scatter; a diverged one is a cross at the upper border: its y is a bound, not a measurement."""
+    """One trial in a scatter; a diverged one is a cross at the upper border: its y is a bound, not a measurement.
+
+    A marked one is a larger diamond with an edge, so that it is told from the others without colour too.
+    """
 
     x: float
     y: float
     group: str
     diverged: bool = False
+    marked: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -404,10 +408,15 @@ def _draw_panel(axis: "Axes", panel: Panel) -> None:
     groups = sorted({dot.group for dot in panel.dots})
     for colour, group in zip(SERIES * (1 + len(groups) // len(SERIES)), groups, strict=False):
         here = [dot for dot in panel.dots if dot.group == group]
-        settled = [dot for dot in here if not dot.diverged]
+        plain = [dot for dot in here if not (dot.diverged or dot.marked)]
+        marked = [dot for dot in here if dot.marked]
         diverged = [dot for dot in here if dot.diverged]
-        xs, ys = [dot.x for dot in settled], [dot.y for dot in settled]
-        axis.scatter(xs, ys, s=20, color=colour, alpha=0.8, linewidth=0, label=group or "_")
+        xs, ys = [dot.x for dot in plain], [dot.y for dot in plain]
+        name = "_" if marked else group or "_"  # a group is named once
+        axis.scatter(xs, ys, s=20, color=colour, alpha=0.8, linewidth=0, label=name)
+        if marked:
+            xs, ys = [dot.x for dot in marked], [dot.y for dot in marked]
+            axis.scatter(xs, ys, s=34, color=colour, marker="D", edgecolor=INK, linewidth=0.8, label=group, zorder=3)
         xs = [dot.x for dot in diverged]
         axis.plot(
             xs, [_TOP] * len(xs), "x", color=VERMILION, markersize=5, transform=axis.get_xaxis_transform(), label="_"

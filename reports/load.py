@@ -22,6 +22,7 @@ from reports.records import (
     ARTIFACT_SCORES_TEST,
     ARTIFACT_STUDY,
     BEST_PREFIX,
+    FURTHER_PREFIX,
     SCORE_COLUMNS,
     TAG_CHAMPION,
     TAG_CONFIGURATION,
@@ -32,6 +33,7 @@ from reports.records import (
     TAG_STATE,
     TAG_STUDY,
     TEST_PREFIX,
+    FurtherObjective,
     LedgerEntry,
     MetricPoint,
     ScoreTable,
@@ -49,7 +51,7 @@ logger = logging.getLogger(__name__)
 
 _PAGE: Final = 1000  # search_runs of the client never returns more at once
 _INFINITY: Final = 1.7e308  # MLflow stores infinity as 1.8e308, the largest double
-_STEPLESS: Final = (BEST_PREFIX, TEST_PREFIX, "model/")
+_STEPLESS: Final = (BEST_PREFIX, TEST_PREFIX, FURTHER_PREFIX, "model/")
 _SQLITE: Final = "sqlite:///"
 _MANY: Final = 100_000_000  # the bulk query wants a limit
 _LOADERS: Final = 8  # requests to a server at the same time: the client has no call for the histories of many runs
@@ -318,6 +320,8 @@ def _manifest(path: Path | None, name: str) -> StudyManifest:
         content = json.loads(path.read_text(encoding="utf-8"))
         content["parameters"] = tuple(_parameter(entry) for entry in content["parameters"])
         content["languages"] = tuple(content["languages"])
+        further = content.get("further_objectives", ())  # which earlier versions did not know
+        content["further_objectives"] = tuple(FurtherObjective(**entry) for entry in further)
         return StudyManifest(**content)
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{ARTIFACT_STUDY} of the study {name!r} is not readable: {error}") from error

@@ -70,6 +70,8 @@ BEST_EPOCH: Final = "best/epoch"
 BEST_PREFIX: Final = "best/"  # the val/ metrics at the best epoch, as best/accuracy, best/c_primary …
 PEAK_MEMORY_MB: Final = "device/peak_memory_mb"  # by epoch, GPUs only
 NUM_PARAMETERS: Final = "model/num_parameters"
+LATENCY_MS: Final = "model/latency_ms"  # to score one utterance; only where that is an objective of the study
+FURTHER_PREFIX: Final = "objective/"  # trial: what Optuna was told of each further objective, by its name
 TEST_PREFIX: Final = "test/"  # parent run: accuracy, c_avg, c_primary, c_primary_calibrated, eer, cllr, cllr_calibrated
 TEST_P_VALUE: Final = "test/p_above_chance"  # permutation of languages over sources
 
@@ -159,13 +161,28 @@ class SearchedParameter:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FurtherObjective:
+    """What a study minimised beside its first objective.
+
+    Attributes:
+        name: as the study's file names it.
+        metric: the metric of a trial that holds its value.
+        meaning: what it is, without a full stop.
+    """
+
+    name: str
+    metric: str
+    meaning: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyManifest:
     """What was asked: the study's own description, stored as ARTIFACT_STUDY.
 
     Attributes:
         name: the study.
         question: the question that it answers, one sentence.
-        objective: the metric that was minimised.
+        objective: the metric that was minimised; the first where there are several.
         objective_bound: its upper bound, what a diverged trial counts as.
         num_trials: the budget.
         parameters: what was searched.
@@ -178,6 +195,7 @@ class StudyManifest:
         command: the command that started the study.
         versions: lidstudy, python and the libraries that decide results.
         seed: the study's seed.
+        further_objectives: what was minimised beside the objective; none in most studies.
     """
 
     name: str
@@ -193,6 +211,7 @@ class StudyManifest:
     command: str
     versions: dict[str, str]
     seed: int
+    further_objectives: tuple[FurtherObjective, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """A trial in the coordinator's hands: what its event logs have said so far, over all its attempts."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lightning_modules.config import TrialConfig
@@ -22,6 +22,8 @@ class ActiveTrial:
         spec: the present attempt; None before the first and between two.
         reader: of the present attempt's log.
         started: the last attempt's first word.
+        measured: the first word of its first attempt that said one. Parameters and latency are taken from it, since
+            what a trial counts as must not change with a later attempt.
         ended: the last word, once it is spoken.
         history: every metric by epoch; an epoch that a resumed attempt repeats is taken once.
         best_objective: the best so far, and `best_epoch` where it was seen.
@@ -41,6 +43,7 @@ class ActiveTrial:
     spec: AttemptSpec | None = None
     reader: EventReader = field(default_factory=EventReader)
     started: Started | None = None
+    measured: Started | None = None
     ended: Ended | None = None
     history: dict[str, list[MetricPoint]] = field(default_factory=lambda: defaultdict(list))
     last_epoch: int = -1
@@ -72,6 +75,7 @@ class ActiveTrial:
             match event:
                 case Started():
                     self.started = event
+                    self.measured = self.measured or event
                 case EpochEnded() if event.epoch > self.last_epoch:
                     self._take_epoch(event)
                     fresh.append(event)
@@ -105,6 +109,7 @@ class Outcome:
     Attributes:
         state: how it ended.
         value: what Optuna is told: the best objective, or the bound for a diverged trial.
+        further: what it is told of further objectives, by their metric in MLflow and in the study's order.
         failure: one line, or "".
         details: traceback or output of a failed attempt, or "".
         failure_class: why there is no result, or None.
@@ -112,6 +117,7 @@ class Outcome:
 
     state: TrialState
     value: float | None = None
+    further: Mapping[str, float] = field(default_factory=dict)
     failure: str = ""
     details: str = ""
     failure_class: FailureClass | None = None

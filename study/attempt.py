@@ -25,6 +25,7 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.data.batches import TrainingBatches, development_loader, training_loader
 from lightning_modules.errors import TrialError
 from lightning_modules.language_id import Diverged, LanguageId
+from lightning_modules.latency import latency_ms
 from study.devices import Slot
 from study.events import AnyEvent, Ended, EpochEnded, EventLog, Started
 from study.held_out import evaluate
@@ -122,8 +123,7 @@ def build_trainer(
         TrialError: the slot has a GPU, but torch finds none.
     """
     num_ranks = len(slot.devices)
-    if slot.gpus and not torch.cuda.is_available():
-        raise TrialError(f"slot {slot.name} has {', '.join(slot.devices)}, but torch finds no GPU.")
+    _check_gpus(slot)
     forked = DDPStrategy(start_method="fork", process_group_backend="nccl" if slot.gpus else "gloo")
     return pl.Trainer(
         accelerator="gpu" if slot.gpus else "cpu",
@@ -140,6 +140,24 @@ def build_trainer(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         default_root_dir=folder,
+    )
+
+
+def _check_gpus(slot: Slot) -> None:
+    if slot.gpus and not torch.cuda.is_available():
+        raise TrialError(f"slot {slot.name} has {', '.join(slot.devices)}, but torch finds no GPU.")
+
+
+def _latency_ms(spec: AttemptSpec, module: LanguageId) -> float | None:
+    """Milliseconds to score one utterance on the slot's device and threads, where the spec asks for that."""
+    if spec.latency is None:
+        return None
+    _check_gpus(spec.slot)
+    return latency_ms(
+        module,
+        utterance_s=spec.latency.utterance_s,
+        num_passes=spec.latency.passes,
+        device="cuda" if spec.slot.gpus else "cpu",
     )
 
 
@@ -188,6 +206,7 @@ def _resumed(checkpoint: Path, *, patience: int | None) -> Resumed:
 
 
 def _started(spec: AttemptSpec, log: EventLog, module: LanguageId, *, resumed_epoch: int, warm: bool) -> Started:
+    latency = _latency_ms(spec, module)
     return Started(
         time_ms=log.now_ms(),
         pid=os.getpid(),
@@ -200,4 +219,5 @@ def _started(spec: AttemptSpec, log: EventLog, module: LanguageId, *, resumed_ep
         num_ranks=len(spec.slot.devices),
         micro_batches=spec.micro_batches,
         visible_gpus=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        latency_ms=latency,
     )

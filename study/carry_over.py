@@ -17,7 +17,7 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.errors import ConfigError
 from reports.records import TrialState
 from search_spaces.space import Space
-from study.trials import FOREIGN, OPTUNA_STATE, OUTCOME, VALUE
+from study.trials import FOREIGN, FURTHER, OPTUNA_STATE, OUTCOME, VALUE, noted_values, values_of
 
 RUNG = "completed_rung_"
 """What successive halving notes with a trial: it compares objectives, whatever the space."""
@@ -103,23 +103,23 @@ def carried(
 def _carry(trial: FrozenTrial, config: TrialConfig | None, *, space: Space, base: Mapping[str, Any]) -> FrozenTrial:
     new = copy.copy(trial)
     new.system_attrs = {key: value for key, value in trial.system_attrs.items() if key.startswith(RUNG)}
-    new.user_attrs = {key: value for key, value in trial.user_attrs.items() if key not in {FOREIGN, VALUE}}
+    new.user_attrs = {key: value for key, value in trial.user_attrs.items() if key not in {FOREIGN, VALUE, FURTHER}}
     found = None if config is None else fit(config, space=space, base=base)
     new.params, new.distributions = found or ({}, {})
-    value = trial.user_attrs.get(VALUE, trial.value if trial.state == OptunaState.COMPLETE else None)
+    values = values_of(trial)
     if found is None:
-        new.user_attrs |= {FOREIGN: True} | ({} if value is None else {VALUE: value})
+        new.user_attrs |= {FOREIGN: True} | noted_values(values)
         new.state = OptunaState.FAIL if trial.state.is_finished() else trial.state
         new.values = None
     elif trial.state.is_finished():
         new.state = OPTUNA_STATE[TrialState(trial.user_attrs[OUTCOME])]
-        new.values = stored_values(new, value)
+        new.values = stored_values(new, values)
     return new
 
 
-def stored_values(trial: FrozenTrial, value: float | None) -> list[float] | None:
-    """What Optuna keeps as the value of a trial that ends: of a pruned one the last report, as its own tell does."""
+def stored_values(trial: FrozenTrial, values: Sequence[float]) -> list[float] | None:
+    """What Optuna keeps as the values of a trial that ends: of a pruned one the last report, as its own tell does."""
     if trial.state == OptunaState.PRUNED:
         steps = trial.intermediate_values
         return [steps[max(steps)]] if steps else None
-    return None if value is None or trial.state == OptunaState.FAIL else [value]
+    return None if not values or trial.state == OptunaState.FAIL else list(values)

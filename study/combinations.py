@@ -11,6 +11,7 @@ from lightning_modules.errors import ConfigError
 from search_spaces.parsing import Parameter
 from search_spaces.space import Space
 from study.config import StudyConfig
+from study.objectives import objectives_complaint
 from study.pruner_config import (
     HyperbandPrunerConfig,
     MedianPrunerConfig,
@@ -43,6 +44,9 @@ def check_combination(config: StudyConfig, space: Space) -> None:
     Raises:
         ConfigError: names the study's key, the space's parameter, and what to do.
     """
+    complaint = objectives_complaint(config)  # options of the command line come after the file
+    if complaint:
+        raise ConfigError(f"study {config.name}: {complaint}")
     complaint = sampler_complaint(config, space)
     if complaint:
         raise ConfigError(f"study {config.name}, key sampler.kind: {config.sampler.kind} {complaint}")

@@ -4,7 +4,7 @@ import os
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -12,6 +12,7 @@ from lightning_modules.config import Frozen, PositiveInt, TrialConfig
 from lightning_modules.errors import ConfigError
 from study.complaints import first_finding
 from study.launchers.config import LauncherConfig, LocalConfig
+from study.objectives import FurtherName, LatencyConfig, Score, objectives_complaint
 from study.pruner_config import MedianPrunerConfig, PrunerConfig
 from study.sampler_config import NSGA2Config, NSGA3Config, SamplerConfig, TPEConfig
 from study.storage_config import StorageConfig
@@ -38,9 +39,6 @@ class LimitsConfig(Frozen):
     defects_in_a_row: PositiveInt = 3
 
 
-Objective = Literal["cllr_calibrated", "cllr", "c_primary_calibrated", "c_primary", "c_avg", "eer", "error_rate"]
-
-
 class StudyConfig(Frozen):
     """A study: its question, its search space, its budget, and the configuration that every trial starts from.
 
@@ -50,9 +48,11 @@ class StudyConfig(Frozen):
         space: a search space that ships, or the path of a .toml file.
         trials: how many trials at most.
         seed: of the sampler and, plus the number of earlier replicates, of the trials.
-        objective: what is minimised on development data.
+        objective: what is minimised on development data; chooses the best epoch of a trial, and the champion.
+        further_objectives: what is minimised beside it.
+        latency: how the further objective `latency` is measured.
         sampler: proposes configurations.
-        pruner: stops hopeless trials.
+        pruner: stops hopeless trials; none where there are further objectives.
         limits: when an attempt or a trial is given up.
         deterministic: the order of asks and tells depends on `window` alone, not on which trial ends first.
         window: trials under way at a time, as far as the sampler can tell; only with `deterministic`.
@@ -67,7 +67,9 @@ class StudyConfig(Frozen):
     space: str
     trials: PositiveInt
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    objective: Objective = "cllr_calibrated"
+    objective: Score = "cllr_calibrated"
+    further_objectives: tuple[FurtherName, ...] = ()
+    latency: LatencyConfig = LatencyConfig()
     sampler: SamplerConfig = TPEConfig()
     pruner: PrunerConfig = MedianPrunerConfig()
     limits: LimitsConfig = LimitsConfig()
@@ -77,6 +79,20 @@ class StudyConfig(Frozen):
     storage: StorageConfig = StorageConfig()
     launcher: LauncherConfig = LocalConfig()
     trial: TrialConfig = TrialConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_pruner_for_several_objectives(cls, content: Any) -> Any:
+        """The default pruner compares one objective; a pruner that is named is looked at below."""
+        if isinstance(content, dict) and content.get("further_objectives") and "pruner" not in content:
+            return {**content, "pruner": {"kind": "none"}}  # with its kind set, so that it is written down
+        return content
+
+    @model_validator(mode="after")
+    def _objectives_go_together(self) -> Self:
+        if complaint := objectives_complaint(self):
+            raise ValueError(complaint)
+        return self
 
     @model_validator(mode="after")
     def _seeds_belong_to_the_study(self) -> Self:
@@ -93,6 +109,11 @@ class StudyConfig(Frozen):
                 "generation is random. Make it smaller, or name the sampler random."
             )
         return self
+
+    @property
+    def num_objectives(self) -> int:
+        """How many there are."""
+        return 1 + len(self.further_objectives)
 
     def settled(self) -> dict[str, Any]:
         """What may not change once trials exist: all but budget, limits, question, and where its space lies."""

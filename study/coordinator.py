@@ -357,6 +357,7 @@ class Coordinator:
             slot=slot,
             memory_mb=self._plan.config.limits.memory_mb,
             micro_batches=trial.micro_batches,
+            latency=self._plan.latency if trial.measured is None else None,
             config=trial.config,
         )
         if self._launcher.submit(spec):
@@ -373,8 +374,15 @@ class Coordinator:
         assert trial.spec is not None
         trial.trained_s += self._monotonic() - trial.began_at if trial.began_at else 0.0
         output = self._launcher.output_tail(trial.spec)
-        limits, bound = self._plan.config.limits, self._plan.objective_bound
-        verdict = judge(trial, status, limits=limits, bound=bound, output=output)
+        plan = self._plan
+        verdict = judge(
+            trial,
+            status,
+            limits=plan.config.limits,
+            bound=plan.objective_bound,
+            further=plan.further,
+            output=output,
+        )
         match verdict:
             case Settled(outcome=outcome):
                 self._launcher.fetch(trial.spec)
@@ -414,7 +422,8 @@ class Coordinator:
             self._ask()
 
     def _tell(self, trial: ActiveTrial, outcome: Outcome) -> None:
-        self._patience.call(self._store.tell, trial.number, outcome.state, value=outcome.value)
+        further = tuple(outcome.further.values())
+        self._patience.call(self._store.tell, trial.number, outcome.state, value=outcome.value, further=further)
         is_defect = outcome.failure_class is FailureClass.DEFECT
         self._defects_in_a_row = self._defects_in_a_row + 1 if is_defect else 0
         self._settle_run(trial, outcome)
@@ -519,6 +528,7 @@ class Coordinator:
             Snapshot(
                 study=self._plan.config.name,
                 objective=self._plan.config.objective,
+                further=self._plan.config.further_objectives,
                 num_trials=self._plan.config.trials,
                 elapsed_s=now - self._started_at,
                 left_s=self._remaining.estimate(num_done=num_done, num_trials=self._plan.config.trials),

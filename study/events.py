@@ -41,6 +41,7 @@ class Started(Event):
         num_ranks: processes that train together.
         micro_batches: parts that each batch is trained in.
         visible_gpus: what CUDA_VISIBLE_DEVICES says to it.
+        latency_ms: milliseconds to score one utterance, where its spec asked for that.
     """
 
     type: Literal["started"] = "started"
@@ -54,6 +55,7 @@ class Started(Event):
     num_ranks: int = 1
     micro_batches: int = 1
     visible_gpus: str | None = None
+    latency_ms: FiniteFloat | None = None
 
 
 class Progress(Event):

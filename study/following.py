@@ -39,6 +39,7 @@ class Follower:
             slots=tuple(sorted((row for row in rows if row is not None), key=lambda row: row.slot)),
             trials=trials,
             is_stopping=False,
+            further=tuple(each["name"] for each in manifest.get("further_objectives", ())),
         )
 
     def _row(self, summary: TrialSummary) -> SlotRow | None:

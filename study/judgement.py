@@ -5,6 +5,8 @@ has a defect. Running out of memory brings one more attempt in smaller parts; be
 checkpoint.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -13,6 +15,7 @@ from study.active import ActiveTrial, Outcome
 from study.config import LimitsConfig
 from study.events import Ended
 from study.launchers._base import Life, Status
+from study.objectives import LATENCY, Goal
 from study.spec import EXIT_STORAGE_FULL
 
 PRUNED, INTERRUPTED, TIMED_OUT, SILENT = "pruned", "interrupted", "timed_out", "silent"
@@ -43,18 +46,27 @@ class StorageFull:
 Verdict = Settled | Again | StorageFull
 
 
-def judge(trial: ActiveTrial, status: Status, *, limits: LimitsConfig, bound: float, output: str) -> Verdict:
+def judge(
+    trial: ActiveTrial,
+    status: Status,
+    *,
+    limits: LimitsConfig,
+    bound: float,
+    further: Sequence[Goal] = (),
+    output: str,
+) -> Verdict:
     """Decides.
 
     Args:
         trial: with all events of the attempt taken.
         status: of the attempt, which is over.
         limits: when a trial is given up.
-        bound: the objective's upper bound, what a diverged trial counts as.
+        bound: the first objective's upper bound, what a diverged trial counts as.
+        further: the other objectives.
         output: the end of what the attempt printed.
     """
     if trial.ended is not None:
-        return _word(trial, trial.ended, bound=bound)
+        return _word(trial, trial.ended, bound=bound, further=further)
     if trial.stop in (PRUNED, INTERRUPTED, TIMED_OUT):
         return _stopped(trial.stop, limits)
     if status.exit_status == EXIT_STORAGE_FULL:
@@ -74,20 +86,38 @@ def _stopped(reason: str, limits: LimitsConfig) -> Verdict:
     return Settled(outcome=Outcome(state=TrialState.PRUNED) if reason == PRUNED else _timed_out(limits))
 
 
-def _word(trial: ActiveTrial, ended: Ended, *, bound: float) -> Verdict:
+def _word(trial: ActiveTrial, ended: Ended, *, bound: float, further: Sequence[Goal]) -> Verdict:
     """What the attempt itself said last."""
     match ended.outcome:
         case "complete":
             assert trial.best_objective is not None, "a trial that says complete has trained an epoch"
-            return Settled(outcome=Outcome(state=TrialState.COMPLETE, value=min(trial.best_objective, bound)))
+            value, values = min(trial.best_objective, bound), further_values(trial, further, has_diverged=False)
+            return Settled(outcome=Outcome(state=TrialState.COMPLETE, value=value, further=values))
         case "diverged":
-            return Settled(outcome=Outcome(state=TrialState.DIVERGED, value=bound, failure=ended.failure))
+            values = further_values(trial, further, has_diverged=True)
+            outcome = Outcome(state=TrialState.DIVERGED, value=bound, further=values, failure=ended.failure)
+            return Settled(outcome=outcome)
         case "out_of_memory":
             return _out_of_memory(trial, ended.failure)
         case "failed":
             return Settled(outcome=_failed(FailureClass.DEFECT, ended.failure, details=ended.traceback))
         case _:
             assert_never(ended.outcome)
+
+
+def further_values(trial: ActiveTrial, goals: Sequence[Goal], *, has_diverged: bool) -> dict[str, float]:
+    """Metric -> what Optuna is told: the scores of the best epoch, or their bounds, and what the model costs."""
+    return {goal.metric: _further_value(trial, goal, has_diverged=has_diverged) for goal in goals}
+
+
+def _further_value(trial: ActiveTrial, goal: Goal, *, has_diverged: bool) -> float:
+    if goal.bound is not None:
+        score = math.inf if has_diverged else trial.best_metrics[f"best/{goal.name}"]
+        return min(goal.bound, score)  # in this order, the bound also where the score is no number
+    assert trial.measured is not None, "an attempt says what its model costs before it trains"
+    cost = trial.measured.latency_ms if goal.name == LATENCY else trial.measured.num_parameters
+    assert cost is not None, "its spec asked for the latency"
+    return float(cost)
 
 
 def _out_of_memory(trial: ActiveTrial, why: str) -> Verdict:

@@ -49,6 +49,7 @@ class Mirror:
         seed: the study's; a proposal depends on it, its number and the trials before.
         sampler: proposes; None where another mirror does.
         pruner: None where another mirror has it.
+        num_objectives: how many are minimised; pruners know one alone.
     """
 
     def __init__(
@@ -59,13 +60,19 @@ class Mirror:
         seed: int,
         sampler: BaseSampler | None = None,
         pruner: BasePruner | None = None,
+        num_objectives: int = 1,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space = space
         self._seed = seed
+        self._num_objectives = num_objectives
         self._storage = _Storage()
         self._study = optuna.create_study(
-            storage=self._storage, study_name=name, sampler=sampler or RandomSampler(), pruner=pruner or NopPruner()
+            storage=self._storage,
+            study_name=name,
+            directions=["minimize"] * num_objectives,
+            sampler=sampler or RandomSampler(),
+            pruner=pruner or NopPruner(),
         )
         self._id = self._study._study_id  # noqa: SLF001 - no public name for it
 
@@ -111,7 +118,13 @@ class Mirror:
 
     def _part(self, number: int, *, seen: int) -> "Mirror":
         """A mirror of trials 0 … seen-1 and this one; those between hide."""
-        part = Mirror(self._study.study_name, space=self._space, seed=self._seed, pruner=self._study.pruner)
+        part = Mirror(
+            self._study.study_name,
+            space=self._space,
+            seed=self._seed,
+            pruner=self._study.pruner,
+            num_objectives=self._num_objectives,
+        )
         for each in range(number + 1):
             trial = self._storage.get_trial(each)
             part.put(trial if each < seen or each == number else hidden(trial))

@@ -9,7 +9,7 @@ from search_spaces.space import Space
 from study.carry_over import carried
 from study.combinations import longest_epochs, num_configurations
 from study.config import StudyConfig
-from study.mirror import Mirror, Proposer, in_order_of
+from study.mirror import Proposer, in_order_of
 from study.pruner_config import WilcoxonPrunerConfig
 from study.pruners import build_pruner
 from study.sampler_config import GPConfig
@@ -52,8 +52,14 @@ def _store(storage: Storage, stored: StoredStudy, *, config: StudyConfig, space:
     # The Gaussian process imports torch; any sampler that looks at thousands of trials holds up the event loop.
     in_process = isinstance(config.sampler, GPConfig) or max(num_trials, config.trials) >= MANY_TRIALS
     sampler = None if in_process else build_sampler(config.sampler, space=space, seed=config.seed)
-    mirror = Mirror(config.name, space=space, seed=config.seed, sampler=sampler, pruner=pruner)
-    spec = MirrorSpec(name=config.name, space=space, seed=config.seed, sampler=config.sampler)
+    spec = MirrorSpec(
+        name=config.name,
+        space=space,
+        seed=config.seed,
+        sampler=config.sampler,
+        num_objectives=config.num_objectives,
+    )
+    mirror = spec.mirror(sampler=sampler, pruner=pruner)
     proposer: Proposer = SamplerProcess(spec) if in_process else mirror
     return TrialStore(
         storage=storage,
@@ -88,7 +94,7 @@ def _present_version(storage: Storage, folder: StudyFolder, config: StudyConfig,
         versions.remove(torn)
     if not versions:
         attributes = {SPACE_HASH: space.hash, OWNER: _owner(folder)}
-        return storage.create(config.name, number=0, attributes=attributes)
+        return storage.create(config.name, number=0, attributes=attributes, num_objectives=config.num_objectives)
     last = versions[-1]
     if last.attributes.get(SPACE_HASH, space.hash) == space.hash:
         return storage.load(last)
@@ -102,7 +108,9 @@ def _carry_over(
     configs = {trial.number: _frozen_config(folder, trial.number) for trial in trials}
     known = {number: frozen for number, frozen in configs.items() if frozen is not None}
     attributes: dict[str, Any] = {IS_WHOLE: False, SPACE_HASH: space.hash, OWNER: _owner(folder)}
-    new = storage.create(config.name, number=last.number + 1, attributes=attributes)
+    new = storage.create(
+        config.name, number=last.number + 1, attributes=attributes, num_objectives=config.num_objectives
+    )
     for trial in carried(trials, known, space=space, base=config.trial.model_dump(mode="json")):
         new.add(trial)
     new.mark(IS_WHOLE, value=True)

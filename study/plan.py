@@ -15,13 +15,13 @@ from lightning_modules.data.prepared import PreparedCorpus, describe_corpus, ope
 from lightning_modules.data.splits import check_splits
 from lightning_modules.data.utterances import join_utterances
 from lightning_modules.errors import ConfigError, CorpusError
-from lightning_modules.scoring import cllr_bound
 from reports.records import SearchedParameter, StudyManifest
 from search_spaces.space import Space, load_space
 from study.combinations import check_combination, check_sources, num_configurations
 from study.config import StudyConfig
 from study.devices import Slot, SlotSizing, choose_devices, make_slots
 from study.mlflow_place import mlflow_url
+from study.objectives import LATENCY, Goal, LatencyConfig, described, further_goals, objective_bound
 from study.provenance import versions
 from study.workspace import Workspace
 
@@ -41,7 +41,7 @@ class StudyPlan:
         sizing: sizes the slots of GPUs as trials end; None where their number is given.
         num_cores: cores that this process may use.
         time_budget_s: seconds after which no new trial is started; None for any time.
-        objective_bound: upper bound of the objective.
+        objective_bound: upper bound of the first objective.
     """
 
     config: StudyConfig
@@ -69,6 +69,16 @@ class StudyPlan:
         """Where the study is recorded, with the password."""
         return mlflow_url(self.config.storage.mlflow, self.workspace)
 
+    @property
+    def further(self) -> tuple[Goal, ...]:
+        """The further objectives."""
+        return further_goals(self.config)
+
+    @property
+    def latency(self) -> LatencyConfig | None:
+        """How attempts measure latency; None where that is no objective."""
+        return self.config.latency if LATENCY in self.config.further_objectives else None
+
     def manifest(self) -> StudyManifest:
         """The study's own description, for MLflow and reports."""
         return StudyManifest(
@@ -85,6 +95,7 @@ class StudyPlan:
             command=shlex.join(["lidstudy", *sys.argv[1:]]),
             versions=versions(),
             seed=self.config.seed,
+            further_objectives=described(self.config),
         )
 
 
@@ -120,6 +131,7 @@ def make_plan(
         raise ConfigError(f"study {config.name}, with the configuration in its [trial]: {error}") from None
     _check_searched(space)
     check_combination(config, space)
+    _check_latency(config, devices_per_trial=devices_per_trial)
     data = config.trial.data
     with _blamed_on(config, "data.corpus"):
         corpus = open_corpus(data.corpus, workspace.root)
@@ -172,6 +184,15 @@ def _check_searched(space: Space) -> None:
             )
 
 
+def _check_latency(config: StudyConfig, *, devices_per_trial: int) -> None:
+    """One utterance is scored on one device, and a process that is to fork ranks must not have used it."""
+    if devices_per_trial > 1 and LATENCY in config.further_objectives:
+        raise ConfigError(
+            f"study {config.name}, key further_objectives: latency is measured on a trial's one device, but trials "
+            f"have {devices_per_trial}; leave --devices-per-trial out, or latency."
+        )
+
+
 def _check_sources(utterances: Sequence[Utterance], *, corpus: str) -> None:
     """A source speaks one language: the test against chance permutes languages over sources."""
     languages: dict[str, str] = {}
@@ -182,20 +203,6 @@ def _check_sources(utterances: Sequence[Utterance], *, corpus: str) -> None:
                 f"corpus {corpus}: source {utterance.source} holds {language} and {utterance.language}; "
                 "name a source a language in its manifest."
             )
-
-
-def objective_bound(config: StudyConfig) -> float:
-    """The objective's upper bound: what a diverged trial counts as, and what larger values are cut to.
-
-    Cllr: twice a guess's 2 log2 N bits; C_primary: 6, all decisions wrong; C_avg, EER and error rate: 1.
-    """
-    match config.objective:
-        case "cllr" | "cllr_calibrated":
-            return cllr_bound(len(config.trial.data.languages))
-        case "c_primary" | "c_primary_calibrated":
-            return 6.0
-        case "c_avg" | "eer" | "error_rate":
-            return 1.0
 
 
 def needs_features(plan: StudyPlan) -> FeaturesConfig | None:

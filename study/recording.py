@@ -45,12 +45,14 @@ class AttemptStarted:
         number: the trial.
         num_attempts: how many it has had.
         started: the attempt's first word.
+        measured: the first word of the trial's first attempt that said one; None where it is this one's.
         records: its attempts so far, if there was more than one.
     """
 
     number: int
     num_attempts: int
     started: Started
+    measured: Started | None = None
     records: tuple[AttemptRecord, ...] = ()
 
 
@@ -62,6 +64,7 @@ def attempt_started(trial: ActiveTrial) -> AttemptStarted | None:
         number=trial.number,
         num_attempts=trial.spec.attempt + 1,
         started=trial.started,
+        measured=trial.measured,
         records=tuple(attempt_records(trial.folder, is_running=True)),
     )
 
@@ -75,7 +78,7 @@ def record_trial(tracker: "Tracker", trial: ActiveTrial, outcome: Outcome) -> No
         end_ms=trial.last_time_ms or None,
         objective=outcome.value,
         best_epoch=trial.best_epoch if is_measured else None,
-        metrics=trial.best_metrics if is_measured else {},
+        metrics={**trial.best_metrics, **outcome.further} if is_measured else {},
         failure=outcome.failure,
         failure_class=outcome.failure_class,
         artifacts=trial_artifacts(trial, outcome),

@@ -59,7 +59,7 @@ def recover(folder: StudyFolder, *, store: TrialStore, tracker: Tracker, plan: S
             recovered.unsettled.append(_rebuild(summary, config, folder, store=store, tracker=tracker))
         elif summary.number not in recorded:
             trial = _rebuild(summary, config, folder, store=None, tracker=tracker)
-            recovered.unrecorded.append((trial, _told(trial, summary, bound=plan.objective_bound)))
+            recovered.unrecorded.append((trial, _told(trial, summary, plan=plan)))
     recovered.num_told = next(
         (place for place, summary in enumerate(trials) if summary.state is TrialState.RUNNING), len(trials)
     )
@@ -113,13 +113,14 @@ def _take_stop(trial: ActiveTrial, attempt: Path) -> None:
         trial.stop, trial.pruned_after = str(stop["reason"]), stop.get("epoch")
 
 
-def _told(trial: ActiveTrial, summary: TrialSummary, *, bound: float) -> Outcome:
+def _told(trial: ActiveTrial, summary: TrialSummary, *, plan: StudyPlan) -> Outcome:
     """The outcome of a trial that Optuna knows to have ended: what Optuna was told stands."""
     status = Status(Life.LOST) if trial.spec is None else exit_record(trial.spec.folder) or Status(Life.LOST)
     never_again = LimitsConfig(lost_attempts=0)
-    verdict = judge(trial, status, limits=never_again, bound=bound, output="")
+    verdict = judge(trial, status, limits=never_again, bound=plan.objective_bound, further=plan.further, output="")
     outcome = verdict.outcome if isinstance(verdict, Settled) else Outcome(state=summary.state)
-    return replace(outcome, state=summary.state, value=summary.value)
+    further = dict(zip((goal.metric for goal in plan.further), summary.further, strict=False))  # a failure has none
+    return replace(outcome, state=summary.state, value=summary.value, further=further)
 
 
 def _was_lost(trial: ActiveTrial, spec: AttemptSpec) -> bool:

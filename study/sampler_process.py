@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from lightning_modules.errors import StorageError
@@ -30,6 +32,18 @@ class MirrorSpec:
     space: Space
     seed: int
     sampler: SamplerConfig
+    num_objectives: int = 1
+
+    def mirror(self, *, sampler: BaseSampler | None, pruner: BasePruner | None = None) -> Mirror:
+        """An empty mirror of the study."""
+        return Mirror(
+            self.name,
+            space=self.space,
+            seed=self.seed,
+            sampler=sampler,
+            pruner=pruner,
+            num_objectives=self.num_objectives,
+        )
 
 
 class SamplerProcess:
@@ -102,7 +116,7 @@ def serve(connection: Connection, spec: MirrorSpec) -> None:
 
         torch.set_num_threads(1)  # the other cores train
     sampler = build_sampler(spec.sampler, space=spec.space, seed=spec.seed)
-    mirror = Mirror(spec.name, space=spec.space, seed=spec.seed, sampler=sampler)
+    mirror = spec.mirror(sampler=sampler)
     while True:
         try:
             number, fixed, trials = connection.recv()

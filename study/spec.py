@@ -5,6 +5,7 @@ from typing import Literal
 
 from lightning_modules.config import Frozen, PositiveInt, TrialConfig
 from study.devices import Slot
+from study.objectives import LatencyConfig
 from study.workspace import read_json
 
 
@@ -25,6 +26,7 @@ class AttemptSpec(Frozen):
         memory_mb: what it may take of the machine's memory; None for any amount.
         micro_batches: a batch is trained in so many parts, whose gradients add up to the whole batch's. More than one
             only after an attempt ran out of memory.
+        latency: how to measure the model's latency before training; None where nobody asks, or it was measured already.
         config: the frozen configuration.
     """
 
@@ -40,6 +42,7 @@ class AttemptSpec(Frozen):
     slot: Slot
     memory_mb: PositiveInt | None = None
     micro_batches: PositiveInt = 1
+    latency: LatencyConfig | None = None
     config: TrialConfig
 
     @property

@@ -76,11 +76,11 @@ class Storage:
         ]
         return sorted(found, key=lambda version: version.number)
 
-    def create(self, name: str, *, number: int, attributes: dict[str, Any]) -> "StoredStudy":
-        """A new version of a study."""
+    def create(self, name: str, *, number: int, attributes: dict[str, Any], num_objectives: int = 1) -> "StoredStudy":
+        """A new version of a study; all that it has for objectives is minimised."""
         with self._told():
             title = name if number == 0 else f"{name}@{number}"
-            study_id = self._optuna.create_new_study([StudyDirection.MINIMIZE], title)
+            study_id = self._optuna.create_new_study([StudyDirection.MINIMIZE] * num_objectives, title)
             for key, value in attributes.items():
                 self._optuna.set_study_user_attr(study_id, key, value)
         return StoredStudy(self._optuna, study_id, told=self._told)

@@ -25,6 +25,7 @@ from reports.records import (
     ARTIFACT_STUDY,
     BEST_EPOCH,
     BEST_OBJECTIVE,
+    LATENCY_MS,
     NUM_PARAMETERS,
     STUDY_OBJECTIVE,
     TAG_ATTEMPT,
@@ -118,8 +119,11 @@ class Tracker:
             return
         started = attempt.started
         tags = {TAG_ATTEMPTS: str(attempt.num_attempts), TAG_DEVICE: started.device, TAG_HOST: started.host}
-        point = Metric(NUM_PARAMETERS, started.num_parameters, started.time_ms, 0)
-        self._runs.log(self._trials[attempt.number].info.run_id, points=[point], tags=tags)
+        points = [Metric(NUM_PARAMETERS, started.num_parameters, started.time_ms, 0)]
+        measured = attempt.measured or started
+        if measured.latency_ms is not None:
+            points.append(Metric(LATENCY_MS, measured.latency_ms, measured.time_ms, 0))
+        self._runs.log(self._trials[attempt.number].info.run_id, points=points, tags=tags)
         self._record_attempts(attempt.number, attempt.records)
 
     def finish_trial(
@@ -144,7 +148,7 @@ class Tracker:
             end_ms: when, milliseconds since 1970; None where no attempt said anything.
             objective: what Optuna was told.
             best_epoch: the epoch it comes from.
-            metrics: `best/` metrics.
+            metrics: `best/` metrics, and the further objectives.
             failure: one line, or "".
             failure_class: why there is no result, or None.
             artifacts: path in the run -> file or content.

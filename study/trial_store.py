@@ -9,7 +9,7 @@ import copy
 import math
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -28,10 +28,10 @@ from study.trials import (
     OPTUNA_STATE,
     OUTCOME,
     SPACE,
-    VALUE,
     TrialSummary,
     Wish,
     is_foreign,
+    noted_values,
     summary_of,
 )
 
@@ -179,34 +179,35 @@ class TrialStore:
 
     # --- ending ------------------------------------------------------------------------------------------------------
 
-    def tell(self, number: int, state: TrialState, *, value: float | None) -> None:
+    def tell(self, number: int, state: TrialState, *, value: float | None, further: Sequence[float] = ()) -> None:
         """Ends a trial; telling an ended trial again changes nothing.
 
         Args:
             number: the trial.
             state: how it ended.
-            value: finite for complete and diverged trials, None otherwise.
+            value: of the first objective; finite for complete and diverged trials, None otherwise.
+            further: of the others, in the study's order.
         """
-        if value is not None and not math.isfinite(value):
-            raise ValueError(f"value must be finite but got {value}.")
+        values = () if value is None else (value, *further)
+        if not all(map(math.isfinite, values)):
+            raise ValueError(f"values must be finite but got {values}.")
         with self._lock:
             attributes: dict[str, Any] = {OUTCOME: state.value}
             if number in self._epochs:
                 attributes[EPOCHS] = {str(epoch): each for epoch, each in self._epochs[number].items()}
             if is_foreign(self._trials[number]):
-                attributes |= {} if value is None else {VALUE: value}
-                self._end(number, OptunaState.FAIL, value=None, attributes=attributes)
+                self._end(number, OptunaState.FAIL, values=(), attributes=attributes | noted_values(values))
             else:
-                self._end(number, OPTUNA_STATE[state], value=value, attributes=attributes)
+                self._end(number, OPTUNA_STATE[state], values=values, attributes=attributes)
 
-    def _end(self, number: int, state: OptunaState, *, value: float | None, attributes: dict[str, Any]) -> None:
+    def _end(self, number: int, state: OptunaState, *, values: Sequence[float], attributes: dict[str, Any]) -> None:
         if self._trials[number].state.is_finished():
             return
         ended = copy.copy(self._trials[number])
         ended.state = state
         ended.datetime_complete = datetime.now()  # noqa: DTZ005 - as Optuna keeps it
         ended.user_attrs = ended.user_attrs | attributes
-        ended.values = stored_values(ended, value)
+        ended.values = stored_values(ended, values)
         self._stored.tell(number, state, values=ended.values, attributes=attributes)
         self._epochs.pop(number, None)
         self._put(ended)

@@ -7,6 +7,7 @@ from typing import Any, Final
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from reports.pareto import non_dominated
 from reports.records import TrialState
 
 # --- user attributes of a trial ---------------------------------------------------------------------------------------
@@ -19,7 +20,9 @@ SPACE: Final = "space"
 FOREIGN: Final = "foreign"
 """True for a trial that does not fit the present space; Optuna calls it failed, whatever it was."""
 VALUE: Final = "value"
-"""The value of a foreign trial, since Optuna keeps none for failed ones."""
+"""The value of a foreign trial, since Optuna keeps none for failed ones; of the first objective."""
+FURTHER: Final = "further"
+"""Its values of further objectives."""
 EPOCHS: Final = "epochs"
 """Objective by epoch, where Optuna's steps are sources."""
 
@@ -39,7 +42,8 @@ class TrialSummary:
     Attributes:
         number: its number.
         state: how it stands.
-        value: what Optuna was told, or None.
+        value: what Optuna was told, or None; of the first objective where there are several.
+        further: what it was told of the others.
         params: the searched parameters; none for a trial that does not fit the present space.
         reports: objective by epoch.
         space: hash of the search space that asked for it, or "" where that was not kept.
@@ -52,6 +56,7 @@ class TrialSummary:
     number: int
     state: TrialState
     value: float | None
+    further: tuple[float, ...] = ()
     params: dict[str, Any]
     reports: dict[int, float] = field(default_factory=dict)
     space: str = ""
@@ -59,6 +64,11 @@ class TrialSummary:
     command: str = ""
     seed: int | None = None
     retry_of: int | None = None
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """Of all objectives, in the study's order; none where there is no result."""
+        return () if self.value is None else (self.value, *self.further)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +101,12 @@ def summary_of(trial: FrozenTrial) -> TrialSummary:
     """What the rest of the program is told of a trial."""
     attributes = trial.user_attrs
     command = attributes.get(COMMAND, {})
+    value, *further = values_of(trial) or (None,)
     return TrialSummary(
         number=trial.number,
         state=TrialState(attributes[OUTCOME]) if trial.state.is_finished() else TrialState.RUNNING,
-        value=_value(trial),
+        value=value,
+        further=tuple(each for each in further if each is not None),
         params=dict(trial.params),
         reports=_reports(attributes.get(EPOCHS), trial.intermediate_values),
         space=str(attributes.get(SPACE, "")),
@@ -105,10 +117,20 @@ def summary_of(trial: FrozenTrial) -> TrialSummary:
     )
 
 
-def _value(trial: FrozenTrial) -> float | None:
-    if not trial.state.is_finished():
-        return None
-    return trial.value if trial.state == OptunaState.COMPLETE else trial.user_attrs.get(VALUE)
+def values_of(trial: FrozenTrial) -> tuple[float, ...]:
+    """What Optuna was told of each objective, also where the trial is foreign; none without a result."""
+    if trial.state == OptunaState.COMPLETE:
+        return tuple(trial.values)
+    if not trial.state.is_finished() or VALUE not in trial.user_attrs:
+        return ()
+    return (trial.user_attrs[VALUE], *trial.user_attrs.get(FURTHER, ()))
+
+
+def noted_values(values: Sequence[float]) -> dict[str, Any]:
+    """The user attributes that keep a foreign trial's values."""
+    if not values:
+        return {}
+    return {VALUE: values[0]} | ({FURTHER: list(values[1:])} if len(values) > 1 else {})
 
 
 def _reports(epochs: Mapping[str, float] | None, steps: Mapping[int, float]) -> dict[int, float]:
@@ -119,3 +141,9 @@ def best_trial(trials: Sequence[TrialSummary]) -> TrialSummary | None:
     """The complete trial of the present space with the smallest value; the earlier of equals."""
     complete = [each for each in trials if each.state is TrialState.COMPLETE and each.value is not None and each.fits]
     return min(complete, key=lambda trial: (trial.value, trial.number), default=None)
+
+
+def front(trials: Sequence[TrialSummary]) -> list[TrialSummary]:
+    """Complete trials of the present space than which no other is as good in every objective and better in one."""
+    complete = [each for each in trials if each.state is TrialState.COMPLETE and each.values and each.fits]
+    return [complete[place] for place in non_dominated([each.values for each in complete])]

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -15,8 +15,9 @@ from rich.text import Text
 
 from reports.records import TRAIN_LOSS, VAL_C_AVG, TrialState
 from study.active import ActiveTrial, Outcome
-from study.trials import TrialSummary, best_trial
+from study.trials import TrialSummary, best_trial, front
 
+MAX_FRONT = 12
 STATES_SHOWN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.DIVERGED)
 
 
@@ -60,6 +61,7 @@ class Snapshot:
     slots: tuple[SlotRow, ...]
     trials: tuple[TrialSummary, ...]
     is_stopping: bool
+    further: tuple[str, ...] = ()
 
     @property
     def counts(self) -> Counter[TrialState]:
@@ -75,6 +77,12 @@ class Snapshot:
     def best(self) -> TrialSummary | None:
         """The best complete trial."""
         return best_trial(self.trials)
+
+    @property
+    def front(self) -> str:
+        """One line for the trials that no other dominates; "" where there is one objective, or no result yet."""
+        numbers = [trial.number for trial in front(self.trials)] if self.further else []
+        return front_line(numbers, (self.objective, *self.further)) if numbers else ""
 
 
 class View(Protocol):
@@ -143,7 +151,7 @@ def ending(trial: ActiveTrial, outcome: Outcome) -> str:
     best = f", best {trial.best_objective:.3f} at epoch {trial.best_epoch}" if trial.best_objective is not None else ""
     encoder = trial.config.encoder
     what = f"{encoder.cell} {encoder.hidden_size}, {trial.config.pooling.kind}, {trial.config.clipping.kind}"
-    return f"trial {trial.number:>3} {outcome.state.value:<11} {epochs}{best}  ({what})"
+    return f"trial {trial.number:>3} {outcome.state.value:<11} {epochs}{best}{further_text(outcome.further)}  ({what})"
 
 
 def render(snapshot: Snapshot) -> Group:
@@ -172,7 +180,30 @@ def render(snapshot: Snapshot) -> Group:
         tail = Text.assemble(
             "best: trial ", (str(best.number), "bold"), f"  {snapshot.objective} {best.value:.3f}  ", (params, "dim")
         )
-    return Group(head, Padding(bar), table, tail)
+    return Group(head, Padding(bar), table, tail, *([Text(snapshot.front)] if snapshot.front else []))
+
+
+def front_line(numbers: Sequence[int], objectives: Sequence[str]) -> str:
+    """`front of c_primary, parameters: trials 1, 4, 7`; where they are many, how many more there are."""
+    shown = ", ".join(map(str, numbers[:MAX_FRONT]))
+    more = f" and {len(numbers) - MAX_FRONT} more" if len(numbers) > MAX_FRONT else ""
+    names = ", ".join(name.removeprefix("val/") for name in objectives)
+    return f"front of {names}: {'trial' if len(numbers) == 1 else 'trials'} {shown}{more}"
+
+
+def further_text(values: Mapping[str, float]) -> str:
+    """`, c_primary 0.912, latency 3.25 ms`; nothing for one objective. Names may be metrics."""
+    return "".join(f", {_with_unit(name.rpartition('/')[2], value)}" for name, value in values.items())
+
+
+def _with_unit(name: str, value: float) -> str:
+    match name:
+        case "parameters":
+            return f"parameters {value:,.0f}"
+        case "latency":
+            return f"latency {value:.2f} ms"
+        case _:
+            return f"{name} {value:.3f}"
 
 
 def duration(seconds: float) -> str:

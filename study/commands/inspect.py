@@ -19,8 +19,8 @@ from study.opening import read_trials
 from study.settling import read_manifest
 from study.spec import EVENTS_FILE
 from study.tracking import flat
-from study.trials import TrialSummary, best_trial
-from study.view import LiveView
+from study.trials import TrialSummary, best_trial, front
+from study.view import LiveView, front_line, further_text
 from study.workspace import StudyFolder, TrialFolder, coordinator_pid, open_workspace, read_json
 
 COUNTED = (
@@ -45,6 +45,7 @@ def study_status(folder: StudyFolder) -> dict[str, Any]:
     counts = Counter(_present_state(trial, folder, has_coordinator=pid is not None) for trial in trials)
     best = best_trial(trials)
     manifest = read_manifest(folder)
+    further = _further_names(manifest)
     return {
         "study": name,
         "trials": {state.value: counts[state] for state in COUNTED},
@@ -52,7 +53,13 @@ def study_status(folder: StudyFolder) -> dict[str, Any]:
         "objective": manifest["objective"],
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
         "coordinator": {"alive": pid is not None, "pid": pid},
+        **({"further_objectives": further, "front": [trial.number for trial in front(trials)]} if further else {}),
     }
+
+
+def _further_names(manifest: dict[str, Any]) -> list[str]:
+    """The further objectives of a study; earlier versions knew of none."""
+    return [each["name"] for each in manifest.get("further_objectives", ())]
 
 
 def _present_state(trial: TrialSummary, folder: StudyFolder, *, has_coordinator: bool) -> TrialState:
@@ -81,6 +88,8 @@ def show_status(study: str, folder: Path, *, as_json: bool) -> None:
         console.print(f"best: trial {best['number']}, {found['objective']} = {best['value']:.4f}", markup=False)
         for path, value in found["best"]["params"].items():
             console.print(f"  {path:<28} {value}", markup=False)
+    if found.get("front"):
+        console.print(front_line(found["front"], [found["objective"], *found["further_objectives"]]), soft_wrap=True)
     _print_failures(console, study_folder)
     if not found["coordinator"]["alive"] and _num_ended(found) < found["budget"]:
         console.print(f"{_unattended(found['trials'])}: run the same sweep command again to go on")
@@ -155,6 +164,7 @@ def list_all(folder: Path, *, as_json: bool) -> None:
         table.add_column(column)
     for each in found:
         best = f"trial {each['best']['number']}: {each['best']['value']:.4f}" if each["best"] else "none yet"
+        best += f", front of {len(each['front'])}" if each.get("front") else ""
         table.add_row(each["study"], f"{_num_ended(each)}/{each['budget']}", best, _standing(each))
     console.print(table)
     for name, why in damaged.items():
@@ -186,7 +196,8 @@ def show_trial(study: str, number: int, folder: Path, *, as_json: bool) -> None:
         print_json(_trial_json(trial, config, epochs))
         return
     console = make_console()
-    value = f", {trial.value:.4f}" if trial.value is not None else ""
+    further = dict(zip(_further_names(read_manifest(study_folder)), trial.further, strict=False))  # a failure has none
+    value = f", {trial.value:.4f}{further_text(further)}" if trial.value is not None else ""
     console.print(f"trial {number}: {trial.state.value}{value}, {len(place.attempts())} attempt(s)")
     for path, setting in flat(config).items():
         mark = "*" if path in trial.params else " "
@@ -211,6 +222,7 @@ def _trial_json(trial: TrialSummary, config: dict[str, Any], epochs: list[EpochE
         "number": trial.number,
         "state": trial.state.value,
         "value": trial.value,
+        **({"values": trial.values} if trial.further else {}),
         "params": trial.params,
         "config": config,
         "epochs": [event.model_dump(exclude={"type"}) for event in epochs],

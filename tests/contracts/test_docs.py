@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from search_spaces.space import load_space
 from study.cli import app
 from study.config import StudyConfig
+from study.objectives import FurtherName, LatencyConfig
 from study.pruner_config import PrunerConfig
 from study.sampler_config import SamplerConfig
 from study.storage_config import StorageConfig
@@ -35,7 +36,21 @@ def test_the_annotated_space_is_valid(tmp_path: Path) -> None:
 
 
 def test_the_storage_that_is_shown_is_valid() -> None:
-    assert StorageConfig.model_validate(tomllib.loads(SHOWN[2])["storage"]).optuna is not None
+    (shown,) = (tomllib.loads(text) for text in SHOWN if text.startswith("[storage]"))
+    assert StorageConfig.model_validate(shown["storage"]).optuna is not None
+
+
+def test_the_objectives_that_are_shown_go_together_and_the_defaults_are_those_of_the_code() -> None:
+    (shown,) = (tomllib.loads(text) for text in SHOWN if "further_objectives" in text)
+    study = StudyConfig.model_validate({"name": "shown", "space": "demo", "trials": 9, **shown})
+    assert study.num_objectives == 3
+    assert study.latency == LatencyConfig()
+
+
+def test_every_objective_is_in_a_table() -> None:
+    text = (ROOT / "docs" / "study-files.md").read_text().split("## Several objectives")[1].split("\n## ")[0]
+    named = {name for row in re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    assert named == set(get_args(FurtherName))
 
 
 @pytest.mark.parametrize("kinds", [SAMPLER_KINDS, PRUNER_KINDS])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from optuna import load_study
 from sqlalchemy.exc import OperationalError
 
 from lightning_modules.errors import StorageError, StoreAwayError
@@ -17,10 +18,12 @@ from search_spaces.space import Space
 from study.config import StudyConfig
 from study.database_errors import as_storage_error
 from study.opening import read_trials, study_place
-from study.pruner_config import SuccessiveHalvingPrunerConfig
+from study.pruner_config import NoPrunerConfig, SuccessiveHalvingPrunerConfig
 from study.sampler_config import NSGA2Config, TPEConfig
+from study.storage import Storage
 from study.storage_config import Place, StorageConfig
 from study.trial_store import TrialStore
+from study.trials import front
 from study.workspace import StudyFolder, write_json
 from tests.services.postgresql import ESCAPED_PASSWORD, PASSWORD, PostgresServer
 from tests.study.stores import CONDITIONS, RANGES, ask_and_tell, asked, open_store, space_of
@@ -132,6 +135,42 @@ def test_a_changed_space_is_carried_over(config: StudyConfig, tmp_path: Path, sp
     assert asked(store)[0] == 6
     store = reopened(store, tmp_path, config, space)  # and back again
     assert [(each.params, each.fits) for each in store.trials()[:6]] == [(each.params, True) for each in before]
+    store.close()
+
+
+def optunas_own_front(root: Path, config: StudyConfig) -> list[int]:
+    """What a tool of Optuna's would say of the stored study."""
+    storage = Storage(study_place(StudyFolder(root / "studies" / config.name), config))
+    try:
+        return sorted(trial.number for trial in load_study(study_name=config.name, storage=storage._optuna).best_trials)
+    finally:
+        storage.close()
+
+
+def test_the_values_of_several_objectives_are_kept_and_carried_over(
+    config: StudyConfig, tmp_path: Path, space: Space
+) -> None:
+    several = {"further_objectives": ("c_primary", "parameters"), "pruner": NoPrunerConfig()}
+    config = config.model_copy(update=several)
+    store = open_store(tmp_path, config, space)
+    ask_and_tell(store, tmp_path, config, space, 6)
+    number, _ = asked(store)
+    store.tell(number, TrialState.FAILED, value=None)
+    with pytest.raises(ValueError, match="finite"):
+        store.tell(asked(store)[0], TrialState.COMPLETE, value=1.0, further=(float("nan"), 2.0))
+    before = store.trials()
+    assert [len(each.values) for each in before] == [3] * 6 + [0, 0]
+    assert optunas_own_front(tmp_path, config) == [each.number for each in front(before)]
+    store = reopened(store, tmp_path, config, space)
+    assert store.trials() == before
+    smaller = space_of(tmp_path, '[space]\n"encoder.cell" = { choices = ["gru", "lstm"] }\n', "smaller")
+    store = reopened(store, tmp_path, config, smaller)
+    assert [each.values for each in store.trials()] == [each.values for each in before]
+    assert not all(each.fits for each in store.trials()[:6]), "those that do not fit keep their values as well"
+    assert {each.number for each in front(store.trials())} <= {each.number for each in store.trials() if each.fits}
+    asked(store)
+    store = reopened(store, tmp_path, config, space)
+    assert [(each.values, each.fits) for each in store.trials()[:6]] == [(each.values, True) for each in before[:6]]
     store.close()
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,11 +23,19 @@ from tests.study.helpers import record_of, run_study, trials_of, until
 pytestmark = pytest.mark.timeout(240)
 NUM_TRIALS = 5
 NUM_EPOCHS = 12
+FURTHER = ("c_primary", "parameters", "latency")
 
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     return write_tiny_study(tmp_path, trials=NUM_TRIALS, epochs=NUM_EPOCHS, steps=8)
+
+
+@pytest.fixture
+def of_several(study: Path) -> None:
+    """Makes it a study of four objectives."""
+    several = f"further_objectives = {json.dumps(FURTHER)}\n"
+    study.write_text(study.read_text().replace("seed = 3\n", f"seed = 3\n{several}", 1))
 
 
 @pytest.fixture
@@ -89,6 +98,7 @@ def check_that_all_agree(workspace: Path, folder: StudyFolder) -> None:
     for trial, run in zip(trials, record.trials, strict=True):
         assert run.state is trial.state is TrialState.COMPLETE
         assert run.objective == trial.value
+        assert tuple(run.metrics[f"objective/{name}"] for name in FURTHER[: len(trial.further)]) == trial.further
         events = [
             event
             for attempt in folder.trial(trial.number).attempts()
@@ -105,16 +115,23 @@ def check_that_all_agree(workspace: Path, folder: StudyFolder) -> None:
 
 
 def check_against_undisturbed(workspace: Path, study: Path, tmp_path: Path) -> None:
-    """Killing changes nothing: the values are those of the same study that nobody disturbed."""
+    """Killing changes nothing: the values, but for a measured time, are those of a study that nobody disturbed."""
     calm = tmp_path / "calm"
     calm.mkdir()
     for name in ("corpora", "features"):
         (calm / name).symlink_to((workspace / name).resolve())
     run_study(study, calm)
-    disturbed = {trial.number: (trial.params, trial.value, trial.reports) for trial in trials_of(workspace)}
-    assert disturbed == {trial.number: (trial.params, trial.value, trial.reports) for trial in trials_of(calm)}
+    assert all_but_time(workspace) == all_but_time(calm)
 
 
+def all_but_time(workspace: Path) -> dict[int, Any]:
+    """What a trial counts as, without its latency."""
+    return {
+        trial.number: (trial.params, trial.value, trial.further[:2], trial.reports) for trial in trials_of(workspace)
+    }
+
+
+@pytest.mark.usefixtures("of_several")
 def test_a_killed_coordinator_and_a_killed_attempt(
     sweep: Callable[[], subprocess.Popen[str]], workspace: Path, folder: StudyFolder, study: Path, tmp_path: Path
 ) -> None:
@@ -130,6 +147,7 @@ def test_a_killed_coordinator_and_a_killed_attempt(
     assert "resumed" in output
     assert num_epochs(folder) > seen
     check_that_all_agree(workspace, folder)
+    assert [len(trial.further) for trial in trials_of(workspace)] == [len(FURTHER)] * NUM_TRIALS
     check_against_undisturbed(workspace, study, tmp_path)
 
 

@@ -75,6 +75,11 @@ def objective(params: Mapping[str, Any]) -> float:
     return numbers + sum(ord(character) for text in texts for character in text) / 10_000
 
 
+def further(config: StudyConfig, params: Mapping[str, Any]) -> tuple[float, ...]:
+    """A value of each further objective that pulls another way than the first."""
+    return tuple(math.cos(objective(params) * (place + 2)) for place in range(len(config.further_objectives)))
+
+
 def ask_and_tell(store: TrialStore, root: Path, config: StudyConfig, space: Space, count: int) -> list[dict[str, Any]]:
     """Asks and tells in turn, and writes the frozen configuration of each trial as the coordinator does."""
     proposals = []
@@ -85,5 +90,5 @@ def ask_and_tell(store: TrialStore, root: Path, config: StudyConfig, space: Spac
         write_json(folder.trial(number).config, frozen.model_dump(mode="json"))
         proposals.append(params)
         store.report(number, epoch=0, objective=objective(params) + 1.0)
-        store.tell(number, TrialState.COMPLETE, value=objective(params))
+        store.tell(number, TrialState.COMPLETE, value=objective(params), further=further(config, params))
     return proposals

@@ -12,6 +12,7 @@ from study.devices import CPU, Slot
 from study.events import Ended, EpochEnded, Started, read_events
 from study.launchers._base import Life, Status
 from study.launchers.local import LocalLauncher
+from study.objectives import LatencyConfig
 from study.spec import EVENTS_FILE, AttemptSpec
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
@@ -80,6 +81,19 @@ def check_same_training(spec: AttemptSpec, whole: AttemptSpec) -> None:
             theirs.metrics["grad/norm_before_clipping"], rel=1e-3
         )
     assert np.allclose(weights_of(spec), weights_of(whole), atol=1e-4)
+
+
+def test_an_attempt_whose_latency_was_measured_trains_like_one_whose_was_not(run: Callable[..., AttemptSpec]) -> None:
+    plain = run("plain")
+    measured = run("measured", latency=LatencyConfig(utterance_s=1.0, passes=2))
+    assert [event.objective for event in epochs_of(measured)] == [event.objective for event in epochs_of(plain)]
+    assert np.array_equal(weights_of(measured), weights_of(plain))
+    started, other = (read_events(spec.folder / EVENTS_FILE)[0] for spec in (measured, plain))
+    assert isinstance(started, Started)
+    assert isinstance(other, Started)
+    assert started.latency_ms is not None
+    assert started.latency_ms > 0.0
+    assert other.latency_ms is None
 
 
 def test_half_batches_train_like_whole_ones(run: Callable[..., AttemptSpec]) -> None:

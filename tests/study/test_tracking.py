@@ -104,6 +104,18 @@ def test_a_second_telling_adds_no_run_and_no_point(tmp_path: Path) -> None:
     assert [run.state for run in first.trials] == [TrialState.COMPLETE]
 
 
+def test_a_trials_latency_is_what_its_first_attempt_measured(tmp_path: Path) -> None:
+    first = STARTED.started.model_copy(update={"latency_ms": 2.5})
+    again = STARTED.started.model_copy(update={"latency_ms": 9.0, "time_ms": 90})
+    tracker = opened(tmp_path)
+    tracker.open_trial(0, TrialConfig())
+    for attempt in (replace(STARTED, started=first), replace(STARTED, started=again, measured=first)):
+        tracker.log_attempt(attempt)
+    (run,) = load_study("tracked", tracking_uri=Workspace(tmp_path).tracking_uri).trials
+    assert run.metrics["model/latency_ms"] == 2.5
+    assert run.metrics["model/num_parameters"] == 7
+
+
 def test_the_hash_of_a_change_goes_once_the_change_is_committed(tmp_path: Path) -> None:
     def tags(given: dict[str, str]) -> dict[str, str]:
         tracker = open_tracker(

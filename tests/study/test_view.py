@@ -1,6 +1,7 @@
 """What a user sees while a study runs."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from reports.records import TrialState
 from study.active import ActiveTrial, Outcome
 from study.events import EpochEnded
 from study.trials import TrialSummary, best_trial
-from study.view import LiveView, PlainView, RemainingTime, SlotRow, Snapshot, duration, ending
+from study.view import LiveView, PlainView, RemainingTime, SlotRow, Snapshot, duration, ending, render
 from study.workspace import TrialFolder
 
 
@@ -66,6 +67,25 @@ def test_the_live_table_shows_slots_counts_best_and_time_left() -> None:
         assert expected in shown
     assert "best: trial 0" in shown
     assert "optimizer.rate=0.00123" in shown
+
+
+def test_several_objectives_are_told_in_one_short_line() -> None:
+    trials = tuple(
+        replace(summary(number, TrialState.COMPLETE, float(number)), further=(100.0 - number, 1.0))
+        for number in range(14)
+    )
+    several = replace(SNAPSHOT, trials=trials, further=("parameters", "latency"))
+    line = "front of cllr_calibrated, parameters, latency: trials 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 2 more"
+    assert several.front == line
+    console = Console(file=io.StringIO(), width=120)
+    console.print(render(several))
+    assert isinstance(console.file, io.StringIO)
+    assert line in console.file.getvalue()
+    assert replace(several, trials=()).front == replace(SNAPSHOT, further=()).front == ""
+    further = {"objective/parameters": 12345.0, "objective/latency": 3.25}
+    assert ", parameters 12,345, latency 3.25 ms  (" in ending(
+        trained(), Outcome(state=TrialState.COMPLETE, further=further)
+    )
 
 
 def test_plain_lines_are_one_an_ending() -> None:
