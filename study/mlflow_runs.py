@@ -20,7 +20,7 @@ from study.recording import Content
 
 BATCH_POINTS: Final = 500
 BATCH_S: Final = 1.0
-MAX_BATCH_METRICS: Final = 1000
+MAX_BATCH: Final = 1000  # points, params and tags together
 MAX_BATCH_PARAMS: Final = 100
 MAX_TAG_CHARACTERS: Final = 5000
 PARENT: Final = "mlflow.parentRunId"
@@ -123,37 +123,51 @@ class Runs:
 
 
 class PointBuffer:
-    """Points that wait for a batch: MLflow takes five hundred at once almost as fast as one."""
+    """Points and tags that wait for a batch: MLflow takes five hundred points at once almost as fast as one."""
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
         self._points: dict[str, list[Metric]] = defaultdict(list)
+        self._tags: dict[str, dict[str, str]] = {}
         self._flushed_at = time.monotonic()
 
-    def add(self, run_id: str, points: Sequence[Metric]) -> None:
-        """Takes points of a run."""
+    def add(self, run_id: str, points: Sequence[Metric], *, tags: Mapping[str, str] | None = None) -> None:
+        """Takes points and tags of a run."""
         self._points[run_id] += points
+        if tags:
+            self._tags[run_id] = self._tags.get(run_id, {}) | dict(tags)
 
     def flush(self) -> None:
-        """Writes all points."""
+        """Writes everything."""
         for run_id in list(self._points):
             self.flush_run(run_id)
         self._flushed_at = time.monotonic()
 
     def flush_if_due(self) -> None:
-        """Writes the points of runs that have many, and once a second all of them."""
+        """Writes what waits of runs that have many points, and once a second all of it."""
         if time.monotonic() - self._flushed_at > BATCH_S:
             self.flush()
         for run_id in [run_id for run_id, points in self._points.items() if len(points) >= BATCH_POINTS]:
             self.flush_run(run_id)
 
-    def flush_run(self, run_id: str) -> None:
-        """Writes the points of one run."""
-        points = self._points.get(run_id, [])
-        while points:
-            self._runs.log(run_id, points=points[:MAX_BATCH_METRICS])
-            del points[:MAX_BATCH_METRICS]  # only now, so that an outage loses none
+    def flush_run(self, run_id: str, *, points: Sequence[Metric] = (), tags: Mapping[str, str] | None = None) -> None:
+        """Writes what waits of one run, with last points and tags in the same batch.
+
+        Args:
+            run_id: the run.
+            points: few.
+            tags: few; they come with the last points, as that of its state must.
+        """
+        waiting = self._points.get(run_id, [])
+        texts = self._tags.get(run_id, {}) | dict(tags or {})
+        room = MAX_BATCH - len(points) - len(texts)
+        while len(waiting) > room:
+            self._runs.log(run_id, points=waiting[:MAX_BATCH])
+            del waiting[:MAX_BATCH]  # only now, so that an outage loses none
+        if waiting or points or texts:
+            self._runs.log(run_id, points=[*waiting, *points], tags=texts)
         self._points.pop(run_id, None)
+        self._tags.pop(run_id, None)
 
 
 def _stage(path: Path, content: Path | bytes | str) -> None:

@@ -81,6 +81,11 @@ class TrialStore:
         """Takes all stored trials."""
         for trial in trials:
             self._put(trial)
+        self.sync()  # an earlier coordinator may have died before it could
+
+    def sync(self) -> None:
+        """Waits until the disk has all changes, so that what follows from them cannot outlive them."""
+        self._stored.sync()
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
@@ -88,6 +93,11 @@ class TrialStore:
     def is_exhausted(self) -> bool:
         """Whether every configuration of the space has been asked for; always False for most samplers."""
         return self._num_configurations is not None and len(self._num_at) >= self._num_configurations
+
+    @property
+    def proposes_apart(self) -> bool:
+        """Whether another process proposes trials; it takes seconds to start."""
+        return self._proposer is not self._mirror
 
     def ask(self, wish: Wish | None = None) -> TrialSummary:
         """A new trial; where a user has a wish, the sampler proposes only what it leaves open.
@@ -101,7 +111,9 @@ class TrialStore:
             self._stored.add(self._proposed)
             trial, self._proposed = self._proposed, None
             self._put(trial)
-            return self._summaries[trial.number]
+            summary = self._summaries[trial.number]
+        self.sync()  # beside the lock: what runs is reported meanwhile
+        return summary
 
     def _propose(self, wish: Wish | None) -> FrozenTrial:
         """Another process may take its time: everything else goes on meanwhile."""
@@ -219,6 +231,7 @@ class TrialStore:
 
     def close(self) -> None:
         """Closes connections, and ends the sampler's process if it has one."""
+        self.sync()
         self._proposer.close()
         self._storage.close()
 
