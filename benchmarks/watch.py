@@ -39,12 +39,14 @@ class Watch(Gauges):
         self._stalls = Stalls()
         self._worst: tuple[float, list[str]] = (0.0, [])  # the longest round, and where it was seen
         self._woke_at = time.perf_counter()
+        self._own_before_s = 0.0  # what the simulation itself had taken when the round began
         self._first = self._last = self._read()
         print(ROW.format(*HEAD))
 
     def sleep(self, seconds: float) -> None:
         """Takes the time of the round that ends here, then sleeps."""
-        self._rounds_s.append(time.perf_counter() - self._woke_at)
+        own_s = self._launcher.own_wall_s - self._own_before_s
+        self._rounds_s.append(time.perf_counter() - self._woke_at - own_s)
         if (lines := self._stalls.end()) and self._rounds_s[-1] > self._worst[0]:
             self._worst = (self._rounds_s[-1], lines)
         time.sleep(seconds)
@@ -55,6 +57,7 @@ class Watch(Gauges):
                 print("\n".join(("", *self._worst[1])))
                 raise Enough
         self._stalls.begin()
+        self._own_before_s = self._launcher.own_wall_s
         self._woke_at = time.perf_counter()
 
     def trial_ended(self, trial: ActiveTrial, outcome: Outcome) -> None:  # noqa: ARG002 - the view's signature

@@ -63,6 +63,11 @@ class AskAhead:
             self._asking = None
         return list(self._asked)
 
+    def stop(self) -> None:
+        """Asks no more; trials that nobody has taken are left to the next coordinator."""
+        self._wanted = 0
+        self._pool.shutdown(wait=True)
+
     def _ask_some(self) -> None:
         """One by one, since only a trial that exists counts against the budget."""
         while len(self._asked) < self._wanted and self._more():

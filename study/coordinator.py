@@ -129,6 +129,8 @@ class Coordinator:
             raise
         finally:
             self._backlog.close()
+            if self._ask_ahead is not None:
+                self._ask_ahead.stop()
         self._show(force=True)
         return state
 

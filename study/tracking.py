@@ -237,9 +237,14 @@ class Tracker:
         """
         return {int(point.step) for point in self._runs.history(self._run_id, STUDY_OBJECTIVE)}
 
-    def strangers(self, known: Iterable[int]) -> set[int]:
-        """Numbers of trials that have a run but are not known; runs that were deleted in the UI are left out."""
-        ours, suspects = set(known), self.recorded()
+    def strangers(self, known: Iterable[int], *, recorded: Iterable[int] | None = None) -> set[int]:
+        """Numbers of trials that have a run but are not known; runs that were deleted in the UI are left out.
+
+        Args:
+            known: the numbers of all trials.
+            recorded: what `recorded` said, where it was asked just now.
+        """
+        ours, suspects = set(known), set(self.recorded() if recorded is None else recorded)
         trials = f"tags.`{TAG_KIND}` = 'trial'"
         for condition in ("attributes.status = 'RUNNING'", f"tags.`{TAG_STATE}` = '{TrialState.INTERRUPTED}'"):
             suspects |= _numbers(self._runs.search(f"{condition} and {trials}"))
