@@ -8,10 +8,11 @@ event logs and tells again.
 
 import json
 import os
+import threading
 from typing import Any, Final
 
 from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import get_lock_file
+from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
 from optuna.storages.journal._storage import JournalOperation
 
 OF_A_STUDY: Final = frozenset(
@@ -28,7 +29,10 @@ OF_A_STUDY: Final = frozenset(
 class Journal(JournalFileBackend):
     """Optuna's own, but for the syncing: at each report and each end, a thousand attempts would wait for it in turn."""
 
-    _is_dirty = False
+    def __init__(self, path: str, lock: BaseJournalFileLock) -> None:
+        super().__init__(path, lock_obj=lock)
+        self._syncing = threading.Lock()
+        self._is_dirty = True  # an earlier process may have died before it could sync
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Appends lines."""
@@ -41,15 +45,16 @@ class Journal(JournalFileBackend):
         self._is_dirty = True
 
     def sync(self) -> None:
-        """Waits until the disk has all lines; from any thread."""
-        if not self._is_dirty:
-            return
-        self._is_dirty = False  # before the disk is asked: a line that is written meanwhile may miss it
-        descriptor = os.open(self._file_path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        except OSError:
-            self._is_dirty = True
-            raise
-        finally:
-            os.close(descriptor)
+        """Waits until the disk has all lines that were appended before; from any thread."""
+        with self._syncing:
+            if not self._is_dirty:
+                return
+            self._is_dirty = False  # before the disk is asked: a line that is written meanwhile may miss it
+            descriptor = os.open(self._file_path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            except OSError:
+                self._is_dirty = True
+                raise
+            finally:
+                os.close(descriptor)

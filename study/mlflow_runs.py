@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from mlflow.entities import DatasetInput, Metric, Param, RunTag, ViewType
 from mlflow.tracking import MlflowClient
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from reports.records import StudyState, TrialState, param_text
 from study.mlflow_store import PAGE, store_errors
@@ -80,13 +81,13 @@ class Runs:
         """Uploads files by their path in the run; one that is there is replaced, one that is gone by now left out."""
         with TemporaryDirectory(prefix="lidstudy-") as folder:
             for place, content in artifacts.items():
-                if isinstance(content, Path) and not content.exists():
-                    continue
-                staged = Path(folder) / place
-                staged.parent.mkdir(parents=True, exist_ok=True)
-                _stage(staged, content() if callable(content) else content)
-                with store_errors():
-                    self._client.log_artifact(run_id, str(staged), str(Path(place).parent).removeprefix("."))
+                if not isinstance(content, Path) or content.exists():
+                    staged = Path(folder) / place
+                    staged.parent.mkdir(parents=True, exist_ok=True)
+                    _stage(staged, content() if callable(content) else content)
+            with store_errors():
+                self._client.log_artifacts(run_id, folder)
+        _artifact_repos_cache.pop(run_id, None)  # it would keep a pool of threads and a queue for each of 1,024 runs
 
     def download(self, run_id: str, place: str, path: Path) -> bool:
         """Writes an artifact to a file, whole or not at all; False if the run has none of that name."""

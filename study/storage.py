@@ -240,7 +240,7 @@ def _open_database(place: Place, url: str) -> BaseStorage:
 
 def _open_journal(place: Place) -> BaseStorage:
     try:
-        return JournalStorage(Journal(str(place.journal), lock_obj=_Flock(place.journal)))
+        return JournalStorage(Journal(str(place.journal), _Flock(place.journal)))
     except (OSError, ValueError, KeyError) as error:
         raise StorageError(f"{place.shown} cannot be read: {error}") from None
 

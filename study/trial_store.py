@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
@@ -75,13 +76,14 @@ class TrialStore:
         self._points: dict[int, Point] = {}  # what each trial asked for, where configurations are counted
         self._num_at: Counter[Point] = Counter()
         self._proposed: FrozenTrial | None = None  # but not stored yet
+        self._distributions: dict[tuple[str, BaseDistribution], BaseDistribution] = {}  # one of each, for all trials
         self._epochs: dict[int, dict[int, float]] = {}  # objectives that Optuna is not told, by trial
 
     def load(self, trials: list[FrozenTrial]) -> None:
         """Takes all stored trials."""
         for trial in trials:
             self._put(trial)
-        self.sync()  # an earlier coordinator may have died before it could
+        self.sync()  # what an earlier coordinator could not
 
     def sync(self) -> None:
         """Waits until the disk has all changes, so that what follows from them cannot outlive them."""
@@ -120,6 +122,10 @@ class TrialStore:
         fixed = {} if wish is None else wish.params
         with self._lock if self._proposer is self._mirror else contextlib.nullcontext():
             trial = self._proposer.propose(len(self._trials), fixed=fixed)
+        shared = self._distributions
+        trial.distributions = {
+            path: shared.setdefault((path, each), each) for path, each in trial.distributions.items()
+        }
         trial.user_attrs = {SPACE: self._space_hash} | ({} if wish is None else {COMMAND: wish.noted()})
         return trial
 
