@@ -1,7 +1,7 @@
 """Attempts without processes: records whose events appear in memory as a clock goes on.
 
 What an attempt would do itself (events, scores, checkpoint) is made here too, and the time that it takes is kept apart
-in `own_s`, so that a benchmark can take it off the coordinator's.
+in `own_s` (CPU) and `own_wall_s`, so that a benchmark can take it off the coordinator's.
 """
 
 import os
@@ -63,7 +63,7 @@ class SimulatedLauncher:
         self, num_slots: int, *, epoch_s: float, clock: Callable[[], float] = time.time, seed: int = 0
     ) -> None:
         self.slots = tuple(Slot(name=f"simulated-{number}") for number in range(num_slots))
-        self.own_s = 0.0
+        self.own_s = self.own_wall_s = 0.0
         self.num_reports = 0
         self._epoch_s = epoch_s
         self._clock = clock
@@ -157,11 +157,12 @@ class SimulatedLauncher:
 
     @contextmanager
     def _apart(self) -> Iterator[None]:
-        began = time.thread_time()
+        began, began_wall = time.thread_time(), time.perf_counter()
         try:
             yield
         finally:
             self.own_s += time.thread_time() - began
+            self.own_wall_s += time.perf_counter() - began_wall
 
 
 def said(attempt: Attempt, *, time_ms: int) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.simulated import METRICS, SimulatedLauncher
 from benchmarks.simulated_study import Enough, Gauges
+from benchmarks.stalls import Stalls
 from study.active import ActiveTrial, Outcome
 
 HEAD = ("ended", "s gone", "running", "memory MB", "reports/s", "ended/s", "cores", "round ms", "longest", "behind")
@@ -35,18 +36,28 @@ class Watch(Gauges):
         self._num_trials = num_trials
         self._num_ended = 0
         self._rounds_s: list[float] = []
+        self._stalls = Stalls()
+        self._worst: tuple[float, list[str]] = (0.0, [])  # the longest round, and where it was seen
         self._woke_at = time.perf_counter()
+        self._own_before_s = 0.0  # what the simulation itself had taken when the round began
         self._first = self._last = self._read()
         print(ROW.format(*HEAD))
 
     def sleep(self, seconds: float) -> None:
         """Takes the time of the round that ends here, then sleeps."""
-        self._rounds_s.append(time.perf_counter() - self._woke_at)
+        own_s = self._launcher.own_wall_s - self._own_before_s
+        self._rounds_s.append(time.perf_counter() - self._woke_at - own_s)
+        if (lines := self._stalls.end()) and self._rounds_s[-1] > self._worst[0]:
+            self._worst = (self._rounds_s[-1], lines)
         time.sleep(seconds)
         if self._num_ended >= self._last.num_ended + self._num_trials / NUM_ROWS:
             self.last_row()
             if self._num_ended >= self._num_trials:
+                self._stalls.close()
+                print("\n".join(("", *self._worst[1])))
                 raise Enough
+        self._stalls.begin()
+        self._own_before_s = self._launcher.own_wall_s
         self._woke_at = time.perf_counter()
 
     def trial_ended(self, trial: ActiveTrial, outcome: Outcome) -> None:  # noqa: ARG002 - the view's signature

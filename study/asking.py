@@ -12,9 +12,14 @@ from study.trial_store import TrialStore
 from study.trials import TrialSummary, Wish
 from study.workspace import StudyFolder, write_json
 
+MOST_AHEAD = 32
+
 
 class AskAhead:
-    """Asks beside the event loop, one trial ahead, where a sampler that looks at thousands of trials takes long.
+    """Asks beside the event loop, where a sampler that looks at thousands of trials takes long.
+
+    One trial is kept ahead, and more where more slots are free at once: those are started without delay, so that what
+    they were proposed from is as new as it could be.
 
     Args:
         ask: makes a trial.
@@ -25,29 +30,48 @@ class AskAhead:
         self._ask = ask
         self._more = more
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="ask")
-        self._asked: Future[ActiveTrial] | None = None
+        self._asked: deque[ActiveTrial] = deque()
+        self._asking: Future[None] | None = None
+        self._wanted = 1
 
     @property
     def is_under_way(self) -> bool:
-        """Whether a trial was asked for that nobody has taken yet."""
-        return self._asked is not None
+        """Whether a trial was asked for that nobody has taken yet, or asking failed and nobody knows yet."""
+        is_over = self._asking is None or (self._asking.done() and self._asking.exception() is None)
+        return not is_over or bool(self._asked)
 
-    def take(self) -> ActiveTrial | None:
-        """The next trial if it is there; the one after it is asked for at once."""
-        if self._asked is None:
-            self._asked = self._pool.submit(self._ask)
-        if not self._asked.done():
-            return None
-        trial, self._asked = self._asked.result(), None
-        if self._more():
-            self._asked = self._pool.submit(self._ask)
+    def take(self, *, num_free: int = 1) -> ActiveTrial | None:
+        """The next trial if it is there; those after it are asked for at once.
+
+        Args:
+            num_free: slots that wait for a trial.
+        """
+        self._wanted = min(max(1, num_free), MOST_AHEAD)
+        if self._asking is not None and self._asking.done():
+            asking, self._asking = self._asking, None
+            asking.result()
+        trial = self._asked.popleft() if self._asked else None
+        if self._asking is None and len(self._asked) < self._wanted and self._more():
+            self._asking = self._pool.submit(self._ask_some)
         return trial
 
-    def close(self) -> ActiveTrial | None:
-        """The trial that nobody has taken, if there is one: it is on record, and must not be lost."""
-        asked, self._asked = self._asked, None
+    def close(self) -> list[ActiveTrial]:
+        """The trials that nobody has taken: they are on record, and must not be lost."""
         self._pool.shutdown(wait=True)
-        return asked.result() if asked is not None else None
+        if self._asking is not None:
+            self._asking.result()
+            self._asking = None
+        return list(self._asked)
+
+    def stop(self) -> None:
+        """Asks no more; trials that nobody has taken are left to the next coordinator."""
+        self._wanted = 0
+        self._pool.shutdown(wait=True)
+
+    def _ask_some(self) -> None:
+        """One by one, since only a trial that exists counts against the budget."""
+        while len(self._asked) < self._wanted and self._more():
+            self._asked.append(self._ask())
 
 
 class Asking:

@@ -21,6 +21,7 @@ from reports.records import PEAK_MEMORY_MB, FailureClass, StudyState, TrialState
 from study.active import ActiveTrial, Outcome
 from study.asking import AskAhead, Asking
 from study.backlog import Backlog
+from study.calm import calm
 from study.control import Stop, consume, forget_stops, pending
 from study.devices import Slot
 from study.evaluation import evaluate_champion
@@ -46,6 +47,7 @@ CONTROL_S = 0.25
 GRACE_S = 5.0
 NOT_TOLD = "event logs keep it, and the same command tells it when MLflow is back"
 VIEW_S = 0.25
+VIEW_SHARE = 0.05  # of the loop's time, at most: a thousand slots take long to show
 SLOW_ASK_S = 0.05
 STOPPING = "stopping: attempts end now, their last epochs are kept; the same command goes on from there"
 DRAINING = "stopping: what runs is waited for, nothing more is started"
@@ -85,13 +87,14 @@ class Coordinator:
         )
         self._asking = Asking(plan, folder=folder, store=store)
         self._order: InOrder | None = None
-        self._ask_ahead: AskAhead | None = None  # once asking takes long
+        self._ask_ahead = self._asking_beside() if store.proposes_apart else None  # else once asking takes long
         self._backlog = Backlog()  # all that MLflow is told, in order
         self._defects_in_a_row = 0
         self._is_draining = False
         self._said_so = False
         self._started_at = monotonic()
         self._viewed_at = self._controlled_at = float("-inf")
+        self._view_took_s = 0.0
         self._remaining = RemainingTime(clock=monotonic)
 
     def request_stop(self) -> None:
@@ -108,8 +111,9 @@ class Coordinator:
         try:
             self._take_up(recover(self._folder, store=self._store, tracker=self._tracker, plan=self._plan))
             self._show(force=True)  # the first attempt waits some seconds for the warm forkserver
-            while self._is_busy():
-                self._tick()
+            with calm():
+                while self._is_busy():
+                    self._tick()
             self._leave_what_has_not_ended()
             self._catch_up()
             if self._end_state() is StudyState.COMPLETE and self._plan.config.evaluate:
@@ -125,6 +129,8 @@ class Coordinator:
             raise
         finally:
             self._backlog.close()
+            if self._ask_ahead is not None:
+                self._ask_ahead.stop()
         self._show(force=True)
         return state
 
@@ -153,7 +159,7 @@ class Coordinator:
 
     def _leave_what_has_not_ended(self) -> None:
         """Trials that the next coordinator takes up."""
-        if self._ask_ahead is not None and (asked := self._ask_ahead.close()) is not None:
+        for asked in self._ask_ahead.close() if self._ask_ahead is not None else ():
             self._enter(asked)
         for trial in (*self._waiting, *(self._order.held if self._order else ())):
             self._settle_run(trial, Outcome(state=TrialState.INTERRUPTED))
@@ -308,41 +314,46 @@ class Coordinator:
     def _fill_slots(self) -> None:
         """Starts what there is room for; where that takes long, the next round goes on with it."""
         began = self._monotonic()
-        for slot in self._launcher.free_slots():
-            if slot.name in self._active:
-                continue
+        free = [slot for slot in self._launcher.free_slots() if slot.name not in self._active]
+        for place, slot in enumerate(free):
             if len(self._active) >= len(self._launcher.slots):
                 return  # some were adopted from slots that there are no more
-            if not self._waiting and not self._ask():
+            if not self._waiting and not self._ask(num_free=len(free) - place):
                 return
             self._launch(self._waiting.popleft(), slot)
             if self._is_ending() or self._monotonic() - began > FILL_S:
                 return
 
-    def _ask(self) -> bool:
+    def _ask(self, *, num_free: int = 1) -> bool:
         """Puts one more trial in line; False where there is none to be had now."""
         if not self._is_asking_ahead() and not self._wants_more():
             return False
         if self._order is not None and not self._order.may_ask(self._asking.num_asked):
             return False
-        trial = self._ask_here() if self._ask_ahead is None or self._order is not None else self._ask_ahead.take()
+        if self._ask_ahead is None or self._order is not None:
+            trial: ActiveTrial | None = self._ask_here()
+        else:
+            trial = self._ask_ahead.take(num_free=num_free)
         if trial is None:
             return False
-        self._enter(trial)
+        self._enter(trial, is_new=True)
         return True
 
     def _ask_here(self) -> ActiveTrial:
         """Asks in the event loop; once that takes long, it is done beside the loop from then on."""
         began = self._monotonic()
         trial = self._patience.call(self._asking.next)
-        if self._monotonic() - began > SLOW_ASK_S:
-            ask = partial(self._patience.call, self._asking.next)
-            self._ask_ahead = AskAhead(ask, more=lambda: self._wants_more() and not self._is_ending())
+        if self._ask_ahead is None and self._monotonic() - began > SLOW_ASK_S:
+            self._ask_ahead = self._asking_beside()
         return trial
 
-    def _enter(self, trial: ActiveTrial) -> None:
+    def _asking_beside(self) -> AskAhead:
+        ask = partial(self._patience.call, self._asking.next)
+        return AskAhead(ask, more=lambda: self._wants_more() and not self._is_ending())
+
+    def _enter(self, trial: ActiveTrial, *, is_new: bool = False) -> None:
         """A new trial gets its run in MLflow and waits for a slot."""
-        self._backlog.add(self._tracker.open_trial, trial.number, trial.config)
+        self._backlog.add(self._tracker.open_trial, trial.number, trial.config, is_new=is_new)
         self._waiting.append(trial)
 
     def _launch(self, trial: ActiveTrial, slot: Slot) -> None:
@@ -424,6 +435,7 @@ class Coordinator:
     def _tell(self, trial: ActiveTrial, outcome: Outcome) -> None:
         further = tuple(outcome.further.values())
         self._patience.call(self._store.tell, trial.number, outcome.state, value=outcome.value, further=further)
+        self._backlog.add(self._store.sync)  # a power cut must not undo what MLflow knows
         is_defect = outcome.failure_class is FailureClass.DEFECT
         self._defects_in_a_row = self._defects_in_a_row + 1 if is_defect else 0
         self._settle_run(trial, outcome)
@@ -519,7 +531,7 @@ class Coordinator:
 
     def _show(self, *, force: bool = False) -> None:
         now = self._monotonic()
-        if not force and now - self._viewed_at < VIEW_S:
+        if not force and now - self._viewed_at < max(VIEW_S, self._view_took_s / VIEW_SHARE):
             return
         self._viewed_at = now
         trials = tuple(self._store.trials())
@@ -537,6 +549,7 @@ class Coordinator:
                 is_stopping=self._stopping or self._is_draining,
             )
         )
+        self._view_took_s = self._monotonic() - now
 
     def _slot_names(self) -> list[str]:
         """Slots of the launcher, and those that are gone but still at work."""

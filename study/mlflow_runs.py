@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from mlflow.entities import DatasetInput, Metric, Param, RunTag, ViewType
 from mlflow.tracking import MlflowClient
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from reports.records import StudyState, TrialState, param_text
 from study.mlflow_store import PAGE, store_errors
@@ -20,7 +21,7 @@ from study.recording import Content
 
 BATCH_POINTS: Final = 500
 BATCH_S: Final = 1.0
-MAX_BATCH_METRICS: Final = 1000
+MAX_BATCH: Final = 1000  # points, params and tags together
 MAX_BATCH_PARAMS: Final = 100
 MAX_TAG_CHARACTERS: Final = 5000
 PARENT: Final = "mlflow.parentRunId"
@@ -80,13 +81,13 @@ class Runs:
         """Uploads files by their path in the run; one that is there is replaced, one that is gone by now left out."""
         with TemporaryDirectory(prefix="lidstudy-") as folder:
             for place, content in artifacts.items():
-                if isinstance(content, Path) and not content.exists():
-                    continue
-                staged = Path(folder) / place
-                staged.parent.mkdir(parents=True, exist_ok=True)
-                _stage(staged, content() if callable(content) else content)
-                with store_errors():
-                    self._client.log_artifact(run_id, str(staged), str(Path(place).parent).removeprefix("."))
+                if not isinstance(content, Path) or content.exists():
+                    staged = Path(folder) / place
+                    staged.parent.mkdir(parents=True, exist_ok=True)
+                    _stage(staged, content() if callable(content) else content)
+            with store_errors():
+                self._client.log_artifacts(run_id, folder)
+        _artifact_repos_cache.pop(run_id, None)  # it would keep a pool of threads and a queue for each of 1,024 runs
 
     def download(self, run_id: str, place: str, path: Path) -> bool:
         """Writes an artifact to a file, whole or not at all; False if the run has none of that name."""
@@ -123,37 +124,51 @@ class Runs:
 
 
 class PointBuffer:
-    """Points that wait for a batch: MLflow takes five hundred at once almost as fast as one."""
+    """Points and tags that wait for a batch: MLflow takes five hundred points at once almost as fast as one."""
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
         self._points: dict[str, list[Metric]] = defaultdict(list)
+        self._tags: dict[str, dict[str, str]] = {}
         self._flushed_at = time.monotonic()
 
-    def add(self, run_id: str, points: Sequence[Metric]) -> None:
-        """Takes points of a run."""
+    def add(self, run_id: str, points: Sequence[Metric], *, tags: Mapping[str, str] | None = None) -> None:
+        """Takes points and tags of a run."""
         self._points[run_id] += points
+        if tags:
+            self._tags[run_id] = self._tags.get(run_id, {}) | dict(tags)
 
     def flush(self) -> None:
-        """Writes all points."""
+        """Writes everything."""
         for run_id in list(self._points):
             self.flush_run(run_id)
         self._flushed_at = time.monotonic()
 
     def flush_if_due(self) -> None:
-        """Writes the points of runs that have many, and once a second all of them."""
+        """Writes what waits of runs that have many points, and once a second all of it."""
         if time.monotonic() - self._flushed_at > BATCH_S:
             self.flush()
         for run_id in [run_id for run_id, points in self._points.items() if len(points) >= BATCH_POINTS]:
             self.flush_run(run_id)
 
-    def flush_run(self, run_id: str) -> None:
-        """Writes the points of one run."""
-        points = self._points.get(run_id, [])
-        while points:
-            self._runs.log(run_id, points=points[:MAX_BATCH_METRICS])
-            del points[:MAX_BATCH_METRICS]  # only now, so that an outage loses none
+    def flush_run(self, run_id: str, *, points: Sequence[Metric] = (), tags: Mapping[str, str] | None = None) -> None:
+        """Writes what waits of one run, with last points and tags in the same batch.
+
+        Args:
+            run_id: the run.
+            points: few.
+            tags: few; they come with the last points, as that of its state must.
+        """
+        waiting = self._points.get(run_id, [])
+        texts = self._tags.get(run_id, {}) | dict(tags or {})
+        room = MAX_BATCH - len(points) - len(texts)
+        while len(waiting) > room:
+            self._runs.log(run_id, points=waiting[:MAX_BATCH])
+            del waiting[:MAX_BATCH]  # only now, so that an outage loses none
+        if waiting or points or texts:
+            self._runs.log(run_id, points=[*waiting, *points], tags=texts)
         self._points.pop(run_id, None)
+        self._tags.pop(run_id, None)
 
 
 def _stage(path: Path, content: Path | bytes | str) -> None:

@@ -48,12 +48,13 @@ def recover(folder: StudyFolder, *, store: TrialStore, tracker: Tracker, plan: S
     recovered = Recovered()
     recorded = tracker.recorded()
     trials = store.trials()
-    _refuse_strangers(tracker.strangers(summary.number for summary in trials), folder)
+    _refuse_strangers(tracker.strangers((summary.number for summary in trials), recorded=recorded), folder)
     for summary in trials:
-        if not folder.trial(summary.number).config.exists():
+        path = folder.trial(summary.number).config
+        if not path.exists():
             recovered.unstarted.append(summary)
             continue
-        config = read_config(folder, summary.number)
+        config = TrialConfig.model_validate(read_json(path))
         recovered.known.append((summary, config))
         if summary.state is TrialState.RUNNING:
             recovered.unsettled.append(_rebuild(summary, config, folder, store=store, tracker=tracker))

@@ -16,7 +16,6 @@ import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
@@ -26,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from lightning_modules.errors import StorageError
 from study.database_errors import as_storage_error
 from study.database_lock import SQLITE, alone
+from study.journal import Journal
 from study.storage_config import Place
 
 OWNER: Final = "owner"
@@ -178,6 +178,11 @@ class StoredStudy:
             except UpdateFinishedTrialError:
                 return
 
+    def sync(self) -> None:
+        """Waits until the disk has all of it; databases do so at each call."""
+        if isinstance(self._storage, JournalStorage) and isinstance(self._storage._backend, Journal):  # noqa: SLF001
+            self._storage._backend.sync()  # noqa: SLF001 - no public name for it
+
     def mark(self, key: str, value: Any) -> None:
         """Stores an attribute of the study."""
         with self._told():
@@ -235,7 +240,7 @@ def _open_database(place: Place, url: str) -> BaseStorage:
 
 def _open_journal(place: Place) -> BaseStorage:
     try:
-        return JournalStorage(JournalFileBackend(str(place.journal), lock_obj=_Flock(place.journal)))
+        return JournalStorage(Journal(str(place.journal), _Flock(place.journal)))
     except (OSError, ValueError, KeyError) as error:
         raise StorageError(f"{place.shown} cannot be read: {error}") from None
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is first imported
 
@@ -56,6 +56,13 @@ from study.recording import AttemptStarted, Content
 from study.workspace import Workspace
 
 
+class OpenedRun(NamedTuple):
+    """What is kept of a trial's run; MLflow's own record of it would take twenty times as much."""
+
+    run_id: str
+    started_ms: int
+
+
 class Tracker:
     """One study's records in MLflow."""
 
@@ -75,7 +82,8 @@ class Tracker:
         self._tags = dict(tags)
         self._dataset = dataset
         self._named_by = named_by
-        self._trials: dict[int, Any] = {}  # number -> MLflow's run, as it was when it was opened
+        self._trials: dict[int, OpenedRun] = {}
+        self._created: set[int] = set()  # trials whose run was asked for; an answer that was lost leaves it here
         self._attempts: dict[str, AttemptRecord] = {}  # tag -> what MLflow was told
         self._points = PointBuffer(runs)
 
@@ -86,12 +94,20 @@ class Tracker:
 
     # --- a trial -----------------------------------------------------------------------------------------------------
 
-    def open_trial(self, number: int, config: TrialConfig) -> str:
-        """The run of a trial, found or created, set to RUNNING; returns its id."""
-        found = self._runs.find(TAG_TRIAL, trial_tag(self._study, number))
+    def open_trial(self, number: int, config: TrialConfig, *, is_new: bool = False) -> str:
+        """The run of a trial, found or created, set to RUNNING; returns its id.
+
+        Args:
+            number: the trial.
+            config: its configuration.
+            is_new: nobody has asked for a run of it; it is looked for all the same when this is called again.
+        """
+        is_first = is_new and number not in self._created
+        self._created.add(number)
+        found = None if is_first else self._runs.find(TAG_TRIAL, trial_tag(self._study, number))
         run = found or self._create_run(number, config)
         run_id = str(run.info.run_id)
-        self._trials[number] = run
+        self._trials[number] = OpenedRun(run_id, int(run.info.start_time))
         params = flat(config.model_dump(mode="json"))  # also of a run that was found: its maker may have died early
         self._runs.describe(run_id, params, dataset=self._dataset)
         if found is not None:
@@ -101,7 +117,9 @@ class Tracker:
 
     def run_id(self, number: int) -> str:
         """The run of a trial that was opened once."""
-        run = self._trials.get(number) or self._runs.find(TAG_TRIAL, trial_tag(self._study, number))
+        if number in self._trials:
+            return self._trials[number].run_id
+        run = self._runs.find(TAG_TRIAL, trial_tag(self._study, number))
         if run is None:
             raise StorageError(
                 f"MLflow has no run of trial {number}; it was deleted. Restore it in the UI, then try again."
@@ -111,7 +129,7 @@ class Tracker:
     def log_epoch(self, number: int, metrics: Mapping[str, float], *, epoch: int, time_ms: int) -> None:
         """Takes one epoch's metrics; they reach MLflow in batches of about a second."""
         points = [Metric(key, value, time_ms, epoch) for key, value in metrics.items()]
-        self._points.add(self._trials[number].info.run_id, points)
+        self._points.add(self._trials[number].run_id, points)
 
     def log_attempt(self, attempt: AttemptStarted | None) -> None:
         """Records what a trial's last attempt said when it started, if it has said so yet."""
@@ -123,7 +141,7 @@ class Tracker:
         measured = attempt.measured or started
         if measured.latency_ms is not None:
             points.append(Metric(LATENCY_MS, measured.latency_ms, measured.time_ms, 0))
-        self._runs.log(self._trials[attempt.number].info.run_id, points=points, tags=tags)
+        self._points.add(self._trials[attempt.number].run_id, points, tags=tags)
         self._record_attempts(attempt.number, attempt.records)
 
     def finish_trial(
@@ -154,15 +172,13 @@ class Tracker:
             artifacts: path in the run -> file or content.
             attempts: its attempts, if there was more than one.
         """
-        run = self._trials[number]
-        run_id, time_ms = str(run.info.run_id), end_ms or int(run.info.start_time)
-        self._points.flush_run(run_id)
-        points = _last_points(metrics, objective=objective, best_epoch=best_epoch, time_ms=time_ms)
-        self._runs.log(run_id, points=points)
+        run_id, started_ms = self._trials[number]
+        time_ms = end_ms or started_ms
         self._runs.log_artifacts(run_id, artifacts)
         self._record_attempts(number, attempts)
         tags = {TAG_STATE: state.value, TAG_FAILURE: failure, TAG_FAILURE_CLASS: failure_class or ""}
-        self._runs.log(run_id, tags={key: text for key, text in tags.items() if text})
+        points = _last_points(metrics, objective=objective, best_epoch=best_epoch, time_ms=time_ms)
+        self._points.flush_run(run_id, points=points, tags={key: text for key, text in tags.items() if text})
         self._runs.end(run_id, state, end_ms=end_ms)
         if state is not TrialState.INTERRUPTED:
             told = math.nan if objective is None else objective
@@ -207,7 +223,7 @@ class Tracker:
 
     def _create_attempt_run(self, number: int, record: AttemptRecord, *, tag: str) -> Any:
         tags = {
-            PARENT: self._trials[number].info.run_id,
+            PARENT: self._trials[number].run_id,
             TAG_KIND: "attempt",
             TAG_STUDY: self._study,
             TAG_ATTEMPT: tag,
@@ -225,9 +241,14 @@ class Tracker:
         """
         return {int(point.step) for point in self._runs.history(self._run_id, STUDY_OBJECTIVE)}
 
-    def strangers(self, known: Iterable[int]) -> set[int]:
-        """Numbers of trials that have a run but are not known; runs that were deleted in the UI are left out."""
-        ours, suspects = set(known), self.recorded()
+    def strangers(self, known: Iterable[int], *, recorded: Iterable[int] | None = None) -> set[int]:
+        """Numbers of trials that have a run but are not known; runs that were deleted in the UI are left out.
+
+        Args:
+            known: the numbers of all trials.
+            recorded: what `recorded` said, where it was asked just now.
+        """
+        ours, suspects = set(known), set(self.recorded() if recorded is None else recorded)
         trials = f"tags.`{TAG_KIND}` = 'trial'"
         for condition in ("attributes.status = 'RUNNING'", f"tags.`{TAG_STATE}` = '{TrialState.INTERRUPTED}'"):
             suspects |= _numbers(self._runs.search(f"{condition} and {trials}"))

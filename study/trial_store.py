@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
@@ -75,12 +76,18 @@ class TrialStore:
         self._points: dict[int, Point] = {}  # what each trial asked for, where configurations are counted
         self._num_at: Counter[Point] = Counter()
         self._proposed: FrozenTrial | None = None  # but not stored yet
+        self._distributions: dict[tuple[str, BaseDistribution], BaseDistribution] = {}  # one of each, for all trials
         self._epochs: dict[int, dict[int, float]] = {}  # objectives that Optuna is not told, by trial
 
     def load(self, trials: list[FrozenTrial]) -> None:
         """Takes all stored trials."""
         for trial in trials:
             self._put(trial)
+        self.sync()  # what an earlier coordinator could not
+
+    def sync(self) -> None:
+        """Waits until the disk has all changes, so that what follows from them cannot outlive them."""
+        self._stored.sync()
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
@@ -88,6 +95,11 @@ class TrialStore:
     def is_exhausted(self) -> bool:
         """Whether every configuration of the space has been asked for; always False for most samplers."""
         return self._num_configurations is not None and len(self._num_at) >= self._num_configurations
+
+    @property
+    def proposes_apart(self) -> bool:
+        """Whether another process proposes trials; it takes seconds to start."""
+        return self._proposer is not self._mirror
 
     def ask(self, wish: Wish | None = None) -> TrialSummary:
         """A new trial; where a user has a wish, the sampler proposes only what it leaves open.
@@ -101,13 +113,19 @@ class TrialStore:
             self._stored.add(self._proposed)
             trial, self._proposed = self._proposed, None
             self._put(trial)
-            return self._summaries[trial.number]
+            summary = self._summaries[trial.number]
+        self.sync()  # beside the lock: what runs is reported meanwhile
+        return summary
 
     def _propose(self, wish: Wish | None) -> FrozenTrial:
         """Another process may take its time: everything else goes on meanwhile."""
         fixed = {} if wish is None else wish.params
         with self._lock if self._proposer is self._mirror else contextlib.nullcontext():
             trial = self._proposer.propose(len(self._trials), fixed=fixed)
+        shared = self._distributions
+        trial.distributions = {
+            path: shared.setdefault((path, each), each) for path, each in trial.distributions.items()
+        }
         trial.user_attrs = {SPACE: self._space_hash} | ({} if wish is None else {COMMAND: wish.noted()})
         return trial
 
@@ -220,6 +238,7 @@ class TrialStore:
 
     def close(self) -> None:
         """Closes connections, and ends the sampler's process if it has one."""
+        self.sync()
         self._proposer.close()
         self._storage.close()
 

@@ -18,6 +18,7 @@ from study.active import ActiveTrial, Outcome
 from study.trials import TrialSummary, best_trial, front
 
 MAX_FRONT = 12
+MOST_ROWS = 50
 STATES_SHOWN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.DIVERGED)
 
 
@@ -171,8 +172,10 @@ def render(snapshot: Snapshot) -> Group:
         table.add_column(column)
     for column in ("epoch", "loss", "C_avg", snapshot.objective):
         table.add_column(column, justify="right")
-    for row in snapshot.slots:
+    for row in snapshot.slots[:MOST_ROWS]:
         table.add_row(row.slot, *_cells(row))
+    if (num_more := len(snapshot.slots) - MOST_ROWS) > 0:
+        table.add_row(f"and {num_more:,} more")
     best = snapshot.best
     tail = Text("no trial is complete yet", style="dim")
     if best is not None:

@@ -171,10 +171,10 @@ def test_a_trial_that_mlflow_never_heard_of_is_recorded_later(
 ) -> None:
     open_trial = Tracker.open_trial
 
-    def fail_once(tracker: Tracker, number: int, config: TrialConfig) -> str:
+    def fail_once(tracker: Tracker, number: int, config: TrialConfig, *, is_new: bool = False) -> str:
         if number == 1:
             raise StorageError("the store is away")
-        return open_trial(tracker, number, config)
+        return open_trial(tracker, number, config, is_new=is_new)
 
     with monkeypatch.context() as patch:
         patch.setattr(Tracker, "open_trial", fail_once)

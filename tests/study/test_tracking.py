@@ -200,7 +200,7 @@ def tell_through_backlog(root: Path, *, seed: int | None) -> int:
         vars(tracker._runs)["_client"] = client
     backlog = Backlog(first_pause_s=0.0001)
     for number in range(3):
-        backlog.add(tracker.open_trial, number, TrialConfig(seed=number))
+        backlog.add(tracker.open_trial, number, TrialConfig(seed=number), is_new=True)
         backlog.add(tracker.log_attempt, replace(STARTED, number=number))
         for epoch in range(3):
             metrics = {"val/cllr_calibrated": 2.0 - epoch, "val/loss": math.nan, "val/cllr": math.inf}
