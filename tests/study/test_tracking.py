@@ -111,6 +111,7 @@ def test_a_trials_latency_is_what_its_first_attempt_measured(tmp_path: Path) -> 
     tracker.open_trial(0, TrialConfig())
     for attempt in (replace(STARTED, started=first), replace(STARTED, started=again, measured=first)):
         tracker.log_attempt(attempt)
+    tracker.flush()
     (run,) = load_study("tracked", tracking_uri=Workspace(tmp_path).tracking_uri).trials
     assert run.metrics["model/latency_ms"] == 2.5
     assert run.metrics["model/num_parameters"] == 7
