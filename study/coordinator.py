@@ -11,34 +11,34 @@ Optuna's record of its end · MLflow.
 import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import assert_never
 
 from lightning_modules.errors import StorageError, TrialError
-from reports.records import PEAK_MEMORY_MB, FailureClass, StudyState, TrialState
+from reports.records import PEAK_MEMORY_MB, StudyState, TrialState
 from study.active import ActiveTrial, Outcome
-from study.asking import AskAhead, Asking
+from study.asking import Asking
+from study.attempts import Attempts
 from study.backlog import Backlog
 from study.calm import calm
 from study.control import Stop, consume, forget_stops, pending
-from study.devices import Slot
+from study.display import Display
+from study.ending import Ending
 from study.evaluation import evaluate_champion
 from study.events import EpochEnded
-from study.judgement import INTERRUPTED, PRUNED, SILENT, TIMED_OUT, Again, Settled, StorageFull, judge
-from study.launchers._base import Launcher, Life, Status
+from study.judgement import INTERRUPTED, PRUNED, Again, Settled, StorageFull, judge
+from study.launchers._base import Launcher, Status
+from study.line import Line
 from study.ordering import InOrder
 from study.patience import Patience
 from study.plan import StudyPlan
 from study.recording import attempt_started, record_trial
 from study.recovery import Recovered, recover
-from study.spec import STOP_FILE, AttemptSpec
 from study.tracking import Tracker
 from study.trial_store import TrialStore
 from study.trials import best_trial
-from study.view import RemainingTime, SlotRow, Snapshot, View
-from study.workspace import StudyFolder, write_json
+from study.view import View
+from study.workspace import StudyFolder
 
 TICK_S = 0.02
 TICK_OF_EACH_S = 0.0002  # a thousand attempts are looked at five times a second, which leaves the core to the rest
@@ -46,9 +46,6 @@ FILL_S = 0.25
 CONTROL_S = 0.25
 GRACE_S = 5.0
 NOT_TOLD = "event logs keep it, and the same command tells it when MLflow is back"
-VIEW_S = 0.25
-VIEW_SHARE = 0.05  # of the loop's time, at most: a thousand slots take long to show
-SLOW_ASK_S = 0.05
 STOPPING = "stopping: attempts end now, their last epochs are kept; the same command goes on from there"
 DRAINING = "stopping: what runs is waited for, nothing more is started"
 
@@ -79,27 +76,30 @@ class Coordinator:
         self._clock = clock
         self._monotonic = monotonic  # durations are measured by it: a clock can be set back
         self._sleep = sleep
-        self._active: dict[str, ActiveTrial] = {}  # by slot
-        self._waiting: deque[ActiveTrial] = deque()  # trials that need an attempt
-        self._stop_asked = stop or threading.Event()
-        self._patience = Patience(
-            is_stopping=self._stop_asked.is_set, message=view.message, sleep=sleep, monotonic=monotonic
-        )
-        self._asking = Asking(plan, folder=folder, store=store)
-        self._order: InOrder | None = None
-        self._ask_ahead = self._asking_beside() if store.proposes_apart else None  # else once asking takes long
         self._backlog = Backlog()  # all that MLflow is told, in order
-        self._defects_in_a_row = 0
-        self._is_draining = False
+        self._ending = Ending(plan, stop=stop or threading.Event(), monotonic=monotonic)
+        self._patience = Patience(
+            is_stopping=lambda: self._ending.is_stopping, message=view.message, sleep=sleep, monotonic=monotonic
+        )
+        self._attempts = Attempts(plan, launcher=launcher, monotonic=monotonic)
+        self._asking = Asking(plan, folder=folder, store=store)
+        self._line = Line(
+            self._asking,
+            ending=self._ending,
+            patience=self._patience,
+            is_apart=store.proposes_apart,
+            opened=self._open_new,
+            monotonic=monotonic,
+        )
+        self._display = Display(
+            plan, view=view, store=store, attempts=self._attempts, ending=self._ending, monotonic=monotonic
+        )
+        self._controlled_at = float("-inf")
         self._said_so = False
-        self._started_at = monotonic()
-        self._viewed_at = self._controlled_at = float("-inf")
-        self._view_took_s = 0.0
-        self._remaining = RemainingTime(clock=monotonic)
 
     def request_stop(self) -> None:
         """Asks the loop to stop its attempts and return."""
-        self._stop_asked.set()
+        self._ending.stop_now()
 
     def run(self) -> StudyState:
         """Runs until the budget is spent (COMPLETE), a stop is asked for, or too many trials in a row fail.
@@ -110,18 +110,19 @@ class Coordinator:
         """
         try:
             self._take_up(recover(self._folder, store=self._store, tracker=self._tracker, plan=self._plan))
-            self._show(force=True)  # the first attempt waits some seconds for the warm forkserver
+            self._display.show(force=True)  # the first attempt waits some seconds for the warm forkserver
             with calm():
                 while self._is_busy():
                     self._tick()
-            self._leave_what_has_not_ended()
+            for trial in self._line.close():  # the next coordinator takes them up
+                self._settle_run(trial, Outcome(state=TrialState.INTERRUPTED))
             self._catch_up()
             if self._end_state() is StudyState.COMPLETE and self._plan.config.evaluate:
                 self._evaluate_champion()
                 self._catch_up()
             state = self._finish(self._end_state())
         except (StorageError, OSError):
-            self._end_attempts()
+            self._attempts.end_all(within_s=GRACE_S, sleep=lambda: self._sleep(TICK_S))
             self._end_runs()
             raise
         except TrialError:
@@ -129,9 +130,8 @@ class Coordinator:
             raise
         finally:
             self._backlog.close()
-            if self._ask_ahead is not None:
-                self._ask_ahead.stop()
-        self._show(force=True)
+            self._line.stop()
+        self._display.show(force=True)
         return state
 
     def _finish(self, state: StudyState) -> StudyState:
@@ -146,7 +146,7 @@ class Coordinator:
         """Waits until MLflow knows everything; False if it is away and the user will not wait for it."""
         while self._backlog:
             self._hear_backlog()
-            if self._stopping and self._backlog.is_stuck:
+            if self._ending.is_stopping and self._backlog.is_stuck:
                 return False
             self._sleep(TICK_S)
         self._hear_backlog()
@@ -157,79 +157,37 @@ class Coordinator:
         for line in self._backlog.news():
             self._view.message(line)
 
-    def _leave_what_has_not_ended(self) -> None:
-        """Trials that the next coordinator takes up."""
-        for asked in self._ask_ahead.close() if self._ask_ahead is not None else ():
-            self._enter(asked)
-        for trial in (*self._waiting, *(self._order.held if self._order else ())):
-            self._settle_run(trial, Outcome(state=TrialState.INTERRUPTED))
-
     def _end_runs(self) -> None:
         """Leaves no run RUNNING in MLflow, if MLflow itself still takes that."""
         self._backlog.close()
         with contextlib.suppress(StorageError, OSError):
             self._tracker.finish_study(StudyState.INTERRUPTED)
 
-    def _end_attempts(self) -> None:
-        """Stops what runs where nothing can be recorded any more; what cannot be stopped now is adopted by the next."""
-        deadline = self._monotonic() + GRACE_S
-        while self._active and self._monotonic() < deadline:
-            for slot, trial in list(self._active.items()):
-                assert trial.spec is not None
-                with contextlib.suppress(OSError):  # there may be no room for a stop file; then it counts as lost
-                    self._stop(trial, INTERRUPTED)
-                self._launcher.kill(trial.spec)
-                if self._launcher.poll(trial.spec).is_over:
-                    del self._active[slot]
-            self._sleep(TICK_S)
+    def _end_state(self) -> StudyState:
+        return self._ending.state(self._store.trials(), has_more=self._asking.has_more())
 
     # --- one round ---------------------------------------------------------------------------------------------------
 
     def _is_busy(self) -> bool:
-        if self._active:
-            return True
-        return not self._is_ending() and (bool(self._waiting) or self._is_asking_ahead() or self._wants_more())
-
-    def _wants_more(self) -> bool:
-        """Whether more trials are asked for."""
-        return self._starts_new() and self._asking.has_more()
-
-    def _starts_new(self) -> bool:
-        """Whether new trials are started; a budget of time that is spent ends that."""
-        return not self._is_draining and not self._is_out_of_time()
-
-    def _is_asking_ahead(self) -> bool:
-        """Whether a trial was asked for beside the loop that is still to be started."""
-        return self._ask_ahead is not None and self._ask_ahead.is_under_way and self._starts_new()
-
-    def _is_out_of_time(self) -> bool:
-        budget_s = self._plan.time_budget_s
-        return budget_s is not None and self._monotonic() - self._started_at >= budget_s
-
-    @property
-    def _stopping(self) -> bool:
-        return self._stop_asked.is_set()
-
-    def _is_ending(self) -> bool:
-        return self._stopping or self._defects_in_a_row >= self._plan.config.limits.defects_in_a_row
+        return bool(self._attempts) or (not self._ending.is_near and self._line.has_more)
 
     def _tick(self) -> None:
         self._obey()
-        for slot, trial in list(self._active.items()):
-            self._follow(slot, trial)
-        if self._stopping and not self._said_so:
+        for trial in self._attempts:
+            self._follow(trial)
+        if self._ending.is_stopping and not self._said_so:
             self._said_so = True
             self._view.message(STOPPING)
-        if self._is_ending():
-            for trial in self._active.values():
-                self._stop(trial, INTERRUPTED)
+        if self._ending.is_near:
+            for trial in self._attempts:
+                self._attempts.stop(trial, INTERRUPTED)
         else:
             self._fill_slots()
         self._hear_backlog()
         if not self._backlog:
             self._backlog.add(self._tracker.flush_if_due)
-        self._show()
-        self._sleep(max(TICK_S, TICK_OF_EACH_S * len(self._active)))
+        self._display.show()
+        self._sleep(max(TICK_S, TICK_OF_EACH_S * len(self._attempts)))
 
     def _obey(self) -> None:
         """Carries out what users asked for."""
@@ -246,34 +204,19 @@ class Coordinator:
     def _end_early(self, *, now: bool) -> None:
         if now:
             self.request_stop()
-        elif not self._is_draining:
+        elif not self._ending.is_draining:
             self._view.message(DRAINING)
-        self._is_draining = True
+        self._ending.is_draining = True
 
-    def _follow(self, slot: str, trial: ActiveTrial) -> None:
+    def _follow(self, trial: ActiveTrial) -> None:
         """Reads what an attempt said, and settles the trial once its process is gone."""
-        assert trial.spec is not None
-        status = self._launcher.poll(trial.spec)  # before reading: a gone process has written all it will
-        data = self._launcher.read(trial.spec, trial.reader.offset)
+        status, data = self._attempts.look(trial)
         self._take(trial, data)
         if status.is_over:
-            del self._active[slot]
+            self._attempts.let_go(trial)
             self._judge(trial, status)
-            return
-        if data or status.life is Life.WAITING:
-            trial.heard_at = self._monotonic()
-        if status.life is Life.WAITING:
-            trial.began_at = self._monotonic()
-        self._check_limits(trial)
-        if trial.stop:
-            self._launcher.kill(trial.spec)
-
-    def _check_limits(self, trial: ActiveTrial) -> None:
-        limits, now = self._plan.config.limits, self._monotonic()
-        if limits.trial_s is not None and trial.trained_s + now - trial.began_at > limits.trial_s:
-            self._stop(trial, TIMED_OUT)
-        elif now - trial.heard_at > limits.silence_s:
-            self._stop(trial, SILENT)
+        else:
+            self._attempts.watch(trial, status, has_spoken=bool(data))
 
     def _take(self, trial: ActiveTrial, data: bytes) -> None:
         before = trial.started
@@ -291,100 +234,41 @@ class Coordinator:
         self._patience.call(self._store.report, trial.number, epoch=event.epoch, objective=event.objective)
         is_last = event.epoch + 1 >= trial.config.training.max_epochs
         if not is_last and trial.ended is None and self._is_hopeless(trial, event):
-            self._stop(trial, PRUNED, epoch=event.epoch)
+            self._attempts.stop(trial, PRUNED, epoch=event.epoch)
 
     def _is_hopeless(self, trial: ActiveTrial, event: EpochEnded) -> bool:
-        seen = self._order.seen_by(trial.number) if self._order else None
+        order = self._line.order
+        seen = order.seen_by(trial.number) if order else None
         if self._store.at_epoch is None:
             return self._patience.call(self._store.should_prune, trial.number, seen=seen)
         if event.epoch != self._store.at_epoch:
             return False
         return self._patience.call(self._store.report_sources, trial.number, event.sources, seen=seen)
 
-    def _stop(self, trial: ActiveTrial, reason: str, *, epoch: int | None = None) -> None:
-        """Writes down why before it kills, so that the next coordinator knows."""
-        if trial.stop is None:
-            assert trial.spec is not None
-            write_json(trial.spec.folder / STOP_FILE, {"reason": reason, "epoch": epoch})
-            trial.stop, trial.pruned_after = reason, epoch
-            self._launcher.kill(trial.spec)
-
     # --- starting ----------------------------------------------------------------------------------------------------
 
     def _fill_slots(self) -> None:
         """Starts what there is room for; where that takes long, the next round goes on with it."""
         began = self._monotonic()
-        free = [slot for slot in self._launcher.free_slots() if slot.name not in self._active]
+        free = self._attempts.free_slots()
         for place, slot in enumerate(free):
-            if len(self._active) >= len(self._launcher.slots):
-                return  # some were adopted from slots that there are no more
-            if not self._waiting and not self._ask(num_free=len(free) - place):
+            trial = self._line.next(num_free=len(free) - place)
+            if trial is None:
                 return
-            self._launch(self._waiting.popleft(), slot)
-            if self._is_ending() or self._monotonic() - began > FILL_S:
+            if not self._attempts.start(trial, slot):
+                self._line.put_back(trial)
+            if self._ending.is_near or self._monotonic() - began > FILL_S:
                 return
 
-    def _ask(self, *, num_free: int = 1) -> bool:
-        """Puts one more trial in line; False where there is none to be had now."""
-        if not self._is_asking_ahead() and not self._wants_more():
-            return False
-        if self._order is not None and not self._order.may_ask(self._asking.num_asked):
-            return False
-        if self._ask_ahead is None or self._order is not None:
-            trial: ActiveTrial | None = self._ask_here()
-        else:
-            trial = self._ask_ahead.take(num_free=num_free)
-        if trial is None:
-            return False
-        self._enter(trial, is_new=True)
-        return True
-
-    def _ask_here(self) -> ActiveTrial:
-        """Asks in the event loop; once that takes long, it is done beside the loop from then on."""
-        began = self._monotonic()
-        trial = self._patience.call(self._asking.next)
-        if self._ask_ahead is None and self._monotonic() - began > SLOW_ASK_S:
-            self._ask_ahead = self._asking_beside()
-        return trial
-
-    def _asking_beside(self) -> AskAhead:
-        ask = partial(self._patience.call, self._asking.next)
-        return AskAhead(ask, more=lambda: self._wants_more() and not self._is_ending())
-
-    def _enter(self, trial: ActiveTrial, *, is_new: bool = False) -> None:
-        """A new trial gets its run in MLflow and waits for a slot."""
-        self._backlog.add(self._tracker.open_trial, trial.number, trial.config, is_new=is_new)
-        self._waiting.append(trial)
-
-    def _launch(self, trial: ActiveTrial, slot: Slot) -> None:
-        attempt = len(trial.folder.attempts())
-        spec = AttemptSpec(
-            number=trial.number,
-            attempt=attempt,
-            folder=trial.folder.root / f"attempt-{attempt}",
-            trial_folder=trial.folder.root,
-            workspace=self._plan.workspace.root,
-            objective=self._plan.config.objective,
-            slot=slot,
-            memory_mb=self._plan.config.limits.memory_mb,
-            micro_batches=trial.micro_batches,
-            latency=self._plan.latency if trial.measured is None else None,
-            config=trial.config,
-        )
-        if self._launcher.submit(spec):
-            trial.begin(spec)
-            trial.began_at = trial.heard_at = self._monotonic()
-            self._active[slot.name] = trial
-        else:
-            self._waiting.appendleft(trial)
+    def _open_new(self, trial: ActiveTrial) -> None:
+        """A new trial gets its run in MLflow."""
+        self._backlog.add(self._tracker.open_trial, trial.number, trial.config, is_new=True)
 
     # --- ending ------------------------------------------------------------------------------------------------------
 
     def _judge(self, trial: ActiveTrial, status: Status, *, adopted: bool = False) -> None:
         """Carries out what the end of an attempt means for its trial."""
         assert trial.spec is not None
-        trial.trained_s += self._monotonic() - trial.began_at if trial.began_at else 0.0
-        output = self._launcher.output_tail(trial.spec)
         plan = self._plan
         verdict = judge(
             trial,
@@ -392,7 +276,7 @@ class Coordinator:
             limits=plan.config.limits,
             bound=plan.objective_bound,
             further=plan.further,
-            output=output,
+            output=self._launcher.output_tail(trial.spec),
         )
         match verdict:
             case Settled(outcome=outcome):
@@ -401,10 +285,10 @@ class Coordinator:
             case Again():
                 self._again(trial, verdict)
             case StorageFull():
-                self._waiting.append(trial)
+                self._line.add(trial)
                 if not adopted:
                     raise StorageError(
-                        f"workspace {self._plan.workspace.root} cannot be written any more (is the disk full?); "
+                        f"workspace {plan.workspace.root} cannot be written any more (is the disk full?); "
                         "mend that and run the same command again: nothing is lost."
                     )
             case _:
@@ -415,29 +299,29 @@ class Coordinator:
         if verdict.message:
             trial.micro_batches = verdict.micro_batches
             self._view.message(verdict.message)
-        if self._is_ending():
+        if self._ending.is_near:
             self._settle_run(trial, Outcome(state=TrialState.INTERRUPTED))
         else:
-            self._waiting.append(trial)
+            self._line.add(trial)
 
     def _settle(self, trial: ActiveTrial, outcome: Outcome) -> None:
         self._size_slots(trial)
-        if self._order is None:
+        order = self._line.order
+        if order is None:
             self._tell(trial, outcome)
             return
-        self._order.hold(trial, outcome)
+        order.hold(trial, outcome)
         # One ask after each tell, or a study that goes on later would ask with more known: so what is not followed by
         # an ask any more is told by the next coordinator.
-        while not self._is_ending() and not self._is_draining and (turn := self._order.release()) is not None:
+        while not self._ending.is_near and not self._ending.is_draining and (turn := order.release()) is not None:
             self._tell(*turn)
-            self._ask()
+            self._line.ask()
 
     def _tell(self, trial: ActiveTrial, outcome: Outcome) -> None:
         further = tuple(outcome.further.values())
         self._patience.call(self._store.tell, trial.number, outcome.state, value=outcome.value, further=further)
         self._backlog.add(self._store.sync)  # a power cut must not undo what MLflow knows
-        is_defect = outcome.failure_class is FailureClass.DEFECT
-        self._defects_in_a_row = self._defects_in_a_row + 1 if is_defect else 0
+        self._ending.count(outcome)
         self._settle_run(trial, outcome)
 
     def _settle_run(self, trial: ActiveTrial, outcome: Outcome) -> None:
@@ -455,18 +339,6 @@ class Coordinator:
                 self._launcher.resize(slots)
                 self._view.message(f"{len(slots)} slots: the largest trial took {peak_mb:,.0f} MB of its GPU")
 
-    def _end_state(self) -> StudyState:
-        if self._stopping:
-            return StudyState.STOPPED if self._is_draining else StudyState.INTERRUPTED
-        if self._is_ending() or self._all_failed():
-            return StudyState.FAILED
-        return StudyState.STOPPED if self._is_draining and self._asking.has_more() else StudyState.COMPLETE
-
-    def _all_failed(self) -> bool:
-        """Whether trials have ended and none has a result."""
-        states = {trial.state for trial in self._store.trials()} - {TrialState.RUNNING}
-        return bool(states) and states <= {TrialState.FAILED, TrialState.TIMED_OUT}
-
     # --- before and after --------------------------------------------------------------------------------------------
 
     def _take_up(self, recovered: Recovered) -> None:
@@ -476,34 +348,32 @@ class Coordinator:
         forget_stops(self._folder)  # they were meant for the coordinator before
         self._obey()
         if self._plan.config.deterministic:
-            self._order = InOrder(self._plan.config.window, num_told=recovered.num_told)
+            self._line.order = InOrder(self._plan.config.window, num_told=recovered.num_told)
         for ended, outcome in recovered.unrecorded:
             self._backlog.add(record_trial, self._tracker, ended, outcome)
         for asked in recovered.unstarted:
-            self._enter(self._asking.start(asked))
+            trial = self._asking.start(asked)
+            self._backlog.add(self._tracker.open_trial, trial.number, trial.config)
+            self._line.add(trial)
         for trial in recovered.unsettled:
             self._adopt(trial)
-        while self._order and self._ask():
+        while self._line.order and self._line.ask():
             pass
         if recovered.known:
-            self._view.message(
-                f"resumed: {len(recovered.known)} trials are known, {len(self._active)} of them still run"
-            )
+            num_running = len(self._attempts)
+            self._view.message(f"resumed: {len(recovered.known)} trials are known, {num_running} of them still run")
 
     def _adopt(self, trial: ActiveTrial) -> None:
         if trial.spec is None:
-            self._waiting.append(trial)
+            self._line.add(trial)
             return
         status = self._launcher.poll(trial.spec)
         if status.is_over:
             self._judge(trial, status, adopted=True)
-        elif trial.spec.slot.name not in self._active:
-            spent_s = 0.0 if trial.started is None else max(0.0, self._clock() - trial.started.time_ms / 1000)
-            trial.heard_at = self._monotonic()
-            trial.began_at = trial.heard_at - spent_s
-            self._active[trial.spec.slot.name] = trial
-        else:  # two cannot hold one slot: this one died before its supervisor signed in
-            self._waiting.append(trial)
+            return
+        running_s = 0.0 if trial.started is None else max(0.0, self._clock() - trial.started.time_ms / 1000)
+        if not self._attempts.take_over(trial, running_s=running_s):
+            self._line.add(trial)  # two cannot hold one slot: this one died before its supervisor signed in
 
     def _evaluate_champion(self) -> None:
         champion = best_trial(self._store.trials())
@@ -525,32 +395,4 @@ class Coordinator:
     def _wait(self) -> bool:
         """One tick of somebody else's loop; False once a stop was asked for."""
         self._sleep(TICK_S)
-        return not self._stopping
-
-    # --- the view ----------------------------------------------------------------------------------------------------
-
-    def _show(self, *, force: bool = False) -> None:
-        now = self._monotonic()
-        if not force and now - self._viewed_at < max(VIEW_S, self._view_took_s / VIEW_SHARE):
-            return
-        self._viewed_at = now
-        trials = tuple(self._store.trials())
-        num_done = sum(trial.state is not TrialState.RUNNING for trial in trials)
-        self._view.update(
-            Snapshot(
-                study=self._plan.config.name,
-                objective=self._plan.config.objective,
-                further=self._plan.config.further_objectives,
-                num_trials=self._plan.config.trials,
-                elapsed_s=now - self._started_at,
-                left_s=self._remaining.estimate(num_done=num_done, num_trials=self._plan.config.trials),
-                slots=tuple(SlotRow.of(name, self._active.get(name)) for name in self._slot_names()),
-                trials=trials,
-                is_stopping=self._stopping or self._is_draining,
-            )
-        )
-        self._view_took_s = self._monotonic() - now
-
-    def _slot_names(self) -> list[str]:
-        """Slots of the launcher, and those that are gone but still at work."""
-        return list(dict.fromkeys([*(slot.name for slot in self._launcher.slots), *sorted(self._active)]))
+        return not self._ending.is_stopping

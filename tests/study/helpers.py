@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -53,12 +54,16 @@ def run_study(
     launcher: Launcher | None = None,
     view: RecordingView | None = None,
     prepare: Callable[[Coordinator], None] = lambda _: None,
+    stop: threading.Event | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
+    time_budget_s: float | None = None,
 ) -> StudyState:
     """What `lidstudy sweep` does, in this process."""
     config = load_study_config(str(study))
     place = Workspace(workspace)
     folder = place.study(config.name)
-    plan = make_plan(config, workspace=place, slots=len(os.sched_getaffinity(0)))  # one thread each, as a sweep has
+    num_cores = len(os.sched_getaffinity(0))  # one thread each, as a sweep has
+    plan = make_plan(config, workspace=place, slots=num_cores, time_budget_s=time_budget_s)
     with ExitStack() as stack:
         stack.enter_context(coordinator_lease(folder))
         if not folder.manifest.exists():
@@ -73,6 +78,8 @@ def run_study(
             tracker=open_tracker(place, plan.manifest(), tags={}, data_hash=plan.data_hash, url=plan.mlflow_url),
             launcher=launcher or InlineLauncher(),
             view=view or RecordingView(),
+            stop=stop,
+            monotonic=monotonic,
         )
         prepare(coordinator)
         return coordinator.run()

@@ -1,6 +1,7 @@
 """What users tell a coordinator: stop, enqueue, retry; and limits of time and silence."""
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def folder(workspace: Path) -> StudyFolder:
 @pytest.fixture(autouse=True)
 def ask_in_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that runs fast, every ask takes long."""
-    monkeypatch.setattr("study.coordinator.SLOW_ASK_S", float("inf"))
+    monkeypatch.setattr("study.line.SLOW_ASK_S", float("inf"))
 
 
 class Hanging(InlineLauncher):
@@ -62,10 +63,10 @@ class Hanging(InlineLauncher):
         self._dead.add(spec.key)
 
 
-def fast_clock(coordinator: Coordinator) -> None:
-    """Each look at the clock finds a second gone."""
+def fast_clock() -> Callable[[], float]:
+    """Each look at the clock finds a second gone: a coordinator looks for commands in every round."""
     seconds = itertools.count()
-    coordinator._monotonic = lambda: float(next(seconds))
+    return lambda: float(next(seconds))
 
 
 def test_stop_waits_for_what_runs_and_starts_nothing_more(
@@ -76,18 +77,13 @@ def test_stop_waits_for_what_runs_and_starts_nothing_more(
             send(folder, Stop())
 
     view = RecordingView(on_ended=stop_after_the_first)
-    assert run_study(tiny_study, workspace, view=view, prepare=look_at_once) is StudyState.STOPPED
+    assert run_study(tiny_study, workspace, view=view, monotonic=fast_clock()) is StudyState.STOPPED
     states = [trial.state for trial in trials_of(workspace)]
     assert set(states) == {TrialState.COMPLETE}
     assert len(states) < 4
     assert pending(folder) == []
     assert run_study(tiny_study, workspace) is StudyState.COMPLETE
     assert len(trials_of(workspace)) == 4
-
-
-def look_at_once(coordinator: Coordinator) -> None:
-    """A coordinator whose clock is so fast that it looks for commands in every round."""
-    fast_clock(coordinator)
 
 
 def test_a_stop_that_came_too_late_does_not_stop_the_next_coordinator(
@@ -214,7 +210,7 @@ def limited(tmp_path: Path, limits: str) -> Path:
 
 def test_a_trial_over_its_time_has_timed_out_and_keeps_its_last_metrics(workspace: Path, tmp_path: Path) -> None:
     study = limited(tmp_path, "trial_s = 60")
-    assert run_study(study, workspace, launcher=Hanging(), prepare=fast_clock) is StudyState.FAILED
+    assert run_study(study, workspace, launcher=Hanging(), monotonic=fast_clock()) is StudyState.FAILED
     (trial,), (run,) = trials_of(workspace), record_of(workspace).trials
     assert trial.state is run.state is TrialState.TIMED_OUT
     assert trial.value is None
@@ -227,7 +223,7 @@ def test_a_trial_over_its_time_has_timed_out_and_keeps_its_last_metrics(workspac
 def test_an_attempt_that_says_nothing_for_too_long_is_lost(workspace: Path, tmp_path: Path) -> None:
     study = limited(tmp_path, "silence_s = 60\nlost_attempts = 1")
     view = RecordingView()
-    assert run_study(study, workspace, launcher=Hanging(), view=view, prepare=fast_clock) is StudyState.FAILED
+    assert run_study(study, workspace, launcher=Hanging(), view=view, monotonic=fast_clock()) is StudyState.FAILED
     (trial,), (run,) = trials_of(workspace), record_of(workspace).trials
     assert trial.state is run.state is TrialState.FAILED
     assert run.tags[TAG_FAILURE_CLASS] == "lost"
@@ -235,14 +231,9 @@ def test_an_attempt_that_says_nothing_for_too_long_is_lost(workspace: Path, tmp_
     assert any("said nothing for too long" in message for message in view.messages)
 
 
-def test_a_budget_of_time_ends_the_study(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_budget_of_time_ends_the_study(workspace: Path, tmp_path: Path) -> None:
     study = write_tiny_study(tmp_path, trials=50)
-
-    def little_time(coordinator: Coordinator) -> None:
-        fast_clock(coordinator)
-        monkeypatch.setattr(Coordinator, "_is_out_of_time", lambda self: self._monotonic() > 120)
-
-    assert run_study(study, workspace, prepare=little_time) is StudyState.COMPLETE
+    assert run_study(study, workspace, monotonic=fast_clock(), time_budget_s=120.0) is StudyState.COMPLETE
     trials = trials_of(workspace)
     assert 1 <= len(trials) < 50
     assert {trial.state for trial in trials} == {TrialState.COMPLETE}

@@ -201,7 +201,7 @@ def test_asking_ahead_changes_neither_the_budget_nor_the_proposals(
     workspace: Path, tiny_study: Path, another_workspace: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_study(tiny_study, workspace)
-    monkeypatch.setattr("study.coordinator.SLOW_ASK_S", -1.0)
+    monkeypatch.setattr("study.line.SLOW_ASK_S", -1.0)
     beside = another_workspace()
     assert run_study(tiny_study, beside) is StudyState.COMPLETE
     assert [trial.params for trial in trials_of(beside)] == [trial.params for trial in trials_of(workspace)]
@@ -210,7 +210,7 @@ def test_asking_ahead_changes_neither_the_budget_nor_the_proposals(
 def test_a_trial_that_was_asked_for_ahead_is_taken_up_after_a_stop(
     workspace: Path, tiny_study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("study.coordinator.SLOW_ASK_S", -1.0)
+    monkeypatch.setattr("study.line.SLOW_ASK_S", -1.0)
     view = RecordingView()
 
     def stop_after_one(coordinator: Coordinator) -> None:

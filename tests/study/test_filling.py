@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 from reports.records import StudyState
-from study.coordinator import FILL_S, Coordinator
+from study.coordinator import FILL_S
 from study.devices import Slot
 from study.events import EpochEnded, Started
 from study.launchers._base import Life, Status
@@ -55,12 +55,13 @@ class Wide(InlineLauncher):
 def run_wide(launcher: Wide, workspace: Path, tmp_path: Path) -> StudyState:
     """A study with a slot for each trial, on a clock by which a look takes a tenth of the time to fill slots."""
     looks = itertools.count()
-
-    def prepare(coordinator: Coordinator) -> None:
-        coordinator._stop_asked = launcher.stopping
-        coordinator._monotonic = lambda: next(looks) * FILL_S / 10
-
-    return run_study(write_tiny_study(tmp_path, trials=NUM_SLOTS), workspace, launcher=launcher, prepare=prepare)
+    return run_study(
+        write_tiny_study(tmp_path, trials=NUM_SLOTS),
+        workspace,
+        launcher=launcher,
+        stop=launcher.stopping,
+        monotonic=lambda: next(looks) * FILL_S / 10,
+    )
 
 
 def test_attempts_that_run_are_read_while_slots_are_filled(workspace: Path, tmp_path: Path) -> None:
