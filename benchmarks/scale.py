@@ -8,10 +8,10 @@ a thousand fit on one machine. Optuna's own share, ask and tell at 2,000 and 10,
 load      So many attempts at once, each with an epoch every so many seconds and as many epochs as chance has it, until
           so many trials have ended. With 1,000 attempts, an epoch every 30 s and 10.5 epochs on average, that means 33
           reports and 3.2 endings a second once all slots are filled. A row whenever an eighth of them has ended:
-          seconds gone, attempts that run, the coordinator's memory, and since the row before the reports a second, trials
-          ended a second, CPU in cores (all threads, the simulation's own part taken off), the median and the longest
-          round of the loop, and how many reports MLflow is behind. The first row holds the start, when all slots are filled at
-          once. Then where the longest round was seen, if one took over half a second.
+          seconds gone, attempts that run, the coordinator's memory, and since the row before the reports a second,
+          trials ended a second, CPU in cores (all threads, the simulation's own part taken off), the median and the
+          longest round of the loop, and how many reports MLflow is behind. The first row holds the start, when all
+          slots are filled at once. Then where the longest round was seen, if one took over half a second.
 poll      What the local launcher's `poll` and `read` of one living attempt take, which the simulation leaves out.
 resume    A study of so many ended trials and 16 that run: seconds until the next coordinator makes its first round.
 """
