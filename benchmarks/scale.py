@@ -6,10 +6,12 @@ A real coordinator with its journal and MLflow on SQLite; only attempts are simu
 a thousand fit on one machine. Optuna's own share, ask and tell at 2,000 and 10,000 trials, is in scale_optuna.py.
 
 load      So many attempts at once, each with an epoch every so many seconds and as many epochs as chance has it, until
-          so many trials have ended. A row whenever an eighth of them has: seconds gone, attempts that run, the
-          coordinator's memory, and since the row before the reports a second, trials ended a second, CPU in cores (all
-          threads, the simulation's own part taken off), the median and the longest round of the loop, and how many
-          reports MLflow is behind. The first row holds the start, when all slots are filled at once.
+          so many trials have ended. With 1,000 attempts, an epoch every 30 s and 10.5 epochs on average, that means 33
+          reports and 3.2 endings a second once all slots are filled. A row whenever an eighth of them has ended:
+          seconds gone, attempts that run, the coordinator's memory, and since the row before the reports a second,
+          trials ended a second, CPU in cores (all threads, the simulation's own part taken off), the median and the
+          longest round of the loop, and how many reports MLflow is behind. The first row holds the start, when all
+          slots are filled at once. Then where the longest round was seen, if one took over half a second.
 poll      What the local launcher's `poll` and `read` of one living attempt take, which the simulation leaves out.
 resume    A study of so many ended trials and 16 that run: seconds until the next coordinator makes its first round.
 """
@@ -109,19 +111,23 @@ def poll(root: Path) -> None:
 def resume(root: Path, speech: Path, *, count: int) -> None:
     made_s = timed(lambda: make_past(root, speech, count=count))
     print(f"\n{count:,} ended trials and {NUM_RUNNING} that run (made in {made_s:.0f} s)")
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     study = open_study(root, speech, num_trials=2 * count)
     for name, seconds in study.opened_s.items():
         print(f"{name:<28}{seconds:8.2f} s")
+    before_cpu = time.process_time()
     recovered_s = timed(
         lambda: recover(study.folder, store=study.store, tracker=study.tracker, plan=study.plan),
     )
+    recovered_cpu_s = time.process_time() - before_cpu
     print(f"{'recover':<28}{recovered_s:8.2f} s   (once more in the first round below)")
     gauges = FirstRound()
     try:
         study.coordinator(SimulatedLauncher(NUM_RUNNING, epoch_s=60.0), gauges).run()
     except Enough:
         print(f"{'until the first round':<28}{gauges.at - began - recovered_s:8.2f} s   in all, recover counted once")
+        cpu_s = time.process_time() - began_cpu - recovered_cpu_s
+        print(f"{'CPU of it':<28}{cpu_s:8.2f} s")
     finally:
         study.close()
 

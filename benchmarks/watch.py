@@ -38,17 +38,14 @@ class Watch(Gauges):
         self._rounds_s: list[float] = []
         self._stalls = Stalls()
         self._worst: tuple[float, list[str]] = (0.0, [])  # the longest round, and where it was seen
-        self._woke_at = time.perf_counter()
+        self._woke_at: float | None = None  # the first round begins before the study is open
         self._own_before_s = 0.0  # what the simulation itself had taken when the round began
         self._first = self._last = self._read()
         print(ROW.format(*HEAD))
 
     def sleep(self, seconds: float) -> None:
         """Takes the time of the round that ends here, then sleeps."""
-        own_s = self._launcher.own_wall_s - self._own_before_s
-        self._rounds_s.append(time.perf_counter() - self._woke_at - own_s)
-        if (lines := self._stalls.end()) and self._rounds_s[-1] > self._worst[0]:
-            self._worst = (self._rounds_s[-1], lines)
+        self._take_round()
         time.sleep(seconds)
         if self._num_ended >= self._last.num_ended + self._num_trials / NUM_ROWS:
             self.last_row()
@@ -59,6 +56,15 @@ class Watch(Gauges):
         self._stalls.begin()
         self._own_before_s = self._launcher.own_wall_s
         self._woke_at = time.perf_counter()
+
+    def _take_round(self) -> None:
+        """The time of a round, less the simulation's own."""
+        if self._woke_at is None:
+            return
+        own_s = self._launcher.own_wall_s - self._own_before_s
+        self._rounds_s.append(time.perf_counter() - self._woke_at - own_s)
+        if (lines := self._stalls.end()) and self._rounds_s[-1] > self._worst[0]:
+            self._worst = (self._rounds_s[-1], lines)
 
     def trial_ended(self, trial: ActiveTrial, outcome: Outcome) -> None:  # noqa: ARG002 - the view's signature
         """Counts it."""

@@ -26,6 +26,9 @@ MAX_BATCH_PARAMS: Final = 100
 MAX_TAG_CHARACTERS: Final = 5000
 PARENT: Final = "mlflow.parentRunId"
 
+Point = tuple[str, float, int, int]
+"""Key, value, time in milliseconds, step: a fourth of what MLflow's own object takes, and thousands of them wait."""
+
 
 class Runs:
     """One experiment's runs; every call raises MlflowAwayError or StorageError, never an error of MLflow's own."""
@@ -128,11 +131,11 @@ class PointBuffer:
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
-        self._points: dict[str, list[Metric]] = defaultdict(list)
+        self._points: dict[str, list[Point]] = defaultdict(list)
         self._tags: dict[str, dict[str, str]] = {}
         self._flushed_at = time.monotonic()
 
-    def add(self, run_id: str, points: Sequence[Metric], *, tags: Mapping[str, str] | None = None) -> None:
+    def add(self, run_id: str, points: Sequence[Point], *, tags: Mapping[str, str] | None = None) -> None:
         """Takes points and tags of a run."""
         self._points[run_id] += points
         if tags:
@@ -163,10 +166,10 @@ class PointBuffer:
         texts = self._tags.get(run_id, {}) | dict(tags or {})
         room = MAX_BATCH - len(points) - len(texts)
         while len(waiting) > room:
-            self._runs.log(run_id, points=waiting[:MAX_BATCH])
+            self._runs.log(run_id, points=[Metric(*point) for point in waiting[:MAX_BATCH]])
             del waiting[:MAX_BATCH]  # only now, so that an outage loses none
         if waiting or points or texts:
-            self._runs.log(run_id, points=[*waiting, *points], tags=texts)
+            self._runs.log(run_id, points=[*(Metric(*point) for point in waiting), *points], tags=texts)
         self._points.pop(run_id, None)
         self._tags.pop(run_id, None)
 

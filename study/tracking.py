@@ -128,7 +128,7 @@ class Tracker:
 
     def log_epoch(self, number: int, metrics: Mapping[str, float], *, epoch: int, time_ms: int) -> None:
         """Takes one epoch's metrics; they reach MLflow in batches of about a second."""
-        points = [Metric(key, value, time_ms, epoch) for key, value in metrics.items()]
+        points = [(key, value, time_ms, epoch) for key, value in metrics.items()]
         self._points.add(self._trials[number].run_id, points)
 
     def log_attempt(self, attempt: AttemptStarted | None) -> None:
@@ -137,10 +137,10 @@ class Tracker:
             return
         started = attempt.started
         tags = {TAG_ATTEMPTS: str(attempt.num_attempts), TAG_DEVICE: started.device, TAG_HOST: started.host}
-        points = [Metric(NUM_PARAMETERS, started.num_parameters, started.time_ms, 0)]
+        points = [(NUM_PARAMETERS, float(started.num_parameters), started.time_ms, 0)]
         measured = attempt.measured or started
         if measured.latency_ms is not None:
-            points.append(Metric(LATENCY_MS, measured.latency_ms, measured.time_ms, 0))
+            points.append((LATENCY_MS, measured.latency_ms, measured.time_ms, 0))
         self._points.add(self._trials[attempt.number].run_id, points, tags=tags)
         self._record_attempts(attempt.number, attempt.records)
 

@@ -12,7 +12,7 @@ from reports.records import TrialState
 from study.active import ActiveTrial, Outcome
 from study.events import EpochEnded
 from study.trials import TrialSummary, best_trial
-from study.view import LiveView, PlainView, RemainingTime, SlotRow, Snapshot, duration, ending, render
+from study.view import MOST_ROWS, LiveView, PlainView, RemainingTime, SlotRow, Snapshot, duration, ending, render
 from study.workspace import TrialFolder
 
 
@@ -120,3 +120,13 @@ def test_the_time_left_counts_only_what_was_watched() -> None:
 @pytest.mark.parametrize(("seconds", "words"), [(3.6, "4 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")])
 def test_durations_read_well(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_a_thousand_slots_are_not_all_drawn() -> None:
+    slots = tuple(SlotRow.of(f"cpu-{number}", None) for number in range(1000))
+    console = Console(file=io.StringIO(), force_terminal=False, width=120, color_system=None)
+    console.print(render(replace(SNAPSHOT, slots=slots)))
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert f"and {1000 - MOST_ROWS} more" in shown
+    assert shown.count("idle") == MOST_ROWS
