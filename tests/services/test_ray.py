@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from study.events import Started, read_events
-from study.launchers.mirror import LOST_FILE
-from study.spec import EVENTS_FILE
+from study.spec import EVENTS_FILE, LOST_FILE
 from study.workspace import StudyFolder, Workspace
 from tests.conftest import write_tiny_study
 from tests.faults.test_kill_and_resume import (
@@ -32,8 +31,8 @@ from tests.services.raylets import ROOT, parents, ray_cluster, sweep_on_ray
 from tests.study.helpers import until
 
 pytestmark = [
-    pytest.mark.clusters,
-    pytest.mark.timeout(280),
+    pytest.mark.services,
+    pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore::ResourceWarning:ray", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 

@@ -12,14 +12,14 @@ from study.events import Started, read_events
 from study.launchers._base import Life, Status
 from study.launchers.build import build_launcher
 from study.launchers.config import SlurmConfig
-from study.launchers.slurm import JOB_FILE, SlurmLauncher
-from study.spec import EVENTS_FILE, AttemptSpec
+from study.launchers.slurm import SlurmLauncher
+from study.spec import EVENTS_FILE, JOB_FILE, AttemptSpec
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
 from tests.services.slurm_node import scontrol, slurm_node
 from tests.study.helpers import config_of, record_of, run_study, trials_of, until
 
-pytestmark = [pytest.mark.clusters, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,10 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,14 +18,14 @@ from study.launchers._base import Life, Status
 from study.launchers.build import build_launcher
 from study.launchers.config import SlurmConfig
 from study.launchers.jobs import JobLife, Jobs, job_life
-from study.launchers.run_spec import main as run_spec
-from study.launchers.slurm import JOB_FILE, LOST_FILE, SlurmLauncher
-from study.spec import EVENTS_FILE, EXIT_FILE, SUPERVISOR_FILE, AttemptSpec
+from study.launchers.local_jobs import ProcessQueue
+from study.launchers.slurm import SlurmLauncher
+from study.spec import EVENTS_FILE, EXIT_FILE, LOST_FILE, SPEC_FILE, SUPERVISOR_FILE, AttemptSpec
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
 from tests.study.helpers import config_of, record_of, run_study, trials_of, until
 
-pytestmark = [pytest.mark.clusters, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 
 LOCAL = SlurmConfig(executor="local", slots=2)
 LISTED = """
@@ -37,7 +40,7 @@ LISTED = """
 
 @pytest.fixture
 def start(workspace: Path) -> Iterator[Callable[[], SlurmLauncher]]:
-    """Makes launchers on one study; processes that are left are killed."""
+    """Makes launchers on one study; jobs that are left are cancelled, or the next test would have them beside it."""
     made: list[SlurmLauncher] = []
 
     def make() -> SlurmLauncher:
@@ -47,14 +50,17 @@ def start(workspace: Path) -> Iterator[Callable[[], SlurmLauncher]]:
         return launcher
 
     yield make
-    for record in workspace.glob(f"studies/*/*/*/*/{JOB_FILE}"):
-        try:
-            os.kill(int(json.loads(record.read_text())["id"]), signal.SIGTERM)
-        except ProcessLookupError:
-            continue
     for launcher in made:
-        until(lambda: not launcher._processes.list_jobs() and not launcher._processes.handles)  # noqa: B023 - called at once
+        until(partial(is_idle, launcher._processes))
         launcher.close()
+
+
+def is_idle(jobs: ProcessQueue) -> bool:
+    """Cancels what runs; whether nothing does, and all was reaped that was started here."""
+    listed = jobs.list_jobs().splitlines()
+    for line in listed:
+        jobs.cancel(line.split("|")[0])
+    return not listed and not jobs._handles
 
 
 @pytest.fixture
@@ -138,15 +144,12 @@ def test_a_job_that_is_started_again_goes_on_from_its_checkpoint(
     end(launcher, spec)
     with (spec.folder / EVENTS_FILE).open("ab") as log:
         log.write(b'{"time_ms": 1, "type": "ep')  # torn off
-    pid = os.fork()
-    if pid == 0:
-        run_spec(spec.folder / "spec.json")
-        os._exit(0)
+    again = subprocess.Popen([sys.executable, "-m", "study.launchers.run_spec", spec.folder / SPEC_FILE])
     try:
         until(lambda: len(starts(spec)) > 1)
     finally:
-        os.kill(pid, signal.SIGTERM)
-        os.waitpid(pid, 0)
+        again.terminate()
+        again.wait()
     assert [event.resumed_epoch > 0 for event in starts(spec)] == [False, True]
     assert (spec.folder / EXIT_FILE).exists()
 
