@@ -108,7 +108,8 @@ def _unattended(found: dict[str, Any]) -> str:
         return "nobody works on it"
     told = [f"{num_living} still run by themselves"] if num_living else []
     if num_unknown:
-        told.append(f"whether {num_unknown} still run is not known ({found['not_known']['why']})")
+        still = "1 still runs" if num_unknown == 1 else f"{num_unknown} still run"
+        told.append(f"whether {still} is not known ({found['not_known']['why']})")
     return f"its coordinator is gone, but {' and '.join(told)}"
 
 

@@ -190,17 +190,13 @@ def lives(folder: Path) -> bool:
 def kill_supervisor(folder: Path) -> None:
     """Asks the supervisor of the attempt in that folder to kill its trainer, if it is at work."""
     supervisor = _supervisor(folder)
-    if supervisor is not None:
-        send_signal(supervisor, signal.SIGTERM)
-
-
-def send_signal(process: dict[str, int], number: signal.Signals) -> None:
-    """Signals the process with that `pid` and `start_time`, and no other that has its pid now."""
+    if supervisor is None:
+        return
     with contextlib.suppress(ProcessLookupError):
-        descriptor = os.pidfd_open(process["pid"])
+        descriptor = os.pidfd_open(supervisor["pid"])
         try:
-            if is_alive(process):  # with the descriptor open, the pid cannot come to mean another process
-                signal.pidfd_send_signal(descriptor, number)
+            if is_alive(supervisor):  # with the descriptor open, the pid cannot come to mean another process
+                signal.pidfd_send_signal(descriptor, signal.SIGTERM)
         finally:
             os.close(descriptor)
 

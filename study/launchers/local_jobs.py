@@ -1,16 +1,16 @@
 """Jobs of submitit's local executor: processes of this machine, known by what lies in their attempts' folders.
 
-submitit's own process of a job, its *controller*, may be gone before the attempt: once it is cancelled it waits for a
-second, kills its child and ends, while the attempt's supervisor still reaps its trainer and writes how that ended. So a
-job is at work as long as either of them is.
+A job is cancelled by its supervisor, which kills the trainer and writes how it ended; then submitit's own process of
+the job, its *controller*, ends by itself. submitit would send SIGINT to the controller, but what a shell starts in the
+background ignores that. A controller that is killed may be gone before its attempt, so a job is at work as long as
+either of them is.
 """
 
-import signal
 import threading
 from pathlib import Path
 from typing import Any, TypedDict
 
-from study.launchers.local import is_alive, kill_supervisor, lives, send_signal
+from study.launchers.local import is_alive, kill_supervisor, lives
 from study.spec import JOB_FILE
 from study.workspace import StudyFolder, read_json
 
@@ -47,13 +47,9 @@ class ProcessQueue:
         return "\n".join(f"{job['id']}|RUNNING|{folder}" for folder, job in self._jobs() if is_at_work(folder, job))
 
     def cancel(self, job_id: str) -> None:
-        """What submitit does, whose handle a later coordinator would not have; the supervisor if that did not help."""
+        """Ends a job, unless it has no supervisor yet: whoever wants its end asks again."""
         for folder, job in self._jobs():
-            if job["id"] != job_id:
-                continue
-            if is_alive(_controller(job)):
-                send_signal(_controller(job), signal.SIGINT)
-            else:
+            if job["id"] == job_id:
                 kill_supervisor(folder)
 
     def _jobs(self) -> list[tuple[Path, JobRecord]]:
@@ -63,8 +59,4 @@ class ProcessQueue:
 
 def is_at_work(folder: Path, job: JobRecord) -> bool:
     """Whether anything works on the attempt in that folder, whose job that is."""
-    return is_alive(_controller(job)) or lives(folder)
-
-
-def _controller(job: JobRecord) -> dict[str, int]:
-    return {"pid": int(job["id"]), "start_time": job["start_time"]}
+    return is_alive({"pid": int(job["id"]), "start_time": job["start_time"]}) or lives(folder)

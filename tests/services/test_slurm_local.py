@@ -64,6 +64,14 @@ def is_idle(jobs: ProcessQueue) -> bool:
 
 
 @pytest.fixture
+def _in_the_background() -> Iterator[None]:
+    """What a shell's `&` does, and `nohup`: Ctrl-C is ignored, by all that is started too."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def make_spec(workspace: Path, tmp_path: Path) -> Callable[..., AttemptSpec]:
     def make(number: int, *, attempt: int = 0, slot: str = "slurm-0", epochs: int = 2) -> AttemptSpec:
         trial = Workspace(workspace).study("tiny").trial(number).root
@@ -107,6 +115,7 @@ def test_a_job_runs_to_its_end_and_frees_its_slot(
     assert [slot.name for slot in launcher.free_slots()] == ["slurm-0", "slurm-1"]
 
 
+@pytest.mark.usefixtures("_in_the_background")
 def test_another_launcher_adopts_a_job_and_kills_it(
     start: Callable[[], SlurmLauncher], make_spec: Callable[..., AttemptSpec]
 ) -> None:
