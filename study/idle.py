@@ -1,10 +1,11 @@
-"""A study on which nothing works, held so that nothing begins to: what housekeeping needs before it touches a file."""
+"""What must not work on a study: anything while housekeeping touches its files, and no other launcher's attempts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lightning_modules.errors import StorageError
-from study.launchers.census import Census
+from lightning_modules.errors import ConfigError, StorageError
+from study.launchers.census import Census, engine_of
+from study.launchers.config import LauncherConfig
 from study.workspace import StudyFolder, coordinator_lease
 
 
@@ -30,3 +31,20 @@ def idle(folder: StudyFolder, *, census: Census | None = None) -> Iterator[None]
                 f"known ({attempt.relative_to(folder.root)}: {why}); `lidstudy resume {name}` settles it."
             )
         yield
+
+
+def refuse_other_launchers(folder: StudyFolder, launcher: LauncherConfig, *, census: Census | None = None) -> None:
+    """Keeps a launcher from a study on which attempts work that it cannot see, and would take for lost.
+
+    Those on Ray do no harm: they write on their nodes, and nobody reads them any more.
+
+    Raises:
+        ConfigError: names them.
+    """
+    for attempt in (census or Census()).at_work(folder).living:
+        engine = engine_of(attempt)
+        if engine not in ("ray", launcher.engine):
+            raise ConfigError(
+                f"{attempt.relative_to(folder.root)} of study '{folder.root.name}' still runs with launcher {engine}, "
+                f"and {launcher.engine} would start the same trial beside it; go on with {engine}, or end it first."
+            )

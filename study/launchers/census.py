@@ -110,6 +110,16 @@ class Census:
         return listing.lives.get(job_id) in (JobLife.WAITING, JobLife.RUNNING)
 
 
+def engine_of(attempt: Path) -> str:
+    """Where an attempt was started, as `LauncherConfig.engine` names it."""
+    if (attempt / AGENT_FILE).exists():
+        return "ray"
+    if not str(read_json(attempt / SPEC_FILE)["slot"]["name"]).startswith(SLURM_SLOT):
+        return "local"
+    job = attempt / JOB_FILE
+    return "slurm with executor local" if job.exists() and read_json(job)["start_time"] else "slurm"
+
+
 def attempts_on_ray(address: str, namespace: str) -> list[str] | Silence:
     """Keys of the attempts that run on the agents of a study, by its namespace."""
     host, _, port = address.rpartition(":")

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from study.events import Started, read_events
+from study.launchers.census import Census
 from study.spec import EVENTS_FILE, LOST_FILE
 from study.workspace import StudyFolder, Workspace
 from tests.conftest import write_tiny_study
@@ -148,6 +149,7 @@ def test_the_coordinator_dies_and_the_next_one_adopts_its_agents(
     first.wait()
     running = living_trainers(folder)
     assert running, "attempts outlive their coordinator"
+    assert {pid_of(place / EVENTS_FILE) for place in Census().at_work(folder).living} == set(running)
     sweep(study)
     assert not list(folder.root.glob(f"trials/*/*/{LOST_FILE}")), "what ran was adopted, not started again"
     assert {pid_of(log) for log in logs(folder)} >= set(running)

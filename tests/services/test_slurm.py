@@ -11,6 +11,7 @@ from study.devices import Slot
 from study.events import Started, read_events
 from study.launchers._base import Life, Status
 from study.launchers.build import build_launcher
+from study.launchers.census import AtWork, Census
 from study.launchers.config import SlurmConfig
 from study.launchers.slurm import SlurmLauncher
 from study.spec import EVENTS_FILE, JOB_FILE, AttemptSpec
@@ -105,6 +106,7 @@ def test_a_job_waits_until_another_was_cancelled(
     until(lambda: "JobState=PENDING" in scontrol("show", "job", job_of(second)))
     until(lambda: launcher.poll(first).life is Life.RUNNING)
     assert launcher.poll(second) == Status(Life.WAITING)
+    assert Census().at_work(Workspace(first.workspace).study("tiny")) == AtWork((first.folder, second.folder))
     status = end(launcher, first)
     assert status.life is Life.EXITED
     assert status.exit_status is not None

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
-from lightning_modules.errors import StorageError
+from lightning_modules.errors import ConfigError, StorageError
 from reports.records import TrialState
 from study.commands.inspect import show_status, study_status
 from study.housekeeping import clean_study
+from study.idle import refuse_other_launchers
 from study.launchers.census import AtWork, Census
+from study.launchers.config import LauncherConfig, LocalConfig, RayConfig, SlurmConfig
 from study.launchers.inline import InlineLauncher
 from study.launchers.local import start_time
 from study.spec import (
@@ -209,3 +211,14 @@ def test_housekeeping_touches_nothing_that_may_be_at_work(left: StudyFolder, cen
 def test_neither_ray_nor_submitit_is_imported_to_look() -> None:
     look = "import sys, study.commands.inspect, study.archive; print({'ray', 'submitit'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+@pytest.mark.parametrize("launcher", [LocalConfig(), RayConfig(), SlurmConfig(executor="local")])
+def test_another_launcher_is_refused_while_jobs_run_that_it_cannot_see(
+    left: StudyFolder, launcher: LauncherConfig
+) -> None:
+    census = Census(list_jobs=lambda: "100|RUNNING|x")
+    with pytest.raises(ConfigError, match=r"trials/00001/attempt-0 of study 'tiny' still runs with launcher slurm"):
+        refuse_other_launchers(left, launcher, census=census)
+    refuse_other_launchers(left, SlurmConfig(), census=census)
+    refuse_other_launchers(left, launcher, census=Census(list_jobs=lambda: ""))
