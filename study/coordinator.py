@@ -466,7 +466,7 @@ class Coordinator:
             pass
         if recovered.known:
             self._view.message(
-                f"resumed: {len(recovered.known)} trials are known, {len(self._active)} of them still run"
+                f"resumed: {len(recovered.known)} trials are known, {len(self._active)} of them had not ended"
             )
 
     def _adopt(self, trial: ActiveTrial) -> None:

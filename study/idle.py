@@ -41,10 +41,9 @@ def refuse_other_launchers(folder: StudyFolder, launcher: LauncherConfig, *, cen
     Raises:
         ConfigError: names them.
     """
-    for attempt in (census or Census()).at_work(folder).living:
+    for attempt in (census or Census()).at_work(folder, but_on=("ray", launcher.engine)).living:
         engine = engine_of(attempt)
-        if engine not in ("ray", launcher.engine):
-            raise ConfigError(
-                f"{attempt.relative_to(folder.root)} of study '{folder.root.name}' still runs with launcher {engine}, "
-                f"and {launcher.engine} would start the same trial beside it; go on with {engine}, or end it first."
-            )
+        raise ConfigError(
+            f"{attempt.relative_to(folder.root)} of study '{folder.root.name}' still runs with launcher {engine}, "
+            f"and {launcher.engine} would start the same trial beside it; go on with {engine}, or end it first."
+        )

@@ -9,7 +9,7 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -61,12 +61,14 @@ class Census:
         self._list_jobs = cache(lambda: _heard("squeue", queue))
         self._ask_agents = cache(ask_agents or attempts_on_ray)
 
-    def at_work(self, folder: StudyFolder) -> AtWork:
-        """Attempts of a study, at training or at an evaluation, that nothing has ended."""
+    def at_work(self, folder: StudyFolder, *, but_on: Collection[str] = ()) -> AtWork:
+        """Attempts of a study, at training or at an evaluation, that have not ended; none of the engines `but_on`."""
         living: list[Path] = []
         unknown: dict[Path, str] = {}
         slots = folder.root.parent.parent / "slots"
         for attempt in sorted([*folder.root.glob("trials/*/attempt-*"), *folder.root.glob("evaluations/*/attempt-*")]):
+            if not (attempt / SPEC_FILE).exists() or (but_on and engine_of(attempt) in but_on):
+                continue
             found = self._lives(attempt, slots)
             if isinstance(found, Silence):
                 unknown[attempt] = found.why
@@ -75,7 +77,7 @@ class Census:
         return AtWork(tuple(living), unknown)
 
     def _lives(self, attempt: Path, slots: Path) -> bool | Silence:
-        if not (attempt / SPEC_FILE).exists() or (attempt / LOST_FILE).exists():
+        if (attempt / LOST_FILE).exists():
             return False
         ended = exit_record(attempt)
         if ended is not None and (ended.exit_status or 0) >= 0:

@@ -205,6 +205,8 @@ def _executor(config: SlurmConfig, *, folder: Path, name: str) -> Any:
             f'--launcher slurm: {error} Run the coordinator where sbatch works; executor = "local" needs no cluster.'
         ) from error
     options: dict[str, Any] = {key: value for key, value in config.sbatch.items() if value is not False}
+    if config.executor == "local":
+        executor.update_parameters(gpus_per_node=config.num_gpus)  # it knows no gres, and would hide all GPUs
     executor.update_parameters(
         name=f"lidstudy-{name}",
         timeout_min=config.time_limit_min,

@@ -27,7 +27,6 @@ from tests.study.helpers import config_of, record_of, run_study, trials_of, unti
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 
-LOCAL = SlurmConfig(executor="local", slots=2)
 LISTED = """
 101|RUNNING|/w/a
 102|PENDING|/w/b
@@ -39,12 +38,13 @@ LISTED = """
 
 
 @pytest.fixture
-def start(workspace: Path) -> Iterator[Callable[[], SlurmLauncher]]:
+def start(workspace: Path) -> Iterator[Callable[..., SlurmLauncher]]:
     """Makes launchers on one study; jobs that are left are cancelled, or the next test would have them beside it."""
     made: list[SlurmLauncher] = []
 
-    def make() -> SlurmLauncher:
-        launcher = build_launcher(LOCAL, workspace=Workspace(workspace), study="tiny", slots=())
+    def make(*, gres: str | None = None) -> SlurmLauncher:
+        config = SlurmConfig(executor="local", slots=2, gres=gres)
+        launcher = build_launcher(config, workspace=Workspace(workspace), study="tiny", slots=())
         assert isinstance(launcher, SlurmLauncher)
         made.append(launcher)
         return launcher
@@ -142,6 +142,17 @@ def test_a_job_that_died_without_a_word_is_lost_for_good(
     assert launcher.poll(spec) == Status(Life.LOST)
     assert (spec.folder / LOST_FILE).exists()
     assert start().poll(spec) == Status(Life.LOST)
+
+
+def test_a_job_that_asks_for_a_gpu_is_given_one(
+    start: Callable[..., SlurmLauncher], make_spec: Callable[..., AttemptSpec]
+) -> None:
+    """Where there is none, the attempt says so itself."""
+    launcher = start(gres="gpu:1")
+    spec = make_spec(0).model_copy(update={"slot": launcher.slots[0]})
+    launcher.submit(spec)
+    until(lambda: launcher.poll(spec).is_over)
+    assert (spec.folder / SUPERVISOR_FILE).exists(), launcher.output_tail(spec)
 
 
 def test_a_job_that_is_started_again_goes_on_from_its_checkpoint(
