@@ -125,13 +125,20 @@ def engine_of(attempt: Path) -> str:
 def attempts_on_ray(address: str, namespace: str) -> list[str] | Silence:
     """Keys of the attempts that run on the agents of a study, by its namespace."""
     host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=LISTEN_S).close()
-    except OSError as error:
-        return Silence(f"nothing listens at Ray's address {address} ({error})")
+    if why := silence_at(host, int(port)):
+        return Silence(f"nothing listens at Ray's address {address} ({why})")
     command = (sys.executable, "-m", "study.launchers.ray", address, namespace)
     answer = _heard(f"Ray at {address}", lambda: _run(command, timeout_s=RAY_S))
     return answer if isinstance(answer, Silence) else list(json.loads(answer))
+
+
+def silence_at(host: str, port: int) -> str:
+    """Why nobody listens at an address; "" if somebody does."""
+    try:
+        socket.create_connection((host, port), timeout=LISTEN_S).close()
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 def _run(command: Sequence[str], *, timeout_s: float) -> str:

@@ -25,6 +25,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 from lightning_modules.errors import ConfigError
 from study.devices import CPU, Slot
 from study.launchers.agent import Agent
+from study.launchers.census import silence_at
 from study.launchers.config import RayConfig
 from study.launchers.parcel import Parcel
 from study.launchers.posts import CONTENT, AgentHandle, Post
@@ -161,16 +162,27 @@ def _connect(config: RayConfig, *, namespace: str) -> None:
             options["num_cpus"] = config.slots * config.cpus_per_slot
     else:
         options["address"] = config.address
+        _check_address(config.address)
     with _own_signals():
         try:
             ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            why = str(error).strip().splitlines()[0]
-            raise ConfigError(
-                f"--ray-address {config.address or '(none)'}: {why}; start Ray on this machine with "
-                "`ray start --address=HOST:6379`, set RAY_AUTH_MODE=token if the cluster has a token, or leave the "
-                "address out for a cluster of this machine's own."
-            ) from error
+            raise _unreachable(config.address, str(error).strip().splitlines()[0].rstrip(".")) from error
+
+
+def _check_address(address: str) -> None:
+    """Ray itself would try for minutes, aloud, to connect to nothing."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and (why := silence_at(host, int(port))):
+        raise _unreachable(address, f"nothing listens there ({why})")
+
+
+def _unreachable(address: str | None, why: str) -> ConfigError:
+    return ConfigError(
+        f"--ray-address {address or '(none)'}: {why}; start Ray on this machine with `ray start --address=HOST:6379`, "
+        "set RAY_AUTH_MODE=token if the cluster has a token, or leave the address out for a cluster of this machine's "
+        "own."
+    )
 
 
 @contextmanager
