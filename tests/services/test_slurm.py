@@ -89,8 +89,8 @@ def end(launcher: SlurmLauncher, spec: AttemptSpec) -> Status:
     return launcher.poll(spec)
 
 
-def test_a_whole_study(tiny_study: Path, workspace: Path, start: Callable[..., SlurmLauncher]) -> None:
-    assert run_study(tiny_study, workspace, launcher=start()) is StudyState.COMPLETE
+def test_a_whole_study(tmp_path: Path, workspace: Path, start: Callable[..., SlurmLauncher]) -> None:
+    assert run_study(write_tiny_study(tmp_path, trials=2), workspace, launcher=start()) is StudyState.COMPLETE
     assert {trial.state for trial in trials_of(workspace)} == {TrialState.COMPLETE}
     assert [run.objective for run in record_of(workspace).trials] == [trial.value for trial in trials_of(workspace)]
 
