@@ -21,7 +21,7 @@ from study.launchers.jobs import JobLife, Jobs, job_life
 from study.launchers.local_jobs import ProcessQueue
 from study.launchers.slurm import SlurmLauncher
 from study.spec import EVENTS_FILE, EXIT_FILE, LOST_FILE, SPEC_FILE, SUPERVISOR_FILE, AttemptSpec
-from study.workspace import Workspace
+from study.workspace import Workspace, write_json
 from tests.conftest import write_tiny_study
 from tests.study.helpers import config_of, record_of, run_study, trials_of, until
 
@@ -172,6 +172,15 @@ def test_a_job_that_is_started_again_goes_on_from_its_checkpoint(
         again.wait()
     assert [event.resumed_epoch > 0 for event in starts(spec)] == [False, True]
     assert (spec.folder / EXIT_FILE).exists()
+
+
+def test_an_attempt_that_was_given_up_before_it_could_start_does_not(make_spec: Callable[..., AttemptSpec]) -> None:
+    spec = make_spec(0)
+    spec.folder.mkdir(parents=True)
+    write_json(spec.folder / SPEC_FILE, spec.model_dump(mode="json"))
+    write_json(spec.folder / LOST_FILE, {})
+    subprocess.run([sys.executable, "-m", "study.launchers.run_spec", spec.folder / SPEC_FILE], check=True)
+    assert not (spec.folder / SUPERVISOR_FILE).exists()
 
 
 def starts(spec: AttemptSpec) -> list[Started]:

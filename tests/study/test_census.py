@@ -91,7 +91,12 @@ def test_the_queue_is_asked_once_and_only_about_what_has_not_ended(
     assert Census(list_jobs=never).at_work(folder) == AtWork()
     attempt(2, "slurm-0", job={"id": "102", "start_time": 0})
     attempt(3, "slurm-1", job={"id": "103", "start_time": 0})
-    Census(list_jobs=lambda: asked.append("squeue") or "").at_work(folder)  # type: ignore[func-returns-value]
+
+    def listing() -> str:
+        asked.append("squeue")
+        return ""
+
+    Census(list_jobs=listing).at_work(folder)
     assert asked == ["squeue"]
 
 
