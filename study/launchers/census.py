@@ -67,7 +67,7 @@ class Census:
         unknown: dict[Path, str] = {}
         slots = folder.root.parent.parent / "slots"
         for attempt in sorted([*folder.root.glob("trials/*/attempt-*"), *folder.root.glob("evaluations/*/attempt-*")]):
-            if not (attempt / SPEC_FILE).exists() or (but_on and engine_of(attempt) in but_on):
+            if not _is_open(attempt) or (but_on and engine_of(attempt) in but_on):
                 continue
             found = self._lives(attempt, slots)
             if isinstance(found, Silence):
@@ -77,11 +77,7 @@ class Census:
         return AtWork(tuple(living), unknown)
 
     def _lives(self, attempt: Path, slots: Path) -> bool | Silence:
-        if (attempt / LOST_FILE).exists():
-            return False
         ended = exit_record(attempt)
-        if ended is not None and (ended.exit_status or 0) >= 0:
-            return False
         if (attempt / AGENT_FILE).exists():
             return self._lives_on_ray(attempt) if ended is None else False
         slot = str(read_json(attempt / SPEC_FILE)["slot"]["name"])
@@ -110,6 +106,14 @@ class Census:
         listing = read_listing(text)
         job_id = listing.ids.get(str(attempt), "") if job is None else job["id"]
         return listing.lives.get(job_id) in (JobLife.WAITING, JobLife.RUNNING)
+
+
+def _is_open(attempt: Path) -> bool:
+    """Whether its files leave open that it runs: one that was killed may be started again."""
+    if not (attempt / SPEC_FILE).exists() or (attempt / LOST_FILE).exists():
+        return False
+    ended = exit_record(attempt)
+    return ended is None or (ended.exit_status or 0) < 0
 
 
 def engine_of(attempt: Path) -> str:
