@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 TESTS ?= tests
 
-.PHONY: demo test test-services test-clusters lint format benchmark chaos clean
+.PHONY: demo test test-services lint format benchmark chaos clean
 
 demo: .venv/.installed
 	@if command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then study=demo; corpus=prompts; else \
@@ -26,9 +26,6 @@ test: .venv/.installed-dev
 
 test-services: .venv/.installed-services
 	$(BIN)/python -m pytest -m services $(TESTS)
-
-test-clusters: .venv/.installed-clusters
-	$(BIN)/python -m pytest -m clusters $(TESTS)
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .
@@ -68,13 +65,9 @@ clean:
 	@$(PIP_INSTALL) '.[synth,cma,benchmark]'
 	@touch $@
 
-.venv/.installed-clusters: .venv/.installed-dev
-	@$(PIP_INSTALL) '.[synth,cma,dev,services,postgres,ray,slurm]'
-	@command -v slurmctld >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null; }
-	@touch $@
-
 .venv/.installed-services: .venv/.installed-dev
-	@$(PIP_INSTALL) '.[synth,cma,slurm,dev,services,postgres]'
+	@$(PIP_INSTALL) '.[synth,cma,dev,services,postgres,ray,slurm]'
 	@command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; }
+	@command -v slurmctld >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null; }
 	@touch $@

@@ -360,8 +360,8 @@ class Coordinator:
         while self._line.order and self._line.ask():
             pass
         if recovered.known:
-            num_running = len(self._attempts)
-            self._view.message(f"resumed: {len(recovered.known)} trials are known, {num_running} of them still run")
+            num_open = len(self._attempts)
+            self._view.message(f"resumed: {len(recovered.known)} trials are known, {num_open} of them had not ended")
 
     def _adopt(self, trial: ActiveTrial) -> None:
         if trial.spec is None:

@@ -13,6 +13,7 @@ from lightning_modules.errors import LidstudyError, StorageError
 from reports.records import TrialState
 from study.evaluation import read_ledger
 from study.idle import idle
+from study.launchers.census import Census
 from study.leftovers import HeldLocks, Leftover, size_of, workspace_leftovers
 from study.mlflow_records import open_records
 from study.opening import read_trials
@@ -40,13 +41,13 @@ class Cleaned:
         return sum(leftover.num_bytes for leftover in self.leftovers)
 
 
-def clean_study(folder: StudyFolder, *, dry_run: bool) -> Cleaned:
+def clean_study(folder: StudyFolder, *, dry_run: bool, census: Census | None = None) -> Cleaned:
     """Removes what one study no longer needs.
 
     Raises:
         StorageError: something works on it, or its records cannot be read.
     """
-    with idle(folder):
+    with idle(folder, census=census):
         cleaned = Cleaned(list(study_leftovers(folder)))
         if not dry_run:
             remove(cleaned.leftovers)
@@ -55,10 +56,10 @@ def clean_study(folder: StudyFolder, *, dry_run: bool) -> Cleaned:
 
 def clean_workspace(workspace: Workspace, *, dry_run: bool) -> Cleaned:
     """Removes what the studies and corpora of a workspace no longer need; passes over what is at work."""
-    cleaned, busy = Cleaned(), set[str]()
+    cleaned, busy, census = Cleaned(), set[str](), Census()
     for name in workspace.study_names():
         try:
-            found = clean_study(workspace.study(name), dry_run=dry_run)
+            found = clean_study(workspace.study(name), dry_run=dry_run, census=census)
             cleaned.leftovers += found.leftovers
         except LidstudyError as error:
             cleaned.notes.append(f"study {name} is left alone: {error}")

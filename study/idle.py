@@ -1,51 +1,49 @@
-"""A study on which nothing works, held so that nothing begins to: what housekeeping needs before it touches a file."""
+"""What must not work on a study: anything while housekeeping touches its files, and no other launcher's attempts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from lightning_modules.errors import StorageError
-from study.launchers._base import exit_record
-from study.launchers.local import lives
-from study.spec import EVENTS_FILE, SPEC_FILE, SUPERVISOR_FILE
-from study.workspace import StudyFolder, coordinator_lease, read_json, try_lock
+from lightning_modules.errors import ConfigError, StorageError
+from study.launchers.census import Census, engine_of
+from study.launchers.config import LauncherConfig
+from study.workspace import StudyFolder, coordinator_lease
 
 
 @contextmanager
-def idle(folder: StudyFolder) -> Iterator[None]:
+def idle(folder: StudyFolder, *, census: Census | None = None) -> Iterator[None]:
     """Keeps coordinators away from a study on which nothing works.
 
     Raises:
-        StorageError: its coordinator lives, or an attempt that a coordinator left behind.
+        StorageError: its coordinator lives, or an attempt that a coordinator left behind, or may do so.
     """
     with coordinator_lease(folder):
-        living = living_attempts(folder)
-        if living:
-            name = folder.root.name
+        found, name = (census or Census()).at_work(folder), folder.root.name
+        if found.living:
             raise StorageError(
-                f"study '{name}' has no coordinator, but {len(living)} of its attempts still run "
-                f"({living[0].relative_to(folder.root)}); wait for them, or let `lidstudy resume {name}` take them up."
+                f"study '{name}' has no coordinator, but {len(found.living)} of its attempts still run "
+                f"({found.living[0].relative_to(folder.root)}); wait for them, or let `lidstudy resume {name}` take "
+                "them up."
+            )
+        if found.unknown:
+            attempt, why = next(iter(found.unknown.items()))
+            raise StorageError(
+                f"study '{name}' has no coordinator, and whether {len(found.unknown)} of its attempts still run is not "
+                f"known ({attempt.relative_to(folder.root)}: {why}); `lidstudy resume {name}` settles it."
             )
         yield
 
 
-def living_attempts(folder: StudyFolder) -> list[Path]:
-    """Folders of the attempts, at training or at an evaluation, whose processes still run."""
-    slots = folder.root.parent.parent / "slots"
-    attempts = [*folder.root.glob("trials/*/attempt-*"), *folder.root.glob("evaluations/*/attempt-*")]
-    return [attempt for attempt in sorted(attempts) if _lives(attempt, slots)]
+def refuse_other_launchers(folder: StudyFolder, launcher: LauncherConfig, *, census: Census | None = None) -> None:
+    """Keeps a launcher from a study on which attempts work that it cannot see, and would take for lost.
 
+    Those on Ray do no harm: they write on their nodes, and nobody reads them any more.
 
-def _lives(attempt: Path, slots: Path) -> bool:
-    """As its supervisor says; before that has signed in, its slot's lock does."""
-    if not (attempt / SPEC_FILE).exists() or exit_record(attempt) is not None:
-        return False
-    if (attempt / SUPERVISOR_FILE).exists():
-        return lives(attempt)
-    if (attempt / EVENTS_FILE).exists():
-        return False  # it ran in a coordinator's own process, and that is gone
-    lock = slots / f"{read_json(attempt / SPEC_FILE)['slot']['name']}.lock"
-    if not lock.exists():
-        return False
-    with lock.open() as file:
-        return not try_lock(file.fileno(), shared=True)
+    Raises:
+        ConfigError: names them.
+    """
+    for attempt in (census or Census()).at_work(folder, but_on=("ray", launcher.engine)).living:
+        engine = engine_of(attempt)
+        raise ConfigError(
+            f"{attempt.relative_to(folder.root)} of study '{folder.root.name}' still runs with launcher {engine}, "
+            f"and {launcher.engine} would start the same trial beside it; go on with {engine}, or end it first."
+        )

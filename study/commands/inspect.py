@@ -3,6 +3,7 @@
 import json
 import threading
 from collections import Counter
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from reports.records import TRAIN_LOSS, VAL_ACCURACY, VAL_C_AVG, VAL_C_PRIMARY, 
 from study.commands.console import make_console, print_json
 from study.events import Ended, EpochEnded, read_events
 from study.following import Follower
-from study.launchers.local import lives
+from study.launchers.census import AtWork, Census
 from study.opening import read_trials
 from study.settling import read_manifest
 from study.spec import EVENTS_FILE
@@ -37,12 +38,16 @@ FAILED_STATES = (TrialState.FAILED, TrialState.TIMED_OUT)
 COLUMNS = {"loss": TRAIN_LOSS, "accuracy": VAL_ACCURACY, "C_avg": VAL_C_AVG, "C_primary": VAL_C_PRIMARY}
 
 
-def study_status(folder: StudyFolder) -> dict[str, Any]:
+def study_status(folder: StudyFolder, *, census: Census | None = None) -> dict[str, Any]:
     """The content of `status --json`."""
     name = folder.root.name
     trials = read_trials(folder)
     pid = coordinator_pid(folder)
-    counts = Counter(_present_state(trial, folder, has_coordinator=pid is not None) for trial in trials)
+    running = {trial.number for trial in trials if trial.state is TrialState.RUNNING}
+    found = (census or Census()).at_work(folder) if running and pid is None else AtWork()
+    unknown = {number: why for attempt, why in found.unknown.items() if (number := int(attempt.parent.name)) in running}
+    living = running if pid is not None else {int(attempt.parent.name) for attempt in found.living}
+    counts = Counter(_present_state(trial, at_work=living | unknown.keys()) for trial in trials)
     best = best_trial(trials)
     manifest = read_manifest(folder)
     further = _further_names(manifest)
@@ -53,6 +58,7 @@ def study_status(folder: StudyFolder) -> dict[str, Any]:
         "objective": manifest["objective"],
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
         "coordinator": {"alive": pid is not None, "pid": pid},
+        "not_known": {"trials": sorted(unknown), "why": next(iter(unknown.values()), "")},
         **({"further_objectives": further, "front": [trial.number for trial in front(trials)]} if further else {}),
     }
 
@@ -62,14 +68,12 @@ def _further_names(manifest: dict[str, Any]) -> list[str]:
     return [each["name"] for each in manifest.get("further_objectives", ())]
 
 
-def _present_state(trial: TrialSummary, folder: StudyFolder, *, has_coordinator: bool) -> TrialState:
+def _present_state(trial: TrialSummary, *, at_work: AbstractSet[int]) -> TrialState:
     """One that timed out has failed; one that Optuna calls running but on which nothing works is interrupted."""
     if trial.state is TrialState.TIMED_OUT:
         return TrialState.FAILED
-    if trial.state is not TrialState.RUNNING or has_coordinator:
-        return trial.state
-    attempts = folder.trial(trial.number).attempts()
-    return TrialState.RUNNING if attempts and lives(attempts[-1]) else TrialState.INTERRUPTED
+    is_interrupted = trial.state is TrialState.RUNNING and trial.number not in at_work
+    return TrialState.INTERRUPTED if is_interrupted else trial.state
 
 
 def show_status(study: str, folder: Path, *, as_json: bool) -> None:
@@ -92,7 +96,7 @@ def show_status(study: str, folder: Path, *, as_json: bool) -> None:
         console.print(front_line(found["front"], [found["objective"], *found["further_objectives"]]), soft_wrap=True)
     _print_failures(console, study_folder)
     if not found["coordinator"]["alive"] and _num_ended(found) < found["budget"]:
-        console.print(f"{_unattended(found['trials'])}: run the same sweep command again to go on")
+        console.print(f"{_unattended(found)}: run the same sweep command again to go on", markup=False, soft_wrap=True)
 
 
 def _print_failures(console: Console, study_folder: StudyFolder) -> None:
@@ -106,11 +110,16 @@ def _print_failures(console: Console, study_folder: StudyFolder) -> None:
         console.print(f"to try failed trials again: `lidstudy resume {name} --failed`", soft_wrap=True)
 
 
-def _unattended(counts: dict[str, int]) -> str:
-    num_running = counts[TrialState.RUNNING.value]
-    return (
-        f"its coordinator is gone, but {num_running} still run by themselves" if num_running else "nobody works on it"
-    )
+def _unattended(found: dict[str, Any]) -> str:
+    num_unknown = len(found["not_known"]["trials"])
+    num_living = found["trials"][TrialState.RUNNING.value] - num_unknown
+    if not num_living and not num_unknown:
+        return "nobody works on it"
+    told = [f"{num_living} still run by themselves"] if num_living else []
+    if num_unknown:
+        still = "1 still runs" if num_unknown == 1 else f"{num_unknown} still run"
+        told.append(f"whether {still} is not known ({found['not_known']['why']})")
+    return f"its coordinator is gone, but {' and '.join(told)}"
 
 
 def follow_status(study: str, folder: Path) -> None:
@@ -146,10 +155,10 @@ def _follow_plainly(study_folder: StudyFolder, follower: Follower, console: Cons
 def list_all(folder: Path, *, as_json: bool) -> None:
     """Prints the studies of a workspace."""
     workspace = open_workspace(folder)
-    found, damaged = [], {}
+    found, damaged, census = [], {}, Census()
     for name in workspace.study_names():
         try:
-            found.append(study_status(workspace.study(name)))
+            found.append(study_status(workspace.study(name), census=census))
         except StorageError as error:
             damaged[name] = str(error)
     if as_json:

@@ -21,9 +21,11 @@ from reports.sections._text import p_value
 from search_spaces.space import Space
 from study.commands.console import make_console, progress_bars
 from study.commands.control import retry_failed
+from study.commands.headline import headline
 from study.config import StudyConfig, load_study_config
 from study.coordinator import Coordinator
 from study.evaluation import read_ledger
+from study.idle import refuse_other_launchers
 from study.launchers.build import build_launcher
 from study.launchers.config import launcher_named
 from study.opening import open_trial_store, read_trials
@@ -99,12 +101,13 @@ def run_plan(plan: StudyPlan) -> int:
             refuse_strangers(workspace, config.name, url=plan.mlflow_url)
         settle(plan, study_folder)
         ensure_features(plan, console)
+        refuse_other_launchers(study_folder, config.launcher)
         launcher = build_launcher(
             config.launcher, workspace=workspace, study=config.name, slots=plan.slots, speech=config.trial.data
         )
         stack.callback(launcher.close)
         view = stack.enter_context(_view(console))
-        view.message(_headline(plan))
+        view.message(headline(plan))
         store = open_trial_store(study_folder, config, plan.space)
         stack.callback(store.close)
         for line in space_lines(store.trials(), plan.space.name):
@@ -136,7 +139,7 @@ def dry(study: str, options: SweepOptions, *, folder: Path) -> None:
     plan = _plan(config, options, open_workspace(folder))
     study_folder = plan.workspace.study(config.name)
     check_settled(plan, study_folder)
-    console.print(_headline(plan))
+    console.print(headline(plan))
     for parameter in plan.space.parameters:
         console.print(f"  {parameter.path:<28} {parameter.to_json()}", markup=False)
     num_ended = sum(trial.state is not TrialState.RUNNING for trial in read_trials(study_folder))
@@ -202,15 +205,6 @@ def seconds(text: str) -> float:
     if total <= 0:
         raise ConfigError(f"--time-budget must be a time such as 90s, 45min, 2h or 1h30min but is '{text}'.")
     return total
-
-
-def _headline(plan: StudyPlan) -> str:
-    data, slots, num_threads = plan.config.trial.data, plan.slots, plan.slots[0].num_threads
-    return (
-        f"study {plan.config.name}: {plan.config.trials} trials of space {plan.space.name}, {len(slots)} at a time "
-        f"with {num_threads} thread{'s' if num_threads > 1 else ''} each, "
-        f"on {data.corpus} ({', '.join(data.languages)})"
-    )
 
 
 def ensure_features(plan: StudyPlan, console: Console) -> None:

@@ -72,8 +72,7 @@ class Agent:
         self._heard_at = time.monotonic()
         data = self._node / "data"
         names = [path.name for path in data.iterdir() if path.is_dir()] if data.exists() else []
-        attempt = self._spec.key if self._spec is not None and self._is_busy() else ""
-        return Hello(host=socket.gethostname(), attempt=attempt, data=[name for name in names if name[0] != "."])
+        return Hello(host=socket.gethostname(), attempt=self.at_work(), data=[name for name in names if name[0] != "."])
 
     def start(self, spec: str, *, files: dict[str, bytes], parcel: str, content: Mapping[str, Iterable[bytes]]) -> None:
         """Starts an attempt.
@@ -126,6 +125,10 @@ class Agent:
             files=files,
             output=output,
         )
+
+    def at_work(self) -> str:
+        """Key of the attempt that runs, or ""; told to those who only look, for whom no agent lingers."""
+        return self._spec.key if self._spec is not None and self._is_busy() else ""
 
     def kill(self, key: str) -> None:
         """Ends an attempt if it runs here."""

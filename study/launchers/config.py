@@ -1,7 +1,7 @@
 """LauncherConfig: where attempts run, read from `[launcher]` in a study's file or from the command line."""
 
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,12 +13,14 @@ class LocalConfig(Frozen):
     """Processes of this machine."""
 
     kind: Literal["local"] = "local"
+    engine: ClassVar = "local"
 
 
 class InlineConfig(Frozen):
     """The coordinator's own process, one attempt at a time: for tests and debuggers."""
 
     kind: Literal["inline"] = "inline"
+    engine: ClassVar = "local"
 
 
 class RayConfig(Frozen):
@@ -37,6 +39,7 @@ class RayConfig(Frozen):
     """
 
     kind: Literal["ray"] = "ray"
+    engine: ClassVar = "ray"
     address: Annotated[str, Field(min_length=1)] | None = None
     slots: PositiveInt | None = None
     devices: Literal["auto", "gpu", "cpu"] = "auto"
@@ -87,6 +90,11 @@ class SlurmConfig(Frozen):
     sbatch: dict[str, str | int | bool] = Field(default_factory=dict)
     setup: tuple[str, ...] = ()
     ask_every_s: PositiveFloat = 10.0
+
+    @property
+    def engine(self) -> str:
+        """Who knows its jobs."""
+        return "slurm" if self.executor == "slurm" else f"slurm with executor {self.executor}"
 
     @property
     def num_gpus(self) -> int:

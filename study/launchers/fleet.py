@@ -19,12 +19,11 @@ from study.launchers.mirror import Mirror, settled_status
 from study.launchers.parcel import make_parcel
 from study.launchers.posts import CONTENT, Engine, Post
 from study.launchers.relocate import files_to_ship
-from study.spec import EVENTS_FILE, OUTPUT_FILE, SPEC_FILE, AttemptSpec
+from study.spec import AGENT_FILE, EVENTS_FILE, OUTPUT_FILE, SPEC_FILE, AttemptSpec
 from study.workspace import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
-AGENT_FILE = "agent.json"
 TICK_S = 0.05
 CENSUS_S = 2.0
 MAX_STILLBORN = 3
@@ -81,7 +80,7 @@ class Fleet:
             if post is None or not post.is_free:
                 return False
             spec.folder.mkdir(parents=True, exist_ok=True)
-            write_json(spec.folder / AGENT_FILE, {"agent": post.name})
+            write_json(spec.folder / AGENT_FILE, {"agent": post.name, **self._engine.whereabouts})
             write_json(spec.folder / SPEC_FILE, spec.model_dump(mode="json"))
             post.mirror = self._mirrors[spec.key] = Mirror(spec)
         return True

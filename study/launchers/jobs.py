@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 logger = logging.getLogger(__name__)
 
@@ -51,13 +51,41 @@ class Queue(Protocol):
 class SlurmQueue:
     """Slurm's."""
 
+    def __init__(self, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
+
     def list_jobs(self) -> str:
         """One squeue for all jobs."""
-        return _run(*SQUEUE)
+        return self._run(*SQUEUE)
 
     def cancel(self, job_id: str) -> None:
         """Scancel."""
-        _run("scancel", job_id)
+        self._run("scancel", job_id)
+
+    def _run(self, *command: str) -> str:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=self._timeout_s).stdout
+
+
+class Listing(NamedTuple):
+    """What a queue has listed.
+
+    Attributes:
+        lives: by job.
+        ids: of the newest job with a comment.
+    """
+
+    lives: Mapping[str, JobLife]
+    ids: Mapping[str, str]
+
+
+def read_listing(text: str) -> Listing:
+    """Reads the lines of `list_jobs`."""
+    lines = [line.strip().split("|", 2) for line in text.splitlines()]
+    rows = [line for line in lines if line[0].isdigit()]  # neither arrays nor steps: those are not ours
+    return Listing(
+        lives={job_id: job_life(state) for job_id, state, _ in rows},
+        ids={comment: job_id for job_id, _, comment in sorted(rows, key=lambda row: int(row[0]))},
+    )
 
 
 def job_life(state: str) -> JobLife:
@@ -79,8 +107,7 @@ class Jobs:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="queue")
         self._answer: Future[str] | None = None
         self._asked_at = float("-inf")
-        self._lives: Mapping[str, JobLife] = {}
-        self._ids: Mapping[str, str] = {}
+        self._listing = Listing({}, {})
         self._known_at = float("-inf")
 
     def life(self, job_id: str, *, since: float) -> JobLife | None:
@@ -88,12 +115,12 @@ class Jobs:
         self._refresh()
         if self._known_at < since:
             return None
-        return self._lives.get(job_id, JobLife.OVER)
+        return self._listing.lives.get(job_id, JobLife.OVER)
 
     def find(self, comment: str, *, since: float) -> str | None:
         """Id of the newest job with that comment; "" if there is none, None if nobody asked after `since`."""
         self._refresh()
-        return self._ids.get(comment, "") if self._known_at >= since else None
+        return self._listing.ids.get(comment, "") if self._known_at >= since else None
 
     def cancel(self, job_id: str) -> None:
         """Ends a job, soon."""
@@ -108,25 +135,14 @@ class Jobs:
         if self._answer is not None and self._answer.done():
             answer, self._answer = self._answer, None
             if answer.exception() is None:
-                self._take(answer.result())
+                self._listing, self._known_at = read_listing(answer.result()), self._asked_at
             else:
                 logger.warning("the queue does not answer: %s", answer.exception())
         if self._answer is None and self._clock() - self._asked_at >= self._ask_every_s:
             self._asked_at = self._clock()
             self._answer = self._pool.submit(self._queue.list_jobs)
 
-    def _take(self, text: str) -> None:
-        lines = [line.strip().split("|", 2) for line in text.splitlines()]
-        rows = [line for line in lines if line[0].isdigit()]  # neither arrays nor steps: those are not ours
-        self._lives = {job_id: job_life(state) for job_id, state, _ in rows}
-        self._ids = {comment: job_id for job_id, _, comment in sorted(rows, key=lambda row: int(row[0]))}
-        self._known_at = self._asked_at
-
 
 def _log_failure(done: "Future[None]") -> None:
     if done.exception() is not None:
         logger.warning("a job could not be cancelled: %s", done.exception())
-
-
-def _run(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S).stdout

@@ -118,16 +118,7 @@ class LocalLauncher:
 
     def kill(self, spec: AttemptSpec) -> None:
         """Asks the supervisor to kill its trainer; nothing to do before it has signed in or after it has gone."""
-        supervisor = _supervisor(spec.folder)
-        if supervisor is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            descriptor = os.pidfd_open(supervisor["pid"])
-            try:
-                if is_alive(supervisor):  # with the descriptor open, the pid cannot come to mean another process
-                    signal.pidfd_send_signal(descriptor, signal.SIGTERM)
-            finally:
-                os.close(descriptor)
+        kill_supervisor(spec.folder)
 
     def read(self, spec: AttemptSpec, offset: int) -> bytes:
         """The event log from an offset on."""
@@ -213,6 +204,20 @@ def lives(folder: Path) -> bool:
     """Whether the supervisor of the attempt in that folder is at work."""
     supervisor = _supervisor(folder)
     return supervisor is not None and exit_record(folder) is None and is_alive(supervisor)
+
+
+def kill_supervisor(folder: Path) -> None:
+    """Asks the supervisor of the attempt in that folder to kill its trainer, if it is at work."""
+    supervisor = _supervisor(folder)
+    if supervisor is None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(supervisor["pid"])
+        try:
+            if is_alive(supervisor):  # with the descriptor open, the pid cannot come to mean another process
+                signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+        finally:
+            os.close(descriptor)
 
 
 def _supervisor(folder: Path) -> dict[str, int] | None:

@@ -10,10 +10,8 @@ from typing import TypedDict
 
 from study.launchers._base import Life, Status, exit_record
 from study.launchers.relocate import BEST, LAST, SCORES
-from study.spec import EVENTS_FILE, EXIT_FILE, OUTPUT_FILE, AttemptSpec
+from study.spec import EVENTS_FILE, EXIT_FILE, LOST_FILE, OUTPUT_FILE, AttemptSpec
 from study.workspace import write_atomic, write_json
-
-LOST_FILE = "lost.json"
 
 
 class ShippedFile(TypedDict):

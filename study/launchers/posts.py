@@ -32,6 +32,9 @@ class Engine(Protocol):
     name: str
     """Slots are `<name>-0`, `<name>-1`, …"""
 
+    whereabouts: Mapping[str, str]
+    """`address` and `namespace` by which others find the agents; empty where agents end with the coordinator."""
+
     temporary: tuple[type[Exception], ...]
     """Errors of a call that may go away by themselves."""
 

@@ -8,8 +8,11 @@ What travels: the actor's class by its name, so that every machine needs this pa
 plain text, bytes and dictionaries; speech through Ray's object store.
 """
 
+import contextlib
+import json
 import os
 import signal
+import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -17,17 +20,19 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 
 from lightning_modules.errors import ConfigError
 from study.devices import CPU, Slot
 from study.launchers.agent import Agent
+from study.launchers.census import silence_at
 from study.launchers.config import RayConfig
 from study.launchers.parcel import Parcel
 from study.launchers.posts import CONTENT, AgentHandle, Post
 from study.workspace import StudyFolder, read_json, write_json
 
 IDENTITY_FILE = "ray.json"
+ANSWER_S = 5.0
 
 
 class RayAgent(Agent):
@@ -65,7 +70,10 @@ class RayEngine:
         """
         self._config = config
         self._is_own = config.address is None
-        _connect(config, namespace=f"lidstudy-{study.root.name}-{_identity(study)}")
+        namespace = f"lidstudy-{study.root.name}-{_identity(study)}"
+        _connect(config, namespace=namespace)
+        address = ray.get_runtime_context().gcs_address
+        self.whereabouts: Mapping[str, str] = {} if self._is_own else {"address": address, "namespace": namespace}
         self._has_gpus = config.devices == "gpu" or (
             config.devices == "auto" and any(node.get("GPU", 0) > 0 for node in _nodes())
         )
@@ -129,6 +137,22 @@ class RayEngine:
         return Slot(name=f"{self.name}-{number}", devices=devices, num_threads=self._config.cpus_per_slot)
 
 
+def attempts_of_agents(address: str, namespace: str) -> list[str]:
+    """Keys of the attempts that run on a study's agents.
+
+    Raises:
+        ConfigError: the cluster cannot be reached.
+        RayError: an agent does not answer in time.
+    """
+    _connect(RayConfig(address=address), namespace=namespace)
+    agents = [ray.get_actor(name) for name in ray.util.list_named_actors()]
+    keys: list[str] = []
+    for agent in agents:
+        with contextlib.suppress(RayActorError):  # it is gone by now
+            keys.append(ray.get(agent.at_work.remote(), timeout=ANSWER_S))
+    return [key for key in keys if key]
+
+
 def _connect(config: RayConfig, *, namespace: str) -> None:
     options: dict[str, Any] = {"namespace": namespace, "log_to_driver": False, "logging_level": "error"}
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -138,16 +162,27 @@ def _connect(config: RayConfig, *, namespace: str) -> None:
             options["num_cpus"] = config.slots * config.cpus_per_slot
     else:
         options["address"] = config.address
+        _check_address(config.address)
     with _own_signals():
         try:
             ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            why = str(error).strip().splitlines()[0]
-            raise ConfigError(
-                f"--ray-address {config.address or '(none)'}: {why}; start Ray on this machine with "
-                "`ray start --address=HOST:6379`, set RAY_AUTH_MODE=token if the cluster has a token, or leave the "
-                "address out for a cluster of this machine's own."
-            ) from error
+            raise _unreachable(config.address, str(error).strip().splitlines()[0].rstrip(".")) from error
+
+
+def _check_address(address: str) -> None:
+    """Ray itself would try for minutes, aloud, to connect to nothing."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and (why := silence_at(host, int(port))):
+        raise _unreachable(address, f"nothing listens there ({why})")
+
+
+def _unreachable(address: str | None, why: str) -> ConfigError:
+    return ConfigError(
+        f"--ray-address {address or '(none)'}: {why}; start Ray on this machine with `ray start --address=HOST:6379`, "
+        "set RAY_AUTH_MODE=token if the cluster has a token, or leave the address out for a cluster of this machine's "
+        "own."
+    )
 
 
 @contextmanager
@@ -172,3 +207,7 @@ def _identity(study: StudyFolder) -> str:
     if not path.exists():
         write_json(path, {"id": uuid.uuid4().hex[:8]})
     return str(read_json(path)["id"])
+
+
+if __name__ == "__main__":  # asked by study/launchers/census.py, in a process that Ray may end as it likes
+    sys.stdout.write(json.dumps(attempts_of_agents(*sys.argv[1:3])))

@@ -11,7 +11,7 @@ from pathlib import Path
 from study.launchers.local import supervise
 from study.launchers.relocate import given_gpus
 from study.processes import end_with_parent
-from study.spec import EVENTS_FILE, EXIT_FILE, SPEC_FILE, AttemptSpec
+from study.spec import EVENTS_FILE, EXIT_FILE, LOST_FILE, SPEC_FILE, AttemptSpec
 from study.workspace import write_json
 
 
@@ -23,8 +23,10 @@ def main(path: Path) -> None:
     )  # submitit's warning that time is nearly up; each epoch is saved anyway
     # Lightning would take the job for a training of its own that Slurm has started, one process a rank.
     os.environ.pop("SLURM_NTASKS", None)
-    spec = AttemptSpec.model_validate_json(path.read_text())
     folder = path.parent
+    if (folder / LOST_FILE).exists():
+        return  # given up while Python started, maybe because the parent was gone before it could be watched
+    spec = AttemptSpec.model_validate_json(path.read_text())
     (folder / EXIT_FILE).unlink(missing_ok=True)  # of the job's run before this one
     _end_torn_line(folder / EVENTS_FILE)
     given = given_gpus(spec.slot)

@@ -5,16 +5,13 @@ asked only about those whose files do not. A job carries its attempt's folder as
 folder, so the next coordinator finds what runs. With submitit's local executor a job is a process of this machine.
 """
 
-import contextlib
 import logging
-import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -24,28 +21,20 @@ from study.devices import CPU, Slot
 from study.launchers._base import Life, Status, exit_record
 from study.launchers.config import SlurmConfig
 from study.launchers.jobs import JobLife, Jobs, Queue, SlurmQueue
-from study.launchers.local import is_alive, start_time
-from study.spec import EVENTS_FILE, OUTPUT_FILE, SPEC_FILE, AttemptSpec
+from study.launchers.local import start_time
+from study.launchers.local_jobs import JobRecord, ProcessQueue
+from study.spec import EVENTS_FILE, JOB_FILE, LOST_FILE, OUTPUT_FILE, SPEC_FILE, AttemptSpec
 from study.workspace import StudyFolder, read_json, write_json
 
 logger = logging.getLogger(__name__)
 
-JOB_FILE = "job.json"
-LOST_FILE = "lost.json"
 SETTLE_S = 10.0
-LOCAL_SETTLE_S = 1.0  # the supervisor hears of the end of its job, and has its record to write
+LOCAL_SETTLE_S = 1.0  # for an attempt that had no supervisor yet; else its end is the job's (local_jobs.py)
 KILL_AGAIN_S = 5.0
 REFUSAL_PAUSE_S = 10.0
 MAX_REFUSALS = 3
 OUTPUT_TAIL_BYTES = 4000
 LOCAL_ASK_EVERY_S = 0.1
-
-
-class JobRecord(TypedDict):
-    """What lies in an attempt's folder of its job; with the local executor, `id` is a process that started then."""
-
-    id: str
-    start_time: int
 
 
 class SlurmLauncher:
@@ -98,12 +87,10 @@ class SlurmLauncher:
         spec.folder.mkdir(parents=True, exist_ok=True)
         write_json(spec.folder / SPEC_FILE, spec.model_dump(mode="json"))
         self._since[spec.key] = self._clock()
-        job_id = self._submit(spec)
-        if job_id is None:
+        record = self._submit(spec)
+        if record is None:
             shutil.rmtree(spec.folder)  # it never was
             return False
-        is_local = self._config.executor == "local"
-        record = JobRecord(id=job_id, start_time=start_time(int(job_id)) if is_local else 0)
         write_json(spec.folder / JOB_FILE, record)
         self._busy[spec.slot.name] = spec
         return True
@@ -185,7 +172,7 @@ class SlurmLauncher:
             return str(read_json(path)["id"])
         return self._jobs.find(str(spec.folder), since=self._since.setdefault(spec.key, self._clock()))
 
-    def _submit(self, spec: AttemptSpec) -> str | None:
+    def _submit(self, spec: AttemptSpec) -> JobRecord | None:
         command = [sys.executable, "-m", "study.launchers.run_spec", str(spec.folder / SPEC_FILE)]
         if self._config.executor == "slurm":
             self._executor.update_parameters(slurm_comment=str(spec.folder))
@@ -195,9 +182,11 @@ class SlurmLauncher:
             self._refuse(str(error))
             return None
         self._num_refusals = 0
-        if self._config.executor == "local":
-            self._processes.handles.append(job)
-        return str(job.job_id)
+        if self._config.executor == "slurm":
+            return JobRecord(id=str(job.job_id), start_time=0)
+        record = JobRecord(id=str(job.job_id), start_time=start_time(int(job.job_id)))  # before anybody reaps it
+        self._processes.add(job)
+        return record
 
     def _refuse(self, why: str) -> None:
         last = why.strip().splitlines()[-1] if why.strip() else "it gave no reason"
@@ -208,29 +197,6 @@ class SlurmLauncher:
             raise TrialError(f"sbatch has refused {MAX_REFUSALS} jobs in a row: {last}; mend [launcher] and go on.")
 
 
-class ProcessQueue:
-    """Jobs of submitit's local executor: processes of this machine, known by their records."""
-
-    def __init__(self, study: StudyFolder) -> None:
-        self._root = study.root
-        self.handles: list[Any] = []  # of those that this process started, which it has to reap
-
-    def list_jobs(self) -> str:
-        """Those that live, as squeue would list them."""
-        self.handles = [handle for handle in self.handles if not handle.done()]
-        records = [(path.parent, read_json(path)) for path in self._root.glob(f"*/*/attempt-*/{JOB_FILE}")]
-        return "\n".join(f"{job['id']}|RUNNING|{folder}" for folder, job in records if _lives(job))
-
-    def cancel(self, job_id: str) -> None:
-        """What submitit does, whose handle a later coordinator would not have."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(job_id), signal.SIGINT)
-
-
-def _lives(job: JobRecord) -> bool:
-    return is_alive({"pid": int(job["id"]), "start_time": job["start_time"]})
-
-
 def _executor(config: SlurmConfig, *, folder: Path, name: str) -> Any:
     try:
         executor = submitit.AutoExecutor(folder, cluster=config.executor)
@@ -239,6 +205,8 @@ def _executor(config: SlurmConfig, *, folder: Path, name: str) -> Any:
             f'--launcher slurm: {error} Run the coordinator where sbatch works; executor = "local" needs no cluster.'
         ) from error
     options: dict[str, Any] = {key: value for key, value in config.sbatch.items() if value is not False}
+    if config.executor == "local":
+        executor.update_parameters(gpus_per_node=config.num_gpus)  # it knows no gres, and would hide all GPUs
     executor.update_parameters(
         name=f"lidstudy-{name}",
         timeout_min=config.time_limit_min,

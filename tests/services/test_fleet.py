@@ -1,12 +1,13 @@
 """A fleet of agents without a cluster: each agent is a process of this machine, and can be killed."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from study.spec import EVENTS_FILE, AttemptSpec
 from tests.conftest import write_tiny_study
 from tests.study.helpers import config_of, until
 
-pytestmark = [pytest.mark.clusters, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 
 _AGENTS: list[Agent] = []  # of a process that is one
 
@@ -55,6 +56,7 @@ class ProcessEngine:
 
     name = "process"
     temporary: tuple[type[Exception], ...] = ()
+    whereabouts: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, node: Path) -> None:
         self._node = node

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from lightning_modules.errors import ConfigError
 from study.events import Started, read_events
-from study.launchers.mirror import LOST_FILE
-from study.spec import EVENTS_FILE
+from study.launchers.census import AtWork, Census
+from study.spec import EVENTS_FILE, LOST_FILE
 from study.workspace import StudyFolder, Workspace
 from tests.conftest import write_tiny_study
 from tests.faults.test_kill_and_resume import (
@@ -28,12 +30,12 @@ from tests.faults.test_kill_and_resume import (
     logs,
     num_epochs,
 )
-from tests.services.raylets import ROOT, parents, ray_cluster, sweep_on_ray
+from tests.services.raylets import ROOT, parents, ray_cluster, ray_launcher, sweep_on_ray
 from tests.study.helpers import until
 
 pytestmark = [
-    pytest.mark.clusters,
-    pytest.mark.timeout(280),
+    pytest.mark.services,
+    pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore::ResourceWarning:ray", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
@@ -154,6 +156,28 @@ def test_the_coordinator_dies_and_the_next_one_adopts_its_agents(
     assert {pid_of(log) for log in logs(folder)} >= set(running)
     check_that_all_agree(folder.root.parents[1], folder)
     check_against_undisturbed(folder.root.parents[1], study, tmp_path)
+
+
+def test_agents_are_known_without_a_coordinator_until_their_cluster_is_gone(
+    cluster: Any, command: list[str], folder: StudyFolder, tmp_path: Path
+) -> None:
+    write_tiny_study(tmp_path, trials=1, epochs=20_000)
+    coordinator = subprocess.Popen(command, cwd=ROOT)
+    until(lambda: num_epochs(folder) >= 1)
+    coordinator.kill()
+    coordinator.wait()
+    attempt = folder.trial(0).root / "attempt-0"
+    assert Census().at_work(folder) == AtWork((attempt,))
+    cluster.shutdown()
+    assert Census().at_work(folder).unknown.keys() == {attempt}
+
+
+def test_an_address_at_which_nothing_listens_is_told_at_once(workspace: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        with pytest.raises(ConfigError, match=f"--ray-address {address}: nothing listens there .*refused"):
+            ray_launcher(address, workspace, workspace)
 
 
 def test_nodes_are_left_clean(

@@ -11,15 +11,16 @@ from study.devices import Slot
 from study.events import Started, read_events
 from study.launchers._base import Life, Status
 from study.launchers.build import build_launcher
+from study.launchers.census import AtWork, Census
 from study.launchers.config import SlurmConfig
-from study.launchers.slurm import JOB_FILE, SlurmLauncher
-from study.spec import EVENTS_FILE, AttemptSpec
+from study.launchers.slurm import SlurmLauncher
+from study.spec import EVENTS_FILE, JOB_FILE, AttemptSpec
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
 from tests.services.slurm_node import scontrol, slurm_node
 from tests.study.helpers import config_of, record_of, run_study, trials_of, until
 
-pytestmark = [pytest.mark.clusters, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +89,8 @@ def end(launcher: SlurmLauncher, spec: AttemptSpec) -> Status:
     return launcher.poll(spec)
 
 
-def test_a_whole_study(tiny_study: Path, workspace: Path, start: Callable[..., SlurmLauncher]) -> None:
-    assert run_study(tiny_study, workspace, launcher=start()) is StudyState.COMPLETE
+def test_a_whole_study(tmp_path: Path, workspace: Path, start: Callable[..., SlurmLauncher]) -> None:
+    assert run_study(write_tiny_study(tmp_path, trials=2), workspace, launcher=start()) is StudyState.COMPLETE
     assert {trial.state for trial in trials_of(workspace)} == {TrialState.COMPLETE}
     assert [run.objective for run in record_of(workspace).trials] == [trial.value for trial in trials_of(workspace)]
 
@@ -105,6 +106,7 @@ def test_a_job_waits_until_another_was_cancelled(
     until(lambda: "JobState=PENDING" in scontrol("show", "job", job_of(second)))
     until(lambda: launcher.poll(first).life is Life.RUNNING)
     assert launcher.poll(second) == Status(Life.WAITING)
+    assert Census().at_work(Workspace(first.workspace).study("tiny")) == AtWork((first.folder, second.folder))
     status = end(launcher, first)
     assert status.life is Life.EXITED
     assert status.exit_status is not None

@@ -3,7 +3,10 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,16 +18,15 @@ from study.launchers._base import Life, Status
 from study.launchers.build import build_launcher
 from study.launchers.config import SlurmConfig
 from study.launchers.jobs import JobLife, Jobs, job_life
-from study.launchers.run_spec import main as run_spec
-from study.launchers.slurm import JOB_FILE, LOST_FILE, SlurmLauncher
-from study.spec import EVENTS_FILE, EXIT_FILE, SUPERVISOR_FILE, AttemptSpec
-from study.workspace import Workspace
+from study.launchers.local_jobs import ProcessQueue
+from study.launchers.slurm import SlurmLauncher
+from study.spec import EVENTS_FILE, EXIT_FILE, LOST_FILE, SPEC_FILE, SUPERVISOR_FILE, AttemptSpec
+from study.workspace import Workspace, write_json
 from tests.conftest import write_tiny_study
 from tests.study.helpers import config_of, record_of, run_study, trials_of, until
 
-pytestmark = [pytest.mark.clusters, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 
-LOCAL = SlurmConfig(executor="local", slots=2)
 LISTED = """
 101|RUNNING|/w/a
 102|PENDING|/w/b
@@ -36,25 +38,37 @@ LISTED = """
 
 
 @pytest.fixture
-def start(workspace: Path) -> Iterator[Callable[[], SlurmLauncher]]:
-    """Makes launchers on one study; processes that are left are killed."""
+def start(workspace: Path) -> Iterator[Callable[..., SlurmLauncher]]:
+    """Makes launchers on one study; jobs that are left are cancelled, or the next test would have them beside it."""
     made: list[SlurmLauncher] = []
 
-    def make() -> SlurmLauncher:
-        launcher = build_launcher(LOCAL, workspace=Workspace(workspace), study="tiny", slots=())
+    def make(*, gres: str | None = None) -> SlurmLauncher:
+        config = SlurmConfig(executor="local", slots=2, gres=gres)
+        launcher = build_launcher(config, workspace=Workspace(workspace), study="tiny", slots=())
         assert isinstance(launcher, SlurmLauncher)
         made.append(launcher)
         return launcher
 
     yield make
-    for record in workspace.glob(f"studies/*/*/*/*/{JOB_FILE}"):
-        try:
-            os.kill(int(json.loads(record.read_text())["id"]), signal.SIGTERM)
-        except ProcessLookupError:
-            continue
     for launcher in made:
-        until(lambda: not launcher._processes.list_jobs() and not launcher._processes.handles)  # noqa: B023 - called at once
+        until(partial(is_idle, launcher._processes))
         launcher.close()
+
+
+def is_idle(jobs: ProcessQueue) -> bool:
+    """Cancels what runs; whether nothing does, and all was reaped that was started here."""
+    listed = jobs.list_jobs().splitlines()
+    for line in listed:
+        jobs.cancel(line.split("|")[0])
+    return not listed and not jobs._handles
+
+
+@pytest.fixture
+def _in_the_background() -> Iterator[None]:
+    """What a shell's `&` does, and `nohup`: Ctrl-C is ignored, by all that is started too."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -101,6 +115,7 @@ def test_a_job_runs_to_its_end_and_frees_its_slot(
     assert [slot.name for slot in launcher.free_slots()] == ["slurm-0", "slurm-1"]
 
 
+@pytest.mark.usefixtures("_in_the_background")
 def test_another_launcher_adopts_a_job_and_kills_it(
     start: Callable[[], SlurmLauncher], make_spec: Callable[..., AttemptSpec]
 ) -> None:
@@ -129,6 +144,17 @@ def test_a_job_that_died_without_a_word_is_lost_for_good(
     assert start().poll(spec) == Status(Life.LOST)
 
 
+def test_a_job_that_asks_for_a_gpu_is_given_one(
+    start: Callable[..., SlurmLauncher], make_spec: Callable[..., AttemptSpec]
+) -> None:
+    """Where there is none, the attempt says so itself."""
+    launcher = start(gres="gpu:1")
+    spec = make_spec(0).model_copy(update={"slot": launcher.slots[0]})
+    launcher.submit(spec)
+    until(lambda: launcher.poll(spec).is_over)
+    assert (spec.folder / SUPERVISOR_FILE).exists(), launcher.output_tail(spec)
+
+
 def test_a_job_that_is_started_again_goes_on_from_its_checkpoint(
     start: Callable[[], SlurmLauncher], make_spec: Callable[..., AttemptSpec]
 ) -> None:
@@ -138,25 +164,31 @@ def test_a_job_that_is_started_again_goes_on_from_its_checkpoint(
     end(launcher, spec)
     with (spec.folder / EVENTS_FILE).open("ab") as log:
         log.write(b'{"time_ms": 1, "type": "ep')  # torn off
-    pid = os.fork()
-    if pid == 0:
-        run_spec(spec.folder / "spec.json")
-        os._exit(0)
+    again = subprocess.Popen([sys.executable, "-m", "study.launchers.run_spec", spec.folder / SPEC_FILE])
     try:
         until(lambda: len(starts(spec)) > 1)
     finally:
-        os.kill(pid, signal.SIGTERM)
-        os.waitpid(pid, 0)
+        again.terminate()
+        again.wait()
     assert [event.resumed_epoch > 0 for event in starts(spec)] == [False, True]
     assert (spec.folder / EXIT_FILE).exists()
+
+
+def test_an_attempt_that_was_given_up_before_it_could_start_does_not(make_spec: Callable[..., AttemptSpec]) -> None:
+    spec = make_spec(0)
+    spec.folder.mkdir(parents=True)
+    write_json(spec.folder / SPEC_FILE, spec.model_dump(mode="json"))
+    write_json(spec.folder / LOST_FILE, {})
+    subprocess.run([sys.executable, "-m", "study.launchers.run_spec", spec.folder / SPEC_FILE], check=True)
+    assert not (spec.folder / SUPERVISOR_FILE).exists()
 
 
 def starts(spec: AttemptSpec) -> list[Started]:
     return [event for event in read_events(spec.folder / EVENTS_FILE) if isinstance(event, Started)]
 
 
-def test_a_whole_study(tiny_study: Path, workspace: Path, start: Callable[[], SlurmLauncher]) -> None:
-    assert run_study(tiny_study, workspace, launcher=start()) is StudyState.COMPLETE
+def test_a_whole_study(tmp_path: Path, workspace: Path, start: Callable[[], SlurmLauncher]) -> None:
+    assert run_study(write_tiny_study(tmp_path, trials=2), workspace, launcher=start()) is StudyState.COMPLETE
     assert {trial.state for trial in trials_of(workspace)} == {TrialState.COMPLETE}
     assert [run.objective for run in record_of(workspace).trials] == [trial.value for trial in trials_of(workspace)]
 

@@ -99,8 +99,8 @@ def config_of(study: Path) -> StudyConfig:
     return load_study_config(str(study))
 
 
-def until(condition: Callable[[], bool], *, seconds: float = 90.0) -> None:
-    """Waits for other processes, which no clock of ours drives."""
+def until(condition: Callable[[], bool], *, seconds: float = 280.0) -> None:
+    """Waits for other processes, which no clock of ours drives: as long as a test may take, for that is no promise."""
     waited = threading.Event()
     for _ in range(int(seconds / 0.02)):
         if condition():

@@ -1,0 +1,62 @@
+"""Jobs of submitit's local executor: processes of this machine, known by what lies in their attempts' folders.
+
+A job is cancelled by its supervisor, which kills the trainer and writes how it ended; then submitit's own process of
+the job, its *controller*, ends by itself. submitit would send SIGINT to the controller, but what a shell starts in the
+background ignores that. A controller that is killed may be gone before its attempt, so a job is at work as long as
+either of them is.
+"""
+
+import threading
+from pathlib import Path
+from typing import Any, TypedDict
+
+from study.launchers.local import is_alive, kill_supervisor, lives
+from study.spec import JOB_FILE
+from study.workspace import StudyFolder, read_json
+
+
+class JobRecord(TypedDict):
+    """What lies in an attempt's folder of its job.
+
+    Attributes:
+        id: the job's; with the local executor, its controller's process.
+        start_time: of that process; 0 for a job of Slurm's.
+    """
+
+    id: str
+    start_time: int
+
+
+class ProcessQueue:
+    """What squeue and scancel are to Slurm."""
+
+    def __init__(self, study: StudyFolder) -> None:
+        self._root = study.root
+        self._handles: list[Any] = []  # of controllers that this process started, which it has to reap
+        self._lock = threading.Lock()  # jobs are submitted by one thread and listed by another
+
+    def add(self, handle: Any) -> None:
+        """Takes the handle of a job that was submitted here."""
+        with self._lock:
+            self._handles.append(handle)
+
+    def list_jobs(self) -> str:
+        """Those that are at work, as squeue would list them."""
+        with self._lock:
+            self._handles = [handle for handle in self._handles if not handle.done()]
+        return "\n".join(f"{job['id']}|RUNNING|{folder}" for folder, job in self._jobs() if is_at_work(folder, job))
+
+    def cancel(self, job_id: str) -> None:
+        """Ends a job, unless it has no supervisor yet: whoever wants its end asks again."""
+        for folder, job in self._jobs():
+            if job["id"] == job_id:
+                kill_supervisor(folder)
+
+    def _jobs(self) -> list[tuple[Path, JobRecord]]:
+        records = [(path.parent, read_json(path)) for path in self._root.glob(f"*/*/attempt-*/{JOB_FILE}")]
+        return [(folder, job) for folder, job in records if job["start_time"]]
+
+
+def is_at_work(folder: Path, job: JobRecord) -> bool:
+    """Whether anything works on the attempt in that folder, whose job that is."""
+    return is_alive({"pid": int(job["id"]), "start_time": job["start_time"]}) or lives(folder)
