@@ -75,14 +75,32 @@ def read_manifest(folder: StudyFolder) -> dict[str, Any]:
 
 
 def recorded_study(folder: StudyFolder) -> tuple[StudyConfig, Space]:
-    """Configuration and search space of a study that exists; a password that is not on record is the environment's."""
+    """Configuration and search space of a study that exists; a password that is not on record is the environment's.
+
+    Raises:
+        ConfigError: it holds single trainings, of which each is asked for by hand.
+    """
     content = read_json(folder.manifest)
+    refuse_single_trainings(folder)
     recorded = content["given"] if "given" in content else content["manifest"]["config"]
     recorded.get("trial", {}).pop("seed", None)
     storage = recorded.get("storage", {})
     recorded["storage"] = {key: url for key, url in storage.items() if url is not None and MASK not in url}
     config = StudyConfig.model_validate(recorded)
     return config, space_from_json(content["space"], name=Path(config.space).stem)
+
+
+def refuse_single_trainings(folder: StudyFolder) -> None:
+    """Nobody would take up what is queued there.
+
+    Raises:
+        ConfigError: the study was made by `lidstudy train`.
+    """
+    if read_manifest(folder)["num_trials"] == 0:
+        raise ConfigError(
+            f"study '{folder.root.name}' holds single trainings and has no search to go on with; train again with "
+            "`lidstudy train CONFIG`, where CONFIG may be a trial's config.json."
+        )
 
 
 def _settled(plan: StudyPlan, folder: StudyFolder) -> dict[str, Any]:

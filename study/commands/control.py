@@ -9,7 +9,7 @@ from study.commands.console import make_console
 from study.control import Enqueue, Stop, send
 from study.opening import read_trials
 from study.recovery import read_config
-from study.settling import recorded_study
+from study.settling import recorded_study, refuse_single_trainings
 from study.trials import TrialSummary
 from study.workspace import StudyFolder, coordinator_pid, open_workspace
 
@@ -58,6 +58,7 @@ def retry(study: str, number: int, folder: Path) -> None:
         ConfigError: there is no such trial, or it has not failed.
     """
     study_folder = open_workspace(folder).existing_study(study)
+    refuse_single_trainings(study_folder)
     trials = {trial.number: trial for trial in read_trials(study_folder)}
     if number not in trials:
         known = f"0 to {max(trials)}" if trials else "none yet"

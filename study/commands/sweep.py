@@ -84,9 +84,9 @@ def resume(study: str, options: SweepOptions, *, folder: Path, failed: bool) -> 
     """Goes on with a study as it is on record, without its file; `failed` also tries its failed trials again."""
     workspace = open_workspace(folder, writable=True)
     study_folder = workspace.existing_study(study)
+    config, space = recorded_study(study_folder)
     if failed:
         retry_failed(study_folder)
-    config, space = recorded_study(study_folder)
     return run_plan(_plan(_changed(config, options), options, workspace, space=space))
 
 
