@@ -6,7 +6,6 @@ stored trial is ever half asked. What samplers note about the study is kept with
 """
 
 import copy
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
@@ -88,10 +87,8 @@ class Mirror:
             self._study.enqueue_trial(dict(fixed))
         reseed(self._study.sampler, (self._seed, number))
         before = self._storage.get_study_system_attrs(self._id)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            trial = self._study.ask()
-            self._space.suggest(trial)
+        trial = self._study.ask()
+        self._space.suggest(trial)
         assert trial.number == number, "the mirror holds every trial of the study"
         after = self._storage.get_study_system_attrs(self._id)
         frozen = copy.copy(self._storage.get_trial(number))
