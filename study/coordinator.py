@@ -261,8 +261,9 @@ class Coordinator:
                 return
 
     def _open_new(self, trial: ActiveTrial) -> None:
-        """A new trial gets its run in MLflow."""
-        self._backlog.add(self._tracker.open_trial, trial.number, trial.config, is_new=True)
+        """A new trial gets its run in MLflow, which says when it began, however late MLflow hears of it."""
+        now_ms = int(self._clock() * 1000)
+        self._backlog.add(self._tracker.open_trial, trial.number, trial.config, is_new=True, start_ms=now_ms)
 
     # --- ending ------------------------------------------------------------------------------------------------------
 

@@ -87,7 +87,8 @@ def _rebuild(
 ) -> ActiveTrial:
     """Takes all events of all attempts; with a store, also reports them to Optuna."""
     trial = ActiveTrial(number=summary.number, config=config, folder=folder.trial(summary.number))
-    tracker.open_trial(trial.number, config)
+    asked_ms = int(trial.folder.config.stat().st_mtime * 1000)  # it is written once
+    tracker.open_trial(trial.number, config, start_ms=asked_ms)
     if store is not None:
         store.attach(trial.number)
     for attempt in trial.folder.attempts():

@@ -94,18 +94,19 @@ class Tracker:
 
     # --- a trial -----------------------------------------------------------------------------------------------------
 
-    def open_trial(self, number: int, config: TrialConfig, *, is_new: bool = False) -> str:
+    def open_trial(self, number: int, config: TrialConfig, *, is_new: bool = False, start_ms: int | None = None) -> str:
         """The run of a trial, found or created, set to RUNNING; returns its id.
 
         Args:
             number: the trial.
             config: its configuration.
+            start_ms: when it began, should its run be created only now; None for now.
             is_new: nobody has asked for a run of it; it is looked for all the same when this is called again.
         """
         is_first = is_new and number not in self._created
         self._created.add(number)
         found = None if is_first else self._runs.find(TAG_TRIAL, trial_tag(self._study, number))
-        run = found or self._create_run(number, config)
+        run = found or self._create_run(number, config, start_ms=start_ms)
         run_id = str(run.info.run_id)
         self._trials[number] = OpenedRun(run_id, int(run.info.start_time))
         params = flat(config.model_dump(mode="json"))  # also of a run that was found: its maker may have died early
@@ -184,7 +185,7 @@ class Tracker:
             told = math.nan if objective is None else objective
             self._runs.log(self._run_id, points=[Metric(STUDY_OBJECTIVE, told, time_ms, number)])
 
-    def _create_run(self, number: int, config: TrialConfig) -> Any:
+    def _create_run(self, number: int, config: TrialConfig, *, start_ms: int | None = None) -> Any:
         content = flat(config.model_dump(mode="json"))
         varied = " ".join(str(content[path]) for path in self._named_by if path in content)
         tags = {
@@ -197,7 +198,8 @@ class Tracker:
             TAG_CONFIGURATION: config.configuration_hash(),
             TAG_STATE: TrialState.RUNNING.value,
         }
-        return self._runs.create(f"{self._study}-{number:03d} {varied}".strip(), self._tags | tags)
+        name = f"{self._study}-{number:03d} {varied}".strip()
+        return self._runs.create(name, self._tags | tags, start_ms=start_ms)
 
     # --- its attempts ------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -171,18 +172,20 @@ def test_a_trial_that_mlflow_never_heard_of_is_recorded_later(
 ) -> None:
     open_trial = Tracker.open_trial
 
-    def fail_once(tracker: Tracker, number: int, config: TrialConfig, *, is_new: bool = False) -> str:
+    def fail_once(tracker: Tracker, number: int, config: TrialConfig, **options: Any) -> str:
         if number == 1:
             raise StorageError("the store is away")
-        return open_trial(tracker, number, config, is_new=is_new)
+        return open_trial(tracker, number, config, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(Tracker, "open_trial", fail_once)
         with pytest.raises(StorageError, match="away"):
             run_study(tiny_study, workspace)
     assert run_study(tiny_study, workspace) is StudyState.COMPLETE
-    assert [run.number for run in record_of(workspace).trials] == [0, 1, 2, 3]
-    assert [run.objective for run in record_of(workspace).trials] == [trial.value for trial in trials_of(workspace)]
+    runs = record_of(workspace).trials
+    assert [run.number for run in runs] == [0, 1, 2, 3]
+    assert [run.objective for run in runs] == [trial.value for trial in trials_of(workspace)]
+    assert all(run.start_ms <= run.history["train/loss"][0].time_ms for run in runs), "each began before it trained"
 
 
 @pytest.mark.parametrize("objective", ["error_rate", "c_primary"])
