@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from multiprocessing import util
+from multiprocessing import current_process
 from pathlib import Path
 from typing import TypedDict
 
@@ -63,6 +63,7 @@ class Agent:
         self._spec: AttemptSpec | None = None
         self._heard_at = time.monotonic()
         _hide_main()
+        self._sockets = _own_sockets()
         self._launcher = LocalLauncher(Workspace(self._folder), slots=(self._slot,), outlive=False)
         self._launcher.warm_up()
         threading.Thread(target=self._linger, args=(linger_s,), daemon=True).start()
@@ -139,7 +140,7 @@ class Agent:
     def leave(self) -> None:
         """Removes what this agent has on its machine, before it is ended."""
         shutil.rmtree(self._folder, ignore_errors=True)
-        shutil.rmtree(util.get_temp_dir(), ignore_errors=True)
+        shutil.rmtree(self._sockets, ignore_errors=True)
 
     def _is_busy(self) -> bool:
         return self._spec is not None and self._launcher.poll(self._spec).life is Life.RUNNING
@@ -172,6 +173,13 @@ def _hide_main() -> None:
     main = sys.modules["__main__"]
     if hasattr(main, "__file__"):
         del main.__file__
+
+
+def _own_sockets() -> Path:
+    """A folder for the forkserver's socket: a process that multiprocessing started would otherwise use its parent's."""
+    folder = tempfile.mkdtemp(prefix="lidstudy-")
+    current_process()._config["tempdir"] = folder  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
+    return Path(folder)
 
 
 def _node_folder(asked: str) -> Path:

@@ -75,6 +75,7 @@ class Fleet:
 
     def submit(self, spec: AttemptSpec) -> bool:
         """Hands an attempt to the slot's agent; False if it has another or is gone."""
+        self._raise_if_broken()
         with self._lock:
             post = self._posts.get(spec.slot.name)
             if post is None or not post.is_free:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, util
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -167,6 +167,13 @@ def test_a_killed_attempt_says_so_and_its_agent_is_free(fleet: Fleet, make_spec:
     until(lambda: fleet.poll(spec).is_over)
     assert fleet.poll(spec) == Status(Life.EXITED, -9)
     until(lambda: len(fleet.free_slots()) == 1)
+
+
+def test_an_agent_that_leaves_takes_nothing_of_its_parent_with_it(engine: ProcessEngine) -> None:
+    parents = Path(util.get_temp_dir())  # which a process that is started by this one knows
+    post = engine.place(0)
+    post.agent.call("leave").result()
+    assert parents.exists()
 
 
 def test_what_a_lost_attempt_still_says_is_not_written(make_spec: Callable[..., AttemptSpec]) -> None:
