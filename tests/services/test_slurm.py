@@ -125,7 +125,8 @@ def test_a_job_that_slurm_starts_again_goes_on_from_its_checkpoint(
     until(lambda: launcher.poll(spec).life is Life.WAITING)
     scontrol("update", f"jobid={job_of(spec)}", "starttime=now")  # Slurm would wait for two minutes
     until(lambda: launcher.poll(spec).is_over)
-    assert launcher.poll(spec) == Status(Life.EXITED, 0)
+    why = f"{scontrol('show', 'job', job_of(spec))}\n{launcher.output_tail(spec)}"
+    assert launcher.poll(spec) == Status(Life.EXITED, 0), why
     assert [event.resumed_epoch > 0 for event in starts(spec)] == [False, True]
 
 
