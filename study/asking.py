@@ -1,7 +1,7 @@
 """Which trial comes next: one that a user asked for, or the sampler's next proposal; and under which seed."""
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from lightning_modules.config import TrialConfig
@@ -91,12 +91,21 @@ class Asking:
         """Whether there is anything left to ask for."""
         return bool(self._commands) or (self._num_own < self._plan.config.trials and not self._store.is_exhausted)
 
-    def know(self, summary: TrialSummary, config: TrialConfig) -> None:
-        """Counts a trial that exists already."""
-        self._count(config, is_own=not summary.command, is_retry=summary.retry_of is not None)
-        if summary.command:
-            self._taken.add(summary.command)
-            consume(self._folder, summary.command)  # an earlier coordinator may have died before it could
+    def know_all(
+        self, known: Iterable[tuple[TrialSummary, TrialConfig]], *, unstarted: Iterable[TrialSummary] = ()
+    ) -> None:
+        """Counts trials that exist already; those that were not started yet are counted when they are."""
+        for summary, config in known:
+            self._count(config, is_own=not summary.command, is_retry=summary.retry_of is not None)
+            self._strike_off(summary)
+        for summary in unstarted:
+            self._strike_off(summary)
+
+    def _strike_off(self, asked: TrialSummary) -> None:
+        """The command that a trial carries out is not carried out again; its coordinator may have died before that."""
+        if asked.command:
+            self._taken.add(asked.command)
+            consume(self._folder, asked.command)
 
     def queue(self, name: str, command: Enqueue) -> None:
         """Takes note of what a user asked for; the same command twice is taken once."""
@@ -110,7 +119,7 @@ class Asking:
         wish = Wish(name=name, **command.model_dump(exclude={"kind"})) if name else None
         asked = self._store.ask(wish)
         trial = self.start(asked)
-        if name:
+        if name and asked.command == name:  # not so where a proposal had to wait for its database meanwhile
             self._commands.popleft()
             consume(self._folder, name)
         return trial

@@ -29,7 +29,7 @@ from study.events import EpochEnded
 from study.judgement import INTERRUPTED, PRUNED, Again, Settled, StorageFull, judge
 from study.launchers._base import Launcher, Status
 from study.line import Line
-from study.ordering import InOrder
+from study.ordering import InOrder, seen_by
 from study.patience import Patience
 from study.plan import StudyPlan
 from study.recording import attempt_started, record_trial
@@ -109,7 +109,10 @@ class Coordinator:
             TrialError: the champion could not be scored on test data.
         """
         try:
-            self._take_up(recover(self._folder, store=self._store, tracker=self._tracker, plan=self._plan))
+            found = recover(
+                self._folder, store=self._store, tracker=self._tracker, plan=self._plan, consider=self._consider
+            )
+            self._take_up(found)
             self._display.show(force=True)  # the first attempt waits some seconds for the warm forkserver
             with calm():
                 while self._is_busy():
@@ -122,6 +125,7 @@ class Coordinator:
                 self._catch_up()
             state = self._finish(self._end_state())
         except (StorageError, OSError):
+            self._ending.stop_now()  # whoever asks beside the loop waits for no database any more
             self._attempts.end_all(within_s=GRACE_S, sleep=lambda: self._sleep(TICK_S))
             self._end_runs()
             raise
@@ -232,13 +236,22 @@ class Coordinator:
         if not trial.is_told(event.epoch):
             return
         self._patience.call(self._store.report, trial.number, epoch=event.epoch, objective=event.objective)
+        self._consider(trial, event)
+
+    def _consider(self, trial: ActiveTrial, event: EpochEnded) -> None:
+        """Stops a trial that the pruner would stop after this epoch.
+
+        One that has ended already keeps its result, unless the study is deterministic: there it must not matter how
+        soon the event was read.
+        """
         is_last = event.epoch + 1 >= trial.config.training.max_epochs
-        if not is_last and trial.ended is None and self._is_hopeless(trial, event):
+        is_open = trial.ended is None or self._plan.config.deterministic
+        if not is_last and is_open and trial.stop is None and self._is_hopeless(trial, event):
             self._attempts.stop(trial, PRUNED, epoch=event.epoch)
 
     def _is_hopeless(self, trial: ActiveTrial, event: EpochEnded) -> bool:
-        order = self._line.order
-        seen = order.seen_by(trial.number) if order else None
+        config = self._plan.config
+        seen = seen_by(trial.number, window=config.window) if config.deterministic else None
         if self._store.at_epoch is None:
             return self._patience.call(self._store.should_prune, trial.number, seen=seen)
         if event.epoch != self._store.at_epoch:
@@ -314,9 +327,12 @@ class Coordinator:
         order.hold(trial, outcome)
         # One ask after each tell, or a study that goes on later would ask with more known: so what is not followed by
         # an ask any more is told by the next coordinator.
-        while not self._ending.is_near and not self._ending.is_draining and (turn := order.release()) is not None:
+        while self._may_tell() and (turn := order.release()) is not None:
             self._tell(*turn)
             self._line.ask()
+
+    def _may_tell(self) -> bool:
+        return not self._ending.is_near and not (self._ending.is_draining and self._asking.has_more())
 
     def _tell(self, trial: ActiveTrial, outcome: Outcome) -> None:
         further = tuple(outcome.further.values())
@@ -344,8 +360,7 @@ class Coordinator:
 
     def _take_up(self, recovered: Recovered) -> None:
         """Adopts what still runs, judges what ended in the meantime, and records what MLflow does not know."""
-        for summary, config in recovered.known:
-            self._asking.know(summary, config)
+        self._asking.know_all(recovered.known, unstarted=recovered.unstarted)
         forget_stops(self._folder)  # they were meant for the coordinator before
         self._obey()
         if self._plan.config.deterministic:
@@ -356,10 +371,10 @@ class Coordinator:
             trial = self._asking.start(asked)
             self._backlog.add(self._tracker.open_trial, trial.number, trial.config)
             self._line.add(trial)
+        while self._line.order and self._line.ask():
+            pass  # what the coordinator before had no time for, with what it knew: adopting may tell more
         for trial in recovered.unsettled:
             self._adopt(trial)
-        while self._line.order and self._line.ask():
-            pass
         if recovered.known:
             num_open = len(self._attempts)
             self._view.message(f"resumed: {len(recovered.known)} trials are known, {num_open} of them had not ended")

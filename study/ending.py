@@ -1,7 +1,7 @@
 """Whether a study goes on, and how it has ended."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from reports.records import FailureClass, StudyState, TrialState
 from study.active import Outcome
@@ -58,11 +58,11 @@ class Ending:
         """Counts defects in a row."""
         self._num_defects = self._num_defects + 1 if outcome.failure_class is FailureClass.DEFECT else 0
 
-    def state(self, trials: Iterable[TrialSummary], *, has_more: bool) -> StudyState:
+    def state(self, trials: Sequence[TrialSummary], *, has_more: bool) -> StudyState:
         """How the study has ended.
 
         Args:
-            trials: all of them.
+            trials: all of them; those that nobody has told the end of go on under the next coordinator.
             has_more: whether there was anything left to start.
         """
         if self.is_stopping:
@@ -70,4 +70,5 @@ class Ending:
         states = {trial.state for trial in trials} - {TrialState.RUNNING}
         if self.is_near or (states and states <= NO_RESULT):
             return StudyState.FAILED
-        return StudyState.STOPPED if self.is_draining and has_more else StudyState.COMPLETE
+        is_open = has_more or any(trial.state is TrialState.RUNNING for trial in trials)
+        return StudyState.STOPPED if self.is_draining and is_open else StudyState.COMPLETE

@@ -65,10 +65,19 @@ def judge(
         further: the other objectives.
         output: the end of what the attempt printed.
     """
+    if trial.stop == PRUNED:  # also where it ended before it could be killed: what it is must not depend on that
+        return Settled(outcome=Outcome(state=TrialState.PRUNED))
     if trial.ended is not None:
         return _word(trial, trial.ended, bound=bound, further=further)
-    if trial.stop in (PRUNED, INTERRUPTED, TIMED_OUT):
-        return _stopped(trial.stop, limits)
+    if trial.stop == INTERRUPTED:
+        return Again()  # it is taken up again, now or by the next coordinator
+    if trial.stop == TIMED_OUT:
+        return Settled(outcome=_timed_out(limits))
+    return _gone(trial, status, limits=limits, output=output)
+
+
+def _gone(trial: ActiveTrial, status: Status, *, limits: LimitsConfig, output: str) -> Verdict:
+    """What the end of a process means that nobody asked for and that did not say why."""
     if status.exit_status == EXIT_STORAGE_FULL:
         return StorageFull()
     if status.out_of_memory:
@@ -77,13 +86,6 @@ def judge(
         return _lost(trial, limits=limits, output=output)
     failure = f"its process ended without a result: {_last_line(output)}"
     return Settled(outcome=_failed(FailureClass.DEFECT, failure, details=output))
-
-
-def _stopped(reason: str, limits: LimitsConfig) -> Verdict:
-    """What a coordinator's own stop means: an interrupted trial is taken up again, now or by the next coordinator."""
-    if reason == INTERRUPTED:
-        return Again()
-    return Settled(outcome=Outcome(state=TrialState.PRUNED) if reason == PRUNED else _timed_out(limits))
 
 
 def _word(trial: ActiveTrial, ended: Ended, *, bound: float, further: Sequence[Goal]) -> Verdict:

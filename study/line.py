@@ -45,9 +45,6 @@ class Line:
         self.order: InOrder | None = None
         """Which trial may be asked for when; None where that does not matter."""
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     @property
     def has_more(self) -> bool:
         """Whether anybody waits, or more is to be asked for."""
@@ -106,7 +103,7 @@ class Line:
 
     def _is_asking_ahead(self) -> bool:
         """Whether a trial was asked for beside the loop that is still to be started."""
-        return self._ask_ahead is not None and self._ask_ahead.is_under_way and self._ending.starts_new
+        return self._ask_ahead is not None and self._ask_ahead.is_under_way and not self._ending.is_draining
 
     def _ask_here(self) -> ActiveTrial:
         """Asks in the event loop; once that takes long, it is done beside the loop from then on."""

@@ -7,6 +7,11 @@ sampler and the pruner know does not depend on time.
 from study.active import ActiveTrial, Outcome
 
 
+def seen_by(number: int, *, window: int) -> int:
+    """How many trials, from 0 on, a trial's proposal and pruning may depend on."""
+    return max(0, number - window + 1)
+
+
 class InOrder:
     """Holds outcomes until those of all smaller numbers are told."""
 
@@ -18,10 +23,6 @@ class InOrder:
     def may_ask(self, number: int) -> bool:
         """Whether trial `number` may be asked for now."""
         return number < self._num_told + self._window
-
-    def seen_by(self, number: int) -> int:
-        """How many trials, from 0 on, a trial's proposal and pruning may depend on."""
-        return max(0, number - self._window + 1)
 
     def hold(self, trial: ActiveTrial, outcome: Outcome) -> None:
         """Keeps an outcome until its turn."""

@@ -5,6 +5,7 @@ they have already, so there is no offset to keep, and none that could be wrong (
 checkpoint.md).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from lightning_modules.errors import StorageError
 from reports.records import TrialState
 from study.active import ActiveTrial, Outcome
 from study.config import LimitsConfig
+from study.events import EpochEnded
 from study.judgement import SILENT, Settled, judge
 from study.launchers._base import Life, Status, exit_record
 from study.plan import StudyPlan
@@ -43,8 +45,21 @@ class Recovered:
     num_told: int = 0
 
 
-def recover(folder: StudyFolder, *, store: TrialStore, tracker: Tracker, plan: StudyPlan) -> Recovered:
-    """Reads a study's state back."""
+Considered = Callable[[ActiveTrial, EpochEnded], None]
+
+
+def recover(
+    folder: StudyFolder, *, store: TrialStore, tracker: Tracker, plan: StudyPlan, consider: Considered
+) -> Recovered:
+    """Reads a study's state back.
+
+    Args:
+        folder: its files.
+        store: knows its trials.
+        tracker: its MLflow records.
+        plan: the study.
+        consider: is told of each epoch that nobody may have held against the pruner yet.
+    """
     recovered = Recovered()
     recorded = tracker.recorded()
     trials = store.trials()
@@ -57,7 +72,8 @@ def recover(folder: StudyFolder, *, store: TrialStore, tracker: Tracker, plan: S
         config = TrialConfig.model_validate(read_json(path))
         recovered.known.append((summary, config))
         if summary.state is TrialState.RUNNING:
-            recovered.unsettled.append(_rebuild(summary, config, folder, store=store, tracker=tracker))
+            trial = _rebuild(summary, config, folder, store=store, tracker=tracker, consider=consider)
+            recovered.unsettled.append(trial)
         elif summary.number not in recorded:
             trial = _rebuild(summary, config, folder, store=None, tracker=tracker)
             recovered.unrecorded.append((trial, _told(trial, summary, plan=plan)))
@@ -83,7 +99,13 @@ def _refuse_strangers(numbers: set[int], folder: StudyFolder) -> None:
 
 
 def _rebuild(
-    summary: TrialSummary, config: TrialConfig, folder: StudyFolder, *, store: TrialStore | None, tracker: Tracker
+    summary: TrialSummary,
+    config: TrialConfig,
+    folder: StudyFolder,
+    *,
+    store: TrialStore | None,
+    tracker: Tracker,
+    consider: Considered | None = None,
 ) -> ActiveTrial:
     """Takes all events of all attempts; with a store, also reports them to Optuna."""
     trial = ActiveTrial(number=summary.number, config=config, folder=folder.trial(summary.number))
@@ -105,6 +127,8 @@ def _rebuild(
             tracker.log_epoch(trial.number, event.metrics, epoch=event.epoch, time_ms=event.time_ms)
             if store is not None and trial.is_told(event.epoch):
                 store.report(trial.number, epoch=event.epoch, objective=event.objective)
+                if consider is not None and event.epoch >= max(summary.reports, default=-1):
+                    consider(trial, event)
     return trial
 
 

@@ -1,12 +1,12 @@
 """What users tell a coordinator: stop, enqueue, retry; and limits of time and silence."""
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from optuna.trial import FrozenTrial
 
-from lightning_modules.errors import ConfigError
+from lightning_modules.errors import ConfigError, StoreAwayError
 from reports.records import TAG_FAILURE_CLASS, StudyState, TrialState
 from study.commands import control as commands
 from study.commands.inspect import show_status, show_trial, study_status
@@ -20,9 +20,10 @@ from study.plan import make_plan
 from study.recovery import read_config
 from study.settling import record_plan
 from study.spec import EVENTS_FILE, AttemptSpec
+from study.storage import StoredStudy
 from study.workspace import StudyFolder, Workspace
 from tests.conftest import write_tiny_study
-from tests.study.helpers import RecordingView, record_of, run_study, trials_of
+from tests.study.helpers import RecordingView, fast_clock, record_of, run_study, trials_of
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -61,12 +62,6 @@ class Hanging(InlineLauncher):
 
     def kill(self, spec: AttemptSpec) -> None:
         self._dead.add(spec.key)
-
-
-def fast_clock() -> Callable[[], float]:
-    """Each look at the clock finds a second gone: a coordinator looks for commands in every round."""
-    seconds = itertools.count()
-    return lambda: float(next(seconds))
 
 
 def test_stop_waits_for_what_runs_and_starts_nothing_more(
@@ -229,6 +224,45 @@ def test_an_attempt_that_says_nothing_for_too_long_is_lost(workspace: Path, tmp_
     assert run.tags[TAG_FAILURE_CLASS] == "lost"
     assert "its process was lost 2 times" in run.failure
     assert any("said nothing for too long" in message for message in view.messages)
+
+
+def test_a_wish_whose_trial_was_never_started_is_carried_out_once(
+    workspace: Path, tmp_path: Path, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = write_tiny_study(tmp_path, trials=1)
+    send(folder, Enqueue(params={"encoder.cell": "lstm"}))
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("study.asking.write_json", dies)
+        with pytest.raises(KeyboardInterrupt):
+            run_study(study, workspace)
+    run_study(study, workspace)
+    assert [bool(trial.command) for trial in trials_of(workspace)] == [True, False]
+    assert not list(pending(folder))
+
+
+def test_a_wish_that_comes_while_a_proposal_waits_for_its_database_is_not_lost(
+    workspace: Path, tmp_path: Path, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.line.SLOW_ASK_S", -1.0)
+    monkeypatch.setattr("study.patience.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("study.patience.LONGEST_PAUSE_S", 0.02)
+    add, num_calls = StoredStudy.add, itertools.count()
+
+    def away(stored: StoredStudy, trial: FrozenTrial) -> None:
+        if trial.number == 2 and (call := next(num_calls)) < 100:
+            if call == 0:
+                send(folder, Enqueue(params={"encoder.cell": "lstm"}, seed=4321))
+            raise StoreAwayError("away")
+        add(stored, trial)
+
+    monkeypatch.setattr(StoredStudy, "add", away)
+    run_study(write_tiny_study(tmp_path, trials=4), workspace, monotonic=fast_clock())
+    assert [trial.seed for trial in trials_of(workspace)].count(4321) == 1
+    assert len(trials_of(workspace)) == 5
 
 
 def test_a_budget_of_time_ends_the_study(workspace: Path, tmp_path: Path) -> None:

@@ -12,14 +12,17 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.errors import ConfigError, StorageError, TrialError
 from reports.records import StudyState, TrialState
 from study.commands.inspect import study_status
+from study.control import Stop, send
 from study.coordinator import Coordinator
 from study.evaluation import read_ledger
+from study.launchers.inline import InlineLauncher
 from study.plan import make_plan
 from study.settling import settle
+from study.spec import AttemptSpec
 from study.tracking import Tracker
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
-from tests.study.helpers import RecordingView, config_of, record_of, run_study, trials_of
+from tests.study.helpers import RecordingView, config_of, fast_clock, record_of, run_study, trials_of
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -223,6 +226,26 @@ def test_a_trial_that_was_asked_for_ahead_is_taken_up_after_a_stop(
     assert num_running(workspace) == 0
     assert run_study(tiny_study, workspace) is StudyState.COMPLETE
     assert [trial.state for trial in trials_of(workspace)] == [TrialState.COMPLETE] * 4
+
+
+def test_a_stop_with_a_trial_asked_for_ahead_leaves_it_to_the_next_coordinator(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.line.SLOW_ASK_S", -1.0)
+    study, folder = write_tiny_study(tmp_path, trials=3), Workspace(workspace).study("tiny")
+
+    class Stopped(InlineLauncher):
+        def submit(self, spec: AttemptSpec) -> bool:
+            if spec.number == 1:
+                send(folder, Stop())
+            return super().submit(spec)
+
+    first = run_study(study, workspace, launcher=Stopped(), monotonic=fast_clock())
+    has_left_one = TrialState.RUNNING in {trial.state for trial in trials_of(workspace)}
+    assert first is (StudyState.STOPPED if has_left_one else StudyState.COMPLETE)
+    assert bool(record_of(workspace).ledger) is not has_left_one
+    assert run_study(study, workspace) is StudyState.COMPLETE
+    assert [trial.state for trial in trials_of(workspace)] == [TrialState.COMPLETE] * 3
 
 
 def test_a_raised_budget_is_what_status_shows(workspace: Path, tmp_path: Path) -> None:

@@ -81,7 +81,11 @@ def test_a_defect_keeps_its_traceback() -> None:
 
 
 def test_what_an_attempt_said_counts_more_than_how_it_went() -> None:
-    assert outcome_of(judged(said(trial_of(stop=PRUNED), "complete"), KILLED))[0] is TrialState.COMPLETE
+    assert outcome_of(judged(said(trial_of(stop=TIMED_OUT), "complete"), KILLED))[0] is TrialState.COMPLETE
+
+
+def test_a_pruned_trial_is_pruned_however_soon_it_could_be_killed() -> None:
+    assert outcome_of(judged(said(trial_of(stop=PRUNED), "complete"), KILLED))[0] is TrialState.PRUNED
 
 
 @pytest.mark.parametrize(

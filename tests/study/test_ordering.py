@@ -4,16 +4,21 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from optuna.trial import FrozenTrial
 
 from reports.records import StudyState, TrialState
 from study.active import ActiveTrial, Outcome
+from study.control import Stop, send
 from study.coordinator import Coordinator
 from study.devices import Slot
 from study.launchers._base import Life, Status
 from study.launchers.inline import InlineLauncher
-from study.ordering import InOrder
+from study.line import Line
+from study.mirror import Mirror
+from study.ordering import InOrder, seen_by
 from study.spec import EVENTS_FILE, AttemptSpec
 from study.trials import TrialSummary
 from study.workspace import TrialFolder, Workspace
@@ -123,6 +128,86 @@ def test_stops_in_mid_study_change_nothing(
     assert told(trials_of(place)) == told(trials_of(workspace))
 
 
+class AtOnce(Shuffled):
+    """Attempts whose whole log is read in one look, as after a slow ask or a database that was away."""
+
+    def poll(self, spec: AttemptSpec) -> Status:
+        self._shown[spec.key] = len(self._lines(spec))
+        return super().poll(spec)
+
+
+def test_it_does_not_matter_how_soon_events_are_read(
+    workspace: Path, another_workspace: Callable[[], Path], tmp_path: Path
+) -> None:
+    study = deterministic_study(tmp_path)
+    run_study(study, workspace, launcher=Shuffled(1))
+    at_once = another_workspace()
+    run_study(study, at_once, launcher=AtOnce(1))
+    assert told(trials_of(at_once)) == told(trials_of(workspace))
+    assert TrialState.PRUNED in {trial.state for trial in trials_of(at_once)}
+
+
+class Died(Exception):  # noqa: N818 - a kill, no error
+    """The coordinator is gone."""
+
+
+class Late(Shuffled):
+    """One attempt says nothing until the others of its window have ended."""
+
+    def __init__(self, late: int) -> None:
+        super().__init__(1)
+        self._late = late
+        self._num_looks = 0
+
+    def poll(self, spec: AttemptSpec) -> Status:
+        if spec.number == self._late:
+            self._num_looks += 1
+            if self._num_looks < 60:
+                return Status(Life.RUNNING)
+        self._shown[spec.key] = len(self._lines(spec))
+        return super().poll(spec)
+
+
+def test_a_coordinator_that_dies_between_a_tell_and_its_ask_changes_nothing(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = deterministic_study(tmp_path)
+    known: dict[int, int] = {}
+    ask, propose = Line.ask, Mirror.propose
+
+    def dies(line: Line, *, num_free: int = 1) -> bool:
+        if line._asking.num_asked == 6 and line.order is not None and line.order.may_ask(6):
+            raise Died
+        return ask(line, num_free=num_free)
+
+    def notes(mirror: Mirror, number: int, **options: Any) -> FrozenTrial:
+        known[number] = sum(mirror.trial(other).state.is_finished() for other in range(number))
+        return propose(mirror, number, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Line, "ask", dies)
+        with pytest.raises(Died):
+            run_study(study, workspace, launcher=Late(3))
+    monkeypatch.setattr(Mirror, "propose", notes)
+    run_study(study, workspace, launcher=Shuffled(2))
+    assert known == {number: number - 2 for number in range(6, NUM_TRIALS)}
+
+
+def test_a_stop_once_all_are_asked_for_loses_no_ending(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path, trials=3)
+    study.write_text(study.read_text().replace("seed = 3", "seed = 3\ndeterministic = true\nwindow = 3", 1))
+    folder = Workspace(workspace).study("tiny")
+
+    class Stopped(Shuffled):
+        def submit(self, spec: AttemptSpec) -> bool:
+            if spec.number == 2:
+                send(folder, Stop())
+            return super().submit(spec)
+
+    assert run_study(study, workspace, launcher=Stopped(1)) is StudyState.COMPLETE
+    assert {trial.state for trial in trials_of(workspace)} == {TrialState.COMPLETE}
+
+
 def test_outcomes_are_told_in_the_order_of_numbers() -> None:
     order = InOrder(2)
     trials = [ActiveTrial(number=n, config=None, folder=TrialFolder(Path())) for n in range(3)]  # type: ignore[arg-type]  # no configuration is looked at
@@ -137,4 +222,4 @@ def test_outcomes_are_told_in_the_order_of_numbers() -> None:
     assert (first[0].number, second[0].number) == (0, 1)
     assert order.may_ask(3)
     assert not order.may_ask(4)
-    assert [order.seen_by(number) for number in (0, 1, 2, 5)] == [0, 0, 1, 4]
+    assert [seen_by(number, window=2) for number in (0, 1, 2, 5)] == [0, 0, 1, 4]
