@@ -38,7 +38,7 @@ from study.tracking import Tracker
 from study.trial_store import TrialStore
 from study.trials import best_trial
 from study.view import View
-from study.workspace import StudyFolder
+from study.workspace import StudyFolder, write_json
 
 TICK_S = 0.02
 TICK_OF_EACH_S = 0.0002  # a thousand attempts are looked at five times a second, which leaves the core to the rest
@@ -108,6 +108,7 @@ class Coordinator:
             StorageError: the workspace cannot be written; attempts are stopped first, and nothing is lost.
             TrialError: the champion could not be scored on test data.
         """
+        self._folder.ending.unlink(missing_ok=True)
         try:
             found = recover(
                 self._folder, store=self._store, tracker=self._tracker, plan=self._plan, consider=self._consider
@@ -141,10 +142,11 @@ class Coordinator:
     def _finish(self, state: StudyState) -> StudyState:
         """Ends the study's own run; a study of which MLflow does not know everything is not complete."""
         self._backlog.add(self._tracker.finish_study, state)
-        if self._catch_up():
-            return state
-        self._view.message(f"MLflow has not been told everything: {NOT_TOLD}")
-        return StudyState.INTERRUPTED
+        if not self._catch_up():
+            self._view.message(f"MLflow has not been told everything: {NOT_TOLD}")
+            state = StudyState.INTERRUPTED
+        write_json(self._folder.ending, {"state": state.value})
+        return state
 
     def _catch_up(self) -> bool:
         """Waits until MLflow knows everything; False if it is away and the user will not wait for it."""

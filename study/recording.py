@@ -85,6 +85,8 @@ def record_trial(tracker: "Tracker", trial: ActiveTrial, outcome: Outcome) -> No
         attempts=attempt_records(trial.folder, is_running=False),
     )
     if outcome.state is not TrialState.INTERRUPTED:
+        for checkpoint in (trial.folder.last_checkpoint, trial.folder.best_checkpoint):
+            checkpoint.with_suffix(".tmp").unlink(missing_ok=True)  # of an attempt that was killed while it wrote
         trial.folder.last_checkpoint.unlink(missing_ok=True)  # nobody resumes it any more
 
 

@@ -101,6 +101,11 @@ class StudyFolder:
         return self.root / "control"
 
     @property
+    def ending(self) -> Path:
+        """How the last coordinator left the study; not there while one works on it or after one was killed."""
+        return self.root / "ending.json"
+
+    @property
     def ledger(self) -> Path:
         """Every evaluation on test data."""
         return self.root / "ledger.jsonl"

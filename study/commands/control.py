@@ -6,7 +6,7 @@ from pathlib import Path
 from lightning_modules.errors import ConfigError
 from reports.records import TrialState
 from study.commands.console import make_console
-from study.control import Enqueue, Stop, send
+from study.control import Enqueue, Stop, pending, send
 from study.opening import read_trials
 from study.recovery import read_config
 from study.settling import recorded_study, refuse_single_trainings
@@ -55,7 +55,7 @@ def retry(study: str, number: int, folder: Path) -> None:
     """Has the study try a failed trial again, as a new trial with the same values and seed.
 
     Raises:
-        ConfigError: there is no such trial, or it has not failed.
+        ConfigError: there is no such trial, it has not failed, or it was tried again already.
     """
     study_folder = open_workspace(folder).existing_study(study)
     refuse_single_trainings(study_folder)
@@ -65,6 +65,11 @@ def retry(study: str, number: int, folder: Path) -> None:
         raise ConfigError(f"study '{study}' has no trial {number}; trials: {known}.")
     if trials[number].state not in FAILED:
         raise ConfigError(f"trial {number} is {trials[number].state.value}; only a failed one is tried again.")
+    if number in _queued_again(study_folder):
+        raise ConfigError(f"trial {number} is queued again already; it comes next.")
+    again = next((trial.number for trial in trials.values() if trial.retry_of == number), None)
+    if again is not None:
+        raise ConfigError(f"trial {number} was tried again as trial {again}; see `lidstudy show {study} {again}`.")
     _send_retry(study_folder, trials[number])
     _say(study_folder, f"trial {number} is queued again")
 
@@ -72,11 +77,16 @@ def retry(study: str, number: int, folder: Path) -> None:
 def retry_failed(study_folder: StudyFolder) -> int:
     """Queues every failed trial that has not been tried again yet; returns how many."""
     trials = read_trials(study_folder)
-    retried = {trial.retry_of for trial in trials}
+    retried = {trial.retry_of for trial in trials} | _queued_again(study_folder)
     failed = [trial for trial in trials if trial.state in FAILED and trial.number not in retried]
     for trial in failed:
         _send_retry(study_folder, trial)
     return len(failed)
+
+
+def _queued_again(study_folder: StudyFolder) -> set[int | None]:
+    """Trials whose retry waits for a coordinator."""
+    return {command.retry_of for _, command in pending(study_folder) if isinstance(command, Enqueue)}
 
 
 def _send_retry(study_folder: StudyFolder, trial: TrialSummary) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_modules.errors import ConfigError, StorageError
-from reports.records import TRAIN_LOSS, VAL_ACCURACY, VAL_C_AVG, VAL_C_PRIMARY, TrialState
+from reports.records import TRAIN_LOSS, VAL_ACCURACY, VAL_C_AVG, VAL_C_PRIMARY, StudyState, TrialState
 from study.commands.console import make_console, print_json
 from study.events import Ended, EpochEnded, read_events
 from study.following import Follower
@@ -58,6 +58,7 @@ def study_status(folder: StudyFolder, *, census: Census | None = None) -> dict[s
         "objective": manifest["objective"],
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
         "coordinator": {"alive": pid is not None, "pid": pid},
+        "ending": read_json(folder.ending)["state"] if pid is None and folder.ending.exists() else None,
         "not_known": {"trials": sorted(unknown), "why": next(iter(unknown.values()), "")},
         **({"further_objectives": further, "front": [trial.number for trial in front(trials)]} if further else {}),
     }
@@ -96,15 +97,19 @@ def show_status(study: str, folder: Path, *, as_json: bool) -> None:
         console.print(front_line(found["front"], [found["objective"], *found["further_objectives"]]), soft_wrap=True)
     _print_failures(console, study_folder)
     if not found["coordinator"]["alive"] and _num_ended(found) < found["budget"]:
-        console.print(f"{_unattended(found)}: run the same sweep command again to go on", markup=False, soft_wrap=True)
+        is_spent = found["ending"] == StudyState.COMPLETE.value
+        why = "its budget of time is spent" if is_spent else _unattended(found)
+        console.print(f"{why}: run the same sweep command again to go on", markup=False, soft_wrap=True)
 
 
 def _print_failures(console: Console, study_folder: StudyFolder) -> None:
     """The last trials that failed, and why."""
-    failed = [trial.number for trial in read_trials(study_folder) if trial.state in FAILED_STATES]
-    for number in failed[-MAX_FAILURES:]:
-        reason = _failure(study_folder.trial(number)) or "its process was lost, or it took too long"
-        console.print(f"trial {number} failed: {reason}", markup=False, soft_wrap=True)
+    failed = [trial for trial in read_trials(study_folder) if trial.state in FAILED_STATES]
+    for trial in failed[-MAX_FAILURES:]:
+        is_late = trial.state is TrialState.TIMED_OUT
+        reason = "it trained for longer than limits.trial_s" if is_late else _failure(study_folder.trial(trial.number))
+        told = reason or "its process was lost"
+        console.print(f"trial {trial.number} failed: {told}", markup=False, soft_wrap=True)
     if failed:
         name = study_folder.root.name
         console.print(f"to try failed trials again: `lidstudy resume {name} --failed`", soft_wrap=True)
@@ -188,7 +193,11 @@ def _num_ended(found: dict[str, Any]) -> int:
 def _standing(found: dict[str, Any]) -> str:
     if found["coordinator"]["alive"]:
         return "running"
-    return "done" if _num_ended(found) >= found["budget"] else "stopped"
+    if found["ending"] == StudyState.FAILED.value:
+        return "failed"
+    if _num_ended(found) >= found["budget"]:
+        return "done"
+    return "time spent" if found["ending"] == StudyState.COMPLETE.value else "stopped"
 
 
 def show_trial(study: str, number: int, folder: Path, *, as_json: bool) -> None:

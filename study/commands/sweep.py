@@ -15,13 +15,14 @@ from rich.console import Console
 
 from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.feature_store import build_feature_store
-from lightning_modules.errors import ConfigError
+from lightning_modules.errors import ConfigError, StorageError
 from reports.records import TEST_P_VALUE, StudyState, TrialState
 from reports.sections._text import p_value
 from search_spaces.space import Space
 from study.commands.console import make_console, progress_bars
 from study.commands.control import retry_failed
 from study.commands.headline import headline
+from study.commands.space import described
 from study.config import StudyConfig, load_study_config
 from study.coordinator import Coordinator
 from study.evaluation import read_ledger
@@ -99,6 +100,7 @@ def run_plan(plan: StudyPlan) -> int:
         stop = stack.enter_context(_stop_on_signals())
         if not study_folder.manifest.exists():
             refuse_strangers(workspace, config.name, url=plan.mlflow_url)
+        stack.enter_context(_forgotten_unless_it_opens(study_folder))
         settle(plan, study_folder)
         ensure_features(plan, console)
         refuse_other_launchers(study_folder, config.launcher)
@@ -132,6 +134,18 @@ def run_plan(plan: StudyPlan) -> int:
     return EXIT_STATUS[state]
 
 
+@contextmanager
+def _forgotten_unless_it_opens(study_folder: StudyFolder) -> Iterator[None]:
+    """A study whose storage never answered was never begun: its name is free, and a mistyped URL can be mended."""
+    is_new = not study_folder.manifest.exists()
+    try:
+        yield
+    except (StorageError, ConfigError):
+        if is_new and not any(study_folder.root.glob("trials/*")):
+            study_folder.manifest.unlink(missing_ok=True)
+        raise
+
+
 def dry(study: str, options: SweepOptions, *, folder: Path) -> None:
     """Shows the plan, and its cost from a few measured steps."""
     console = make_console()
@@ -141,7 +155,7 @@ def dry(study: str, options: SweepOptions, *, folder: Path) -> None:
     check_settled(plan, study_folder)
     console.print(headline(plan))
     for parameter in plan.space.parameters:
-        console.print(f"  {parameter.path:<28} {parameter.to_json()}", markup=False)
+        console.print(f"  {parameter.path:<28} {described(parameter)}", markup=False)
     num_ended = sum(trial.state is not TrialState.RUNNING for trial in read_trials(study_folder))
     num_left = max(0, config.trials - num_ended)
     if num_ended:
@@ -294,6 +308,7 @@ def _print_end(console: Console, state: StudyState, name: str, workspace: Worksp
             console.print(f"study {name} was stopped; run the same command to go on.")
         case _:
             console.print(
-                f"study {name} failed: too many trials in a row did, or all of them; see `lidstudy status {name}`, "
-                f"tracebacks lie in MLflow and under {workspace.study(name).root}."
+                f"study {name} failed: too many trials in a row did, or all of them; `lidstudy status {name}` says "
+                f"why, and tracebacks lie in MLflow. `lidstudy resume {name} --failed` tries them again.",
+                soft_wrap=True,
             )

@@ -211,3 +211,14 @@ def test_scores_of_a_few_utterances_come_with_a_warning(tmp_path: Path) -> None:
     assert "80 utterances" in said[80]
     assert "fewer than" not in said[80]
     assert "fewer than 30 utterances in en, es" in said[41]
+
+
+def test_a_mistyped_storage_takes_no_name(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path, trials=1, epochs=1)
+    text = study.read_text()
+    study.write_text(text + '[storage]\noptuna = "postgresql://ann:secret@127.0.0.1:1/trials"\n')
+    assert "secret" not in error_line(lidstudy("sweep", study, "--workspace", workspace))
+    study.write_text(text)
+    done = lidstudy("sweep", study, "--workspace", workspace)
+    assert done.returncode == 0, done.stderr
+    assert "1/1" in lidstudy("list", "--workspace", workspace).stdout

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 from lightning_modules.errors import ConfigError, StoreAwayError
 from reports.records import TAG_FAILURE_CLASS, StudyState, TrialState
 from study.commands import control as commands
-from study.commands.inspect import show_status, show_trial, study_status
+from study.commands.inspect import list_all, show_status, show_trial, study_status
 from study.config import load_study_config
 from study.control import Enqueue, Stop, pending, send
 from study.coordinator import Coordinator
@@ -153,11 +153,16 @@ def test_a_failed_trial_says_why_and_is_tried_again_under_its_own_values_and_see
     assert "it failed: CorpusError: there is no usable feature store" in shown
     assert "lidstudy resume tiny --failed" in shown
     commands.retry("tiny", 0, workspace)
+    assert commands.retry_failed(folder) == 0, "it is queued"
+    with pytest.raises(ConfigError, match="trial 0 is queued again already"):
+        commands.retry("tiny", 0, workspace)
     assert run_study(tiny_study, workspace) is StudyState.COMPLETE
     first, *_, again = trials_of(workspace)
     assert (again.number, again.state, again.params, again.retry_of) == (4, TrialState.COMPLETE, first.params, 0)
     assert read_config(folder, 4) == read_config(folder, 0)
     assert commands.retry_failed(folder) == 0, "it has been tried again"
+    with pytest.raises(ConfigError, match="trial 0 was tried again as trial 4"):
+        commands.retry("tiny", 0, workspace)
     with pytest.raises(ConfigError, match="trial 1 is complete; only a failed one"):
         commands.retry("tiny", 1, workspace)
     with pytest.raises(ConfigError, match=r"has no trial 9; trials: 0 to 4"):
@@ -265,9 +270,14 @@ def test_a_wish_that_comes_while_a_proposal_waits_for_its_database_is_not_lost(
     assert len(trials_of(workspace)) == 5
 
 
-def test_a_budget_of_time_ends_the_study(workspace: Path, tmp_path: Path) -> None:
+def test_a_budget_of_time_ends_the_study(workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = write_tiny_study(tmp_path, trials=50)
     assert run_study(study, workspace, monotonic=fast_clock(), time_budget_s=120.0) is StudyState.COMPLETE
+    show_status("tiny", workspace, as_json=False)
+    list_all(workspace, as_json=False)
+    said = capsys.readouterr().out
+    assert "its budget of time is spent: run the same sweep command again to go on" in said
+    assert said.strip().endswith("time spent")
     trials = trials_of(workspace)
     assert 1 <= len(trials) < 50
     assert {trial.state for trial in trials} == {TrialState.COMPLETE}
