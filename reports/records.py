@@ -196,6 +196,7 @@ class StudyManifest:
         versions: lidstudy, python and the libraries that decide results.
         seed: the study's seed.
         further_objectives: what was minimised beside the objective; none in most studies.
+        time_budget_s: seconds after which its last coordinator started no new trial; None for any time.
     """
 
     name: str
@@ -212,6 +213,7 @@ class StudyManifest:
     versions: dict[str, str]
     seed: int
     further_objectives: tuple[FurtherObjective, ...] = ()
+    time_budget_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

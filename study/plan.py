@@ -96,6 +96,7 @@ class StudyPlan:
             versions=versions(),
             seed=self.config.seed,
             further_objectives=described(self.config),
+            time_budget_s=self.time_budget_s,
         )
 
 

@@ -5,10 +5,19 @@ import shlex
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reports.records import TAG_COMMIT, TAG_DATA, TAG_DEVICE, TAG_DIFF, TAG_VERSIONS, LedgerEntry, StudyRecord
+from reports.records import (
+    TAG_COMMIT,
+    TAG_DATA,
+    TAG_DEVICE,
+    TAG_DIFF,
+    TAG_VERSIONS,
+    LedgerEntry,
+    StudyRecord,
+    TrialState,
+)
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Code, Column, Section, Table
-from reports.sections._text import NOTHING, listing, numeric
+from reports.sections._text import NOTHING, count, duration, listing, numeric
 
 WORKSPACE: Final = "--workspace"
 
@@ -38,6 +47,7 @@ def summarise(study: StudyRecord) -> Reproduce:
         "commit of the chosen trial": tags.get(TAG_COMMIT),
         "uncommitted change, hash": tags.get(TAG_DIFF, "none") if TAG_COMMIT in tags else None,
         "data hash": data_hash,
+        "which trials there are": _order(study),
         "seed of the study": str(study.manifest.seed),
         "seed of the chosen trial": str(trial.seed) if trial else None,
         "device": listing(devices) if devices else None,
@@ -54,6 +64,18 @@ def summarise(study: StudyRecord) -> Reproduce:
         config=nested(trial.params) if trial else {},
         ledger=study.ledger,
     )
+
+
+def _order(study: StudyRecord) -> str:
+    """What the sampler's proposals depend on; limits by wall clock end a fixed order."""
+    config = study.manifest.config
+    if not config.get("deterministic"):
+        return "depends on which trial ended first: the same command may try others"
+    fixed = f"fixed by the seed, {config.get('window')} under way at a time"
+    num_late = sum(trial.state is TrialState.TIMED_OUT for trial in study.trials)
+    limits = [f"a budget of time of {duration(study.manifest.time_budget_s)}"] if study.manifest.time_budget_s else []
+    limits += [f"{count(num_late, 'trial')} timed out"] if num_late else []
+    return f"{fixed}; but limits by the clock ended that: {listing(limits)}" if limits else fixed
 
 
 def _steps(study: StudyRecord, commit: str | None) -> tuple[str, ...]:

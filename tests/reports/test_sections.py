@@ -523,6 +523,28 @@ def test_the_configuration_is_nested_as_an_attempt_reads_it(demo: StudyRecord) -
     assert dict(found.facts)["commit of the chosen trial"] == "0123abc"
 
 
+FIXED = {"config": {"deterministic": True, "window": 3}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "expected"),
+    [
+        ({"config": {}}, TrialState.COMPLETE, "depends on which trial ended first"),
+        (FIXED, TrialState.COMPLETE, "fixed by the seed, 3 under way at a time"),
+        (FIXED | {"time_budget_s": 7200.0}, TrialState.COMPLETE, "ended that: a budget of time of"),
+        (FIXED, TrialState.TIMED_OUT, "ended that: 1 trial timed out"),
+    ],
+)
+def test_what_the_choice_of_trials_depends_on(
+    changes: dict[str, Any], state: TrialState, expected: str, trial: MakeTrial, make_study: MakeStudy
+) -> None:
+    study = make_study(trial(0, state))
+    study = dataclasses.replace(study, manifest=dataclasses.replace(study.manifest, **changes))
+    fact = dict(reproduce.summarise(study).facts)["which trials there are"]
+    assert expected in fact
+    assert ("ended that" in fact) is ("ended that" in expected)
+
+
 def test_the_commands_begin_with_code_and_corpus(demo: StudyRecord) -> None:
     manifest = dataclasses.replace(demo.manifest, command="lidstudy sweep demo --workspace 'my work' --slots 2")
     assert reproduce.summarise(dataclasses.replace(demo, manifest=manifest)).steps == (
