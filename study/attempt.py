@@ -4,6 +4,7 @@ It never opens a database. After each epoch it writes an event, then the checkpo
 last checkpoint and repeats at most the epoch whose event had just been written.
 """
 
+import contextlib
 import logging
 import os
 import resource
@@ -13,6 +14,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile, ZipFile
 
 import pytorch_lightning as pl
 import torch
@@ -91,7 +93,7 @@ def _train(spec: AttemptSpec, log: EventLog, speech: Speech | None, *, warm: boo
     num_ranks = len(spec.slot.devices)
     module = build_module(config, num_parts=spec.micro_batches * num_ranks)
     progress = TrialProgress(spec, log, utterances=speech.development)
-    resume_from = TrialFolder(spec.trial_folder).last_checkpoint
+    resume_from = _whole(TrialFolder(spec.trial_folder).last_checkpoint)
     resumed = _resumed(resume_from, patience=config.training.patience)
     log.append(_started(spec, log, module, resumed_epoch=resumed.first_epoch, warm=warm))
     if resumed.last_event is not None:
@@ -108,7 +110,7 @@ def _train(spec: AttemptSpec, log: EventLog, speech: Speech | None, *, warm: boo
             num_ranks=num_ranks,
         ),
         development_loader(speech.batches, num_ranks=num_ranks),
-        ckpt_path=resume_from if resume_from.exists() else None,
+        ckpt_path=resume_from,
         weights_only=True,
     )
     return Ended(time_ms=log.now_ms(), outcome="complete")
@@ -193,8 +195,19 @@ class Resumed(NamedTuple):
     last_event: EpochEnded | None = None
 
 
-def _resumed(checkpoint: Path, *, patience: int | None) -> Resumed:
+def _whole(checkpoint: Path) -> Path | None:
+    """The checkpoint, if all of it is there: no epoch waits for the disk, so that a power cut may leave a part."""
     if not checkpoint.exists():
+        return None
+    with contextlib.suppress(BadZipFile), ZipFile(checkpoint) as archive:
+        if archive.testzip() is None:  # which compares checksums; torch would take zeros for weights
+            return checkpoint
+    logger.warning("%s cannot be read: the trial begins again, at epoch 0", checkpoint)
+    return None
+
+
+def _resumed(checkpoint: Path | None, *, patience: int | None) -> Resumed:
+    if checkpoint is None:
         return Resumed(0, has_stopped=False)
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     last_epoch, progress = int(content["epoch"]), content["callbacks"][TrialProgress.__qualname__]

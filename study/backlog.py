@@ -32,7 +32,7 @@ class Backlog:
     Its thread is a daemon: one that hangs in a dead connection must not keep the program from ending.
     """
 
-    def __init__(self, *, first_pause_s: float = FIRST_PAUSE_S, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, *, first_pause_s: float = FIRST_PAUSE_S, clock: Callable[[], float] = time.monotonic) -> None:
         self._first_pause_s = first_pause_s
         self._clock = clock
         self._changed = threading.Condition()
@@ -118,7 +118,7 @@ class Backlog:
         with self._changed:
             if self._away_since is None:
                 self._away_since = self._clock()
-                since = time.strftime("%H:%M:%S", time.localtime(self._away_since))
+                since = time.strftime("%H:%M:%S")  # for people; what is measured is `clock`'s
                 self._news.append(
                     f"MLflow is away since {since} ({error.why}); the study goes on, and MLflow is told when it is back"
                 )

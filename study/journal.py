@@ -9,6 +9,8 @@ event logs and tells again.
 import json
 import os
 import threading
+from io import FileIO
+from pathlib import Path
 from typing import Any, Final
 
 from optuna.storages.journal import JournalFileBackend
@@ -35,13 +37,17 @@ class Journal(JournalFileBackend):
         self._is_dirty = True  # an earlier process may have died before it could sync
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Appends lines."""
-        if any(log["op_code"] in OF_A_STUDY for log in logs):
-            super().append_logs(logs)
-            return
-        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with get_lock_file(self._lock), open(self._file_path, "ab") as file:  # noqa: PTH123 - a str, as Optuna keeps it
-            file.write(lines.encode())
+        """Appends lines, all of them or none: behind half a line, no later one could be read."""
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        with get_lock_file(self._lock), Path(self._file_path).open("ab", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            try:
+                _write_all(file, lines)
+                if any(log["op_code"] in OF_A_STUDY for log in logs):
+                    os.fsync(file.fileno())
+            except OSError:
+                file.truncate(size)
+                raise
         self._is_dirty = True
 
     def sync(self) -> None:
@@ -58,3 +64,10 @@ class Journal(JournalFileBackend):
                 raise
             finally:
                 os.close(descriptor)
+
+
+def _write_all(file: FileIO, content: bytes) -> None:
+    """A write to a disk that is nearly full takes what has room; only the next one fails."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]

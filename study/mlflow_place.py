@@ -5,19 +5,17 @@ comes from the environment, or from where MLflow's server and PostgreSQL themsel
 """
 
 import os
-from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from lightning_modules.errors import ConfigError
-from study.urls import MASK, masked
+from study.urls import MASK, SQLITE_FILE, absolute_sqlite, masked
 from study.workspace import Workspace, read_json
 
 MLFLOW_VARIABLE: Final = "LIDSTUDY_MLFLOW"
 WORKSPACE: Final = "workspace"
 CONNECT_TIMEOUT_S: Final = 10
 _ALLOWED: Final = "http://HOST:PORT, https://HOST, postgresql://USER@HOST/DATABASE or sqlite:///FILE"
-_SQLITE: Final = "sqlite:///"
 
 
 def checked_mlflow_url(url: str) -> str:
@@ -35,8 +33,13 @@ def mlflow_url(named: str | None, workspace: Workspace) -> str:
     Args:
         named: what its file says, or None.
         workspace: where everything else lies.
+
+    Raises:
+        ConfigError: the environment's URL is of no known kind, or a relative path leaves the workspace.
     """
-    return _absolute(named or _of_environment() or workspace.tracking_uri, workspace)
+    if named is not None:
+        return _absolute(named, "key storage.mlflow", workspace=workspace)
+    return _named_by_environment(workspace) or workspace.tracking_uri
 
 
 def recorded_mlflow(url: str, workspace: Workspace) -> str:
@@ -47,14 +50,14 @@ def recorded_mlflow(url: str, workspace: Workspace) -> str:
 def records_url(workspace: Workspace, study: str) -> str:
     """Where an existing study is recorded; one that this workspace does not know may be where the environment says."""
     manifest = workspace.study(study).manifest
-    named = _of_environment()
+    named = _named_by_environment(workspace)
     if not manifest.is_file():
-        return mlflow_url(None, workspace)
+        return named or workspace.tracking_uri
     recorded = str(read_json(manifest).get("mlflow", WORKSPACE))
     if recorded == WORKSPACE:
         return workspace.tracking_uri
-    if named is not None and masked(_absolute(named, workspace)) == recorded:
-        return _absolute(named, workspace)
+    if named is not None and masked(named) == recorded:
+        return named
     return recorded.replace(f":{MASK}@", "@")  # there are MLFLOW_TRACKING_PASSWORD, PGPASSWORD and ~/.pgpass
 
 
@@ -82,16 +85,13 @@ def is_server(url: str) -> bool:
     return url.startswith(("http://", "https://"))
 
 
-def _absolute(url: str, workspace: Workspace) -> str:
-    if not url.startswith(_SQLITE):
-        return url
-    path = os.path.normpath(workspace.root / Path(url.removeprefix(_SQLITE)))
-    return f"{_SQLITE}{path}"
+def _absolute(url: str, source: str, *, workspace: Workspace) -> str:
+    return absolute_sqlite(url, source, workspace=workspace.root) if url.startswith(SQLITE_FILE) else url
 
 
-def _of_environment() -> str | None:
+def _named_by_environment(workspace: Workspace) -> str | None:
     url = os.environ.get(MLFLOW_VARIABLE)
     try:
-        return checked_mlflow_url(url) if url else None
+        return _absolute(checked_mlflow_url(url), f"${MLFLOW_VARIABLE}", workspace=workspace) if url else None
     except ValueError as error:
         raise ConfigError(f"${MLFLOW_VARIABLE}: {error}") from None

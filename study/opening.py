@@ -118,8 +118,8 @@ def _carry_over(
 
 
 def _frozen_config(folder: StudyFolder, number: int) -> TrialConfig | None:
-    path = folder.trial(number).config
-    return TrialConfig.model_validate(read_json(path)) if path.exists() else None
+    trial = folder.trial(number)
+    return TrialConfig.model_validate(read_json(trial.config)) if trial.is_frozen else None
 
 
 def _owner(folder: StudyFolder) -> str:

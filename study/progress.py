@@ -160,6 +160,7 @@ def source_costs(
 
 
 def _save_checkpoint(trainer: pl.Trainer, path: Path, *, weights_only: bool) -> None:
+    """Waits for no disk: whoever resumes looks first whether all of it is there."""
     temporary = path.with_suffix(".tmp")
     trainer.save_checkpoint(temporary, weights_only=weights_only)
     if trainer.is_global_zero:

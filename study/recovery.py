@@ -65,11 +65,10 @@ def recover(
     trials = store.trials()
     _refuse_strangers(tracker.strangers((summary.number for summary in trials), recorded=recorded), folder)
     for summary in trials:
-        path = folder.trial(summary.number).config
-        if not path.exists():
+        if not folder.trial(summary.number).is_frozen:
             recovered.unstarted.append(summary)
             continue
-        config = TrialConfig.model_validate(read_json(path))
+        config = read_config(folder, summary.number)
         recovered.known.append((summary, config))
         if summary.state is TrialState.RUNNING:
             trial = _rebuild(summary, config, folder, store=store, tracker=tracker, consider=consider)

@@ -11,13 +11,13 @@ from pydantic import AfterValidator, Field, field_serializer, field_validator
 from lightning_modules.config import Frozen
 from lightning_modules.errors import ConfigError
 from study.mlflow_place import checked_mlflow_url
-from study.urls import MASK, masked
+from study.urls import MASK, absolute_sqlite, masked
 
 OPTUNA_VARIABLE: Final = "LIDSTUDY_OPTUNA_STORAGE"
 JOURNAL: Final = "journal"
 _ALLOWED: Final = "sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 _POSTGRES: Final = re.compile(r"^(postgres|postgresql|postgresql\+psycopg)://")
-_SQLITE: Final = re.compile(r"^sqlite:///(?P<path>.+)$")
+_SQLITE: Final = re.compile(r"^sqlite:///.+$")
 
 
 class StorageConfig(Frozen):
@@ -104,16 +104,9 @@ def _place(url: str, source: str, *, workspace: Path, journal: Path) -> Place:
         _check(url)
     except ValueError as error:
         raise ConfigError(f"{source}: {error}") from None
-    sqlite = _SQLITE.match(url)
-    if sqlite is None:
+    if not _SQLITE.match(url):
         return Place(_POSTGRES.sub("postgresql+psycopg://", url), journal)
-    path = Path(os.path.normpath(workspace / sqlite["path"]))
-    if not Path(sqlite["path"]).is_absolute() and not path.is_relative_to(workspace):
-        raise ConfigError(
-            f"{source}: a relative path is inside the workspace, {workspace}, but {url} leads out of it; "
-            "give an absolute path (sqlite:////…) or one inside."
-        )
-    return Place(f"sqlite:///{path}", journal)
+    return Place(absolute_sqlite(url, source, workspace=workspace), journal)
 
 
 def _check(url: str) -> None:

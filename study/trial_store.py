@@ -237,10 +237,11 @@ class TrialStore:
         return list(self._summaries.values())
 
     def close(self) -> None:
-        """Closes connections, and ends the sampler's process if it has one."""
-        self.sync()
-        self._proposer.close()
-        self._storage.close()
+        """Closes connections, and ends the sampler's process if it has one; also where the disk takes no more."""
+        with contextlib.ExitStack() as closing:
+            closing.callback(self._storage.close)
+            closing.callback(self._proposer.close)
+            self.sync()
 
     def _put(self, trial: FrozenTrial) -> None:
         self._trials[trial.number] = trial

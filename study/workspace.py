@@ -131,6 +131,11 @@ class TrialFolder:
         return self.root / "config.json"
 
     @property
+    def is_frozen(self) -> bool:
+        """Whether its configuration was written; a power cut may leave a file without content, before any attempt."""
+        return self.config.exists() and (bool(self.config.read_bytes().strip(b"\0")) or bool(self.attempts()))
+
+    @property
     def best_checkpoint(self) -> Path:
         """Weights at the best epoch."""
         return self.root / "best.ckpt"
@@ -166,17 +171,21 @@ def open_workspace(folder: Path, *, writable: bool = False) -> Workspace:
     return workspace
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Writes a file so that readers see all of it or nothing."""
+def write_atomic(path: Path, content: str | bytes, *, sync: bool = False) -> None:
+    """Writes a file so that readers see all of it or nothing; `sync`: after a power cut, too, which costs time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    with temporary.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
     temporary.replace(path)
 
 
-def write_json(path: Path, content: object) -> None:
-    """Writes JSON so that readers see all of it or nothing."""
-    write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+def write_json(path: Path, content: object, *, sync: bool = False) -> None:
+    """Writes JSON so that readers see all of it or nothing; `sync`: after a power cut, too, which costs time."""
+    write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n", sync=sync)
 
 
 def read_json(path: Path) -> Any:

@@ -46,10 +46,10 @@ class Status:
 
 
 def exit_record(folder: Path) -> Status | None:
-    """What an attempt's exit record says, or None while there is none."""
+    """What an attempt's exit record says, or None while there is none; a power cut may leave one without content."""
     try:
-        record = json.loads((folder / EXIT_FILE).read_text())
-    except FileNotFoundError:
+        record = json.loads((folder / EXIT_FILE).read_bytes())
+    except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError):
         return None
     return Status(Life.EXITED, int(record["status"]), bool(record.get("out_of_memory", False)))
 

@@ -1,6 +1,8 @@
 """The backlog: in order, nothing that failed is forgotten, and what MLflow cannot take now it gets later."""
 
+import runpy
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -129,3 +131,26 @@ def test_a_call_that_hangs_is_stuck_after_a_while() -> None:
     backlog.drain()
     assert not backlog.is_stuck
     backlog.close()
+
+
+@pytest.mark.filterwarnings("ignore:'study.backlog' found in sys.modules:RuntimeWarning")
+def test_a_wall_clock_that_is_set_makes_no_call_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    wall = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: wall[0])
+    backlog = runpy.run_module("study.backlog")["Backlog"]()  # as if it were imported first now
+    hang = threading.Event()
+    backlog.add(hang.wait)
+    wall[0] += 3600.0
+    assert not backlog.is_stuck
+    hang.set()
+    backlog.close()
+
+
+def test_an_outage_is_told_with_the_time_of_the_wall() -> None:
+    backlog = Backlog(first_pause_s=0.001, clock=lambda: 12345.0)
+    before = int(time.time())
+    backlog.add(Store(num_away=1).tell, 0)
+    backlog.drain()
+    backlog.close()
+    told = {time.strftime("%H:%M:%S", time.localtime(second)) for second in range(before, int(time.time()) + 1)}
+    assert backlog.news()[0].split()[4] in told

@@ -58,6 +58,14 @@ def test_trials_that_the_new_space_could_have_made_fit_it(all_tried: TrialStore,
     assert {each.space for each in after} == {space_of(tmp_path, CONDITIONS).hash} != {space.hash}
 
 
+def test_a_trial_whose_configuration_a_power_cut_left_without_content_does_not_keep_the_space_from_changing(
+    all_tried: TrialStore, tmp_path: Path
+) -> None:
+    StudyFolder(tmp_path / "studies" / CONFIG.name).trial(3).config.write_bytes(b"")
+    store, _ = changed(tmp_path, CONDITIONS + '"encoder.num_layers" = { int = [1, 2] }\n')
+    assert [each.number for each in store.trials()] == [each.number for each in all_tried.trials()]
+
+
 def test_a_value_outside_a_narrower_range_does_not_fit(all_tried: TrialStore, tmp_path: Path) -> None:
     store, _ = changed(tmp_path, NORMS_AS_RANGE)
     for old, new in zip(all_tried.trials(), store.trials(), strict=True):

@@ -2,6 +2,9 @@
 
 import json
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,10 @@ from optuna.storages.journal._storage import JournalOperation
 from reports.records import TrialState
 from search_spaces.space import load_space
 from study.config import StudyConfig
+from study.journal import Journal
 from study.opening import open_trial_store, read_trials
 from study.sampler_config import RandomConfig
+from study.storage import _Flock
 from study.tracking import Tracker
 from study.trial_store import TrialStore
 from study.workspace import StudyFolder, Workspace
@@ -110,3 +115,26 @@ def test_an_end_is_on_disk_before_mlflow_is_told(
     monkeypatch.setattr(Tracker, "finish_trial", note)
     run_study(tiny_study, workspace)
     assert synced == dict.fromkeys(range(4), True)
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """No file of this process grows beyond a size, as on a disk that is nearly full: the system cuts a write short."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("operation", [JournalOperation.SET_TRIAL_USER_ATTR, JournalOperation.SET_STUDY_USER_ATTR])
+def test_lines_that_had_no_room_leave_nothing_behind(tmp_path: Path, operation: JournalOperation) -> None:
+    path = tmp_path / "optuna.journal"
+    journal = Journal(str(path), _Flock(path))
+    journal.append_logs([{"op_code": operation, "number": 0}])
+    with room_for(path.stat().st_size + 10), pytest.raises(OSError, match="too large"):
+        journal.append_logs([{"op_code": operation, "number": 1}])
+    for number in (2, 3):
+        journal.append_logs([{"op_code": operation, "number": number}])
+    assert [log["number"] for log in Journal(str(path), _Flock(path)).read_logs(0)] == [0, 2, 3]

@@ -46,6 +46,17 @@ def test_other_places_are_refused_without_their_password(
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("url", ["sqlite:///../own.db", "sqlite:///a/../../own.db"])
+def test_a_relative_path_stays_in_the_workspace(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = Workspace(tmp_path / "workspace")
+    with pytest.raises(ConfigError, match=r"^key storage\.mlflow: a relative path is inside the workspace"):
+        mlflow_url(url, workspace)
+    monkeypatch.setenv("LIDSTUDY_MLFLOW", url)
+    for place in (lambda: mlflow_url(None, workspace), lambda: records_url(workspace, "of_another_machine")):
+        with pytest.raises(ConfigError, match=r"^\$LIDSTUDY_MLFLOW: a relative path"):
+            place()
+
+
 def test_what_is_written_down_has_no_password() -> None:
     storage = StorageConfig(mlflow=SECRET_URL)
     assert storage.model_dump(mode="json")["mlflow"] == "postgresql://lid:***@db.example/records"

@@ -9,10 +9,11 @@ import pytest
 from lightning_modules.errors import StorageError
 from reports.records import StudyState, TrialState
 from study.attempt import run_attempt
+from study.config import StudyConfig
 from study.coordinator import Coordinator
 from study.devices import Slot
 from study.events import Ended, EpochEnded, Started, read_events
-from study.launchers._base import Life, Status
+from study.launchers._base import Life, Status, exit_record
 from study.launchers.inline import InlineLauncher
 from study.spec import EVENTS_FILE, EXIT_FILE, EXIT_STORAGE_FULL, SPEC_FILE, STOP_FILE, AttemptSpec
 from study.tracking import Tracker
@@ -154,8 +155,8 @@ def test_a_study_whose_files_are_gone_does_not_mix_with_its_runs_in_mlflow(works
     assert not Workspace(workspace).study("tiny").manifest.exists()
 
 
-def test_an_attempt_after_early_stopping_trains_no_further(workspace: Path, tmp_path: Path) -> None:
-    study = config_of(write_tiny_study(tmp_path, epochs=30, changes="patience = 1\n"))
+def two_attempts(workspace: Path, study: StudyConfig) -> tuple[AttemptSpec, AttemptSpec]:
+    """A trial's first attempt, and the one that follows it."""
     folder = workspace / "trials" / "0"
     first = AttemptSpec(
         number=0,
@@ -170,6 +171,13 @@ def test_an_attempt_after_early_stopping_trains_no_further(workspace: Path, tmp_
     again = first.model_copy(update={"attempt": 1, "folder": folder / "attempt-1"})
     for spec in (first, again):
         spec.folder.mkdir(parents=True)
+    return first, again
+
+
+def test_an_attempt_after_early_stopping_trains_no_further(workspace: Path, tmp_path: Path) -> None:
+    study = config_of(write_tiny_study(tmp_path, epochs=30, changes="patience = 1\n"))
+    first, again = two_attempts(workspace, study)
+    for spec in (first, again):
         assert run_attempt(spec, warm=False) == 0
     num_epochs = sum(isinstance(event, EpochEnded) for event in read_events(first.folder / EVENTS_FILE))
     assert num_epochs < 30
@@ -179,6 +187,54 @@ def test_an_attempt_after_early_stopping_trains_no_further(workspace: Path, tmp_
     assert repeated in read_events(first.folder / EVENTS_FILE)
     assert isinstance(ended, Ended)
     assert ended.outcome == "complete"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:0],
+        lambda content: content[: len(content) // 2],
+        lambda content: bytes(len(content)),
+        lambda content: content[: len(content) // 2] + bytes(1000) + content[len(content) // 2 + 1000 :],
+    ],
+    ids=["empty", "half", "zeros", "hole"],
+)
+def test_a_checkpoint_that_a_power_cut_damaged_costs_its_epochs_and_no_more(
+    workspace: Path, tmp_path: Path, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    first, again = two_attempts(workspace, config_of(write_tiny_study(tmp_path, epochs=2)))
+    assert run_attempt(first, warm=False) == 0
+    checkpoint = first.trial_folder / "last.ckpt"
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    assert run_attempt(again, warm=False) == 0
+    started, *epochs, ended = read_events(again.folder / EVENTS_FILE)
+    assert isinstance(started, Started)
+    assert started.resumed_epoch == 0
+    assert [event.epoch for event in epochs if isinstance(event, EpochEnded)] == [0, 1]
+    assert isinstance(ended, Ended)
+    assert ended.outcome == "complete"
+    assert "last.ckpt cannot be read: the trial begins again, at epoch 0" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b" " * 64, bytes(64), b'{"status": '], ids=["empty", "blank", "zeros", "half"]
+)
+def test_an_exit_record_without_content_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / EXIT_FILE).write_bytes(content)
+    assert exit_record(tmp_path) is None
+
+
+@pytest.mark.parametrize("content", [b"", bytes(64)], ids=["empty", "zeros"])
+def test_a_configuration_without_content_was_never_written(workspace: Path, one_trial: Path, content: bytes) -> None:
+    cut_off(workspace, one_trial, leave=lambda _: None)
+    (asked,) = trials_of(workspace)
+    folder = Workspace(workspace).study("tiny").trial(0)
+    shutil.rmtree(folder.root)
+    folder.root.mkdir()
+    folder.config.write_bytes(content)
+    assert run_study(one_trial, workspace) is StudyState.COMPLETE
+    (trial,) = trials_of(workspace)
+    assert (trial.number, trial.state, trial.params) == (0, TrialState.COMPLETE, asked.params)
 
 
 def test_a_trial_without_a_configuration_is_started_with_the_parameters_it_was_asked_for(

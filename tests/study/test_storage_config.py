@@ -56,6 +56,11 @@ def test_a_relative_path_stays_in_the_workspace(url: str, monkeypatch: pytest.Mo
         place(None)
 
 
+def test_a_workspace_named_by_a_path_with_dots_holds_its_relative_paths() -> None:
+    found = place_of(StorageConfig(optuna="sqlite:///o.db"), workspace=Path("/work/here/../space"), journal=JOURNAL)
+    assert found.url == "sqlite:////work/space/o.db"
+
+
 def test_a_wrong_url_is_named_without_its_password(tmp_path: Path) -> None:
     path = write_tiny_study(tmp_path)
     text = path.read_text()

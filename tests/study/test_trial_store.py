@@ -1,5 +1,8 @@
 """Optuna's side of a study: proposals, resumption, and journals that broke."""
 
+import errno
+import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +106,22 @@ def test_the_median_pruner_stops_a_hopeless_trial(folder: StudyFolder, space: Sp
     for epoch in range(4):
         store.report(number, epoch=epoch, objective=2.0)
     assert store.should_prune(number)
+
+
+def test_a_store_that_cannot_sync_closes_all_the_same(
+    folder: StudyFolder, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_trial_store(folder, CONFIG, space)
+    asked(store)
+    store.report(0, epoch=0, objective=1.0)
+    closed = []
+    for part in ("proposer", "storage"):
+        monkeypatch.setattr(getattr(store, f"_{part}"), "close", partial(closed.append, part))
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        store.close()
+    assert closed == ["proposer", "storage"]
