@@ -6,7 +6,6 @@ folder, so the next coordinator finds what runs. With submitit's local executor 
 """
 
 import logging
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -85,11 +84,11 @@ class SlurmLauncher:
         if spec.slot.name in self._busy:
             return False
         spec.folder.mkdir(parents=True, exist_ok=True)
+        (spec.folder / LOST_FILE).unlink(missing_ok=True)  # of a refusal: evaluations are submitted once more
         write_json(spec.folder / SPEC_FILE, spec.model_dump(mode="json"))
         self._since[spec.key] = self._clock()
         record = self._submit(spec)
         if record is None:
-            shutil.rmtree(spec.folder)  # it never was
             return False
         write_json(spec.folder / JOB_FILE, record)
         self._busy[spec.slot.name] = spec
@@ -179,7 +178,7 @@ class SlurmLauncher:
         try:
             job = self._executor.submit(submitit.helpers.CommandFunction(command, verbose=False))
         except (FailedJobError, FailedSubmissionError, OSError) as error:
-            self._refuse(str(error))
+            self._refuse(spec, str(error))
             return None
         self._num_refusals = 0
         if self._config.executor == "slurm":
@@ -188,10 +187,17 @@ class SlurmLauncher:
         self._processes.add(job)
         return record
 
-    def _refuse(self, why: str) -> None:
+    def _refuse(self, spec: AttemptSpec, why: str) -> None:
+        """Without a spec it is no attempt of its trial; the folder stays, since the job may come nevertheless.
+
+        sbatch may fail although the controller has taken the job. submitit gives a job its pickle only after that, so
+        it would have nothing to run; should it run, it finds the folder given up, and no other attempt in it.
+        """
         last = why.strip().splitlines()[-1] if why.strip() else "it gave no reason"
         self._num_refusals += 1
         self._refused_at = self._clock()
+        (spec.folder / SPEC_FILE).unlink()
+        write_json(spec.folder / LOST_FILE, {"refused": last})
         logger.warning("sbatch refused a job: %s", last)
         if self._num_refusals >= MAX_REFUSALS:
             raise TrialError(f"sbatch has refused {MAX_REFUSALS} jobs in a row: {last}; mend [launcher] and go on.")
