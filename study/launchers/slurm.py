@@ -20,7 +20,7 @@ from study.devices import CPU, Slot
 from study.launchers._base import Life, Status, exit_record
 from study.launchers.config import SlurmConfig
 from study.launchers.jobs import JobLife, Jobs, Queue, SlurmQueue
-from study.launchers.local import start_time
+from study.launchers.local import lives, start_time
 from study.launchers.local_jobs import JobRecord, ProcessQueue
 from study.spec import EVENTS_FILE, JOB_FILE, LOST_FILE, OUTPUT_FILE, SPEC_FILE, AttemptSpec
 from study.workspace import StudyFolder, read_json, write_json
@@ -158,8 +158,9 @@ class SlurmLauncher:
         ended = exit_record(spec.folder)
         if ended is not None:
             return Status(Life.EXITED, ended.exit_status, out_of_memory or ended.out_of_memory)
-        settle_s = LOCAL_SETTLE_S if self._config.executor == "local" else SETTLE_S
-        if self._clock() - over_at < settle_s:
+        is_local = self._config.executor == "local"
+        settle_s = LOCAL_SETTLE_S if is_local else SETTLE_S
+        if self._clock() - over_at < settle_s or (is_local and lives(spec.folder)):
             return Status(Life.RUNNING)
         write_json(spec.folder / LOST_FILE, {"out_of_memory": out_of_memory})
         return Status(Life.LOST, out_of_memory=out_of_memory)

@@ -1,6 +1,9 @@
 """Attempts as jobs, where the cluster misbehaves: its programs are scripts that say what a cluster would."""
 
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,15 +11,19 @@ import pytest
 
 from lightning_modules.errors import TrialError
 from study.devices import Slot
+from study.launchers._base import Life
 from study.launchers.config import SlurmConfig
-from study.launchers.slurm import MAX_REFUSALS, REFUSAL_PAUSE_S, SlurmLauncher
-from study.spec import LOST_FILE, SPEC_FILE, AttemptSpec
-from study.workspace import StudyFolder, Workspace, read_json
+from study.launchers.local import start_time
+from study.launchers.slurm import LOCAL_SETTLE_S, MAX_REFUSALS, REFUSAL_PAUSE_S, SlurmLauncher
+from study.spec import LOST_FILE, SPEC_FILE, SUPERVISOR_FILE, AttemptSpec
+from study.workspace import StudyFolder, Workspace, read_json, write_json
 from tests.conftest import write_tiny_study
-from tests.study.helpers import config_of
+from tests.study.helpers import config_of, until
 
 ACCEPTS = "echo Submitted batch job 101"
 TIMES_OUT = "echo 'sbatch: error: Socket timed out on send/recv operation' >&2; exit 1"
+
+SignIn = Callable[[AttemptSpec], "subprocess.Popen[bytes]"]
 
 
 class Cluster:
@@ -121,3 +128,55 @@ def test_an_attempt_that_was_refused_can_be_submitted_once_more(
     cluster.says(sbatch=ACCEPTS)
     assert launcher.submit(spec.model_copy(update={"slot": launcher.free_slots()[0]}))
     assert not (spec.folder / LOST_FILE).exists()
+
+
+@pytest.fixture
+def sign_in() -> Iterator[SignIn]:
+    """Starts what an attempt's supervisor is to others: a process that the attempt's folder names."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def begin(spec: AttemptSpec) -> "subprocess.Popen[bytes]":
+        process = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+        processes.append(process)
+        write_json(spec.folder / SUPERVISOR_FILE, {"pid": process.pid, "start_time": start_time(process.pid)})
+        return process
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def orphan(make_spec: Callable[..., AttemptSpec]) -> AttemptSpec:
+    """Of a coordinator that was killed after it had submitted, before it could write down the job."""
+    spec = make_spec()
+    spec.folder.mkdir(parents=True)
+    write_json(spec.folder / SPEC_FILE, spec.model_dump(mode="json"))
+    return spec
+
+
+def test_an_attempt_at_work_is_known_though_nobody_wrote_down_its_job(
+    cluster: Cluster, start: Callable[..., SlurmLauncher], orphan: AttemptSpec, sign_in: SignIn
+) -> None:
+    supervisor, launcher = sign_in(orphan), start(executor="local")
+
+    def life() -> Life:
+        cluster.now += 2 * LOCAL_SETTLE_S
+        return launcher.poll(orphan).life
+
+    until(lambda: life() is not Life.WAITING)
+    assert {life() for _ in range(5)} == {Life.RUNNING}
+    launcher.kill(orphan)
+    assert supervisor.wait(timeout=60) == -signal.SIGTERM
+    until(lambda: life() is Life.LOST)
+
+
+def test_an_attempt_is_not_lost_whose_supervisor_came_after_the_last_look_at_the_queue(
+    cluster: Cluster, start: Callable[..., SlurmLauncher], orphan: AttemptSpec, sign_in: SignIn
+) -> None:
+    launcher = start(executor="local")
+    until(lambda: launcher.poll(orphan).life is not Life.WAITING)
+    sign_in(orphan)
+    cluster.now += 2 * LOCAL_SETTLE_S
+    assert launcher.poll(orphan).life is Life.RUNNING
