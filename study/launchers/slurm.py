@@ -9,6 +9,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,18 @@ OUTPUT_TAIL_BYTES = 4000
 LOCAL_ASK_EVERY_S = 0.1
 
 
+@dataclass
+class _Seen:
+    """What this launcher has seen of an attempt, by its clock."""
+
+    slot: str
+    since: float
+    """When it was submitted or first asked about."""
+    over_at: float | None = None
+    """When its job was first seen to be over."""
+    killed_at: float = float("-inf")
+
+
 class SlurmLauncher:
     """Attempts as jobs, so many at a time."""
 
@@ -58,9 +71,7 @@ class SlurmLauncher:
         queue: Queue = self._processes if is_local else SlurmQueue()
         self._jobs = Jobs(queue, ask_every_s=LOCAL_ASK_EVERY_S if is_local else config.ask_every_s, clock=clock)
         self._busy: dict[str, AttemptSpec] = {}  # by slot
-        self._since: dict[str, float] = {}  # when an attempt was submitted or first asked about
-        self._over_at: dict[str, float] = {}  # when its job was first seen to be over
-        self._killed_at: dict[str, float] = {}
+        self._seen: dict[str, _Seen] = {}  # by attempt, until its slot has the next
         self._num_refusals = 0
         self._refused_at = float("-inf")
 
@@ -86,7 +97,8 @@ class SlurmLauncher:
         spec.folder.mkdir(parents=True, exist_ok=True)
         (spec.folder / LOST_FILE).unlink(missing_ok=True)  # of a refusal: evaluations are submitted once more
         write_json(spec.folder / SPEC_FILE, spec.model_dump(mode="json"))
-        self._since[spec.key] = self._clock()
+        self._seen = {key: seen for key, seen in self._seen.items() if seen.slot != spec.slot.name}
+        self._look(spec)
         record = self._submit(spec)
         if record is None:
             return False
@@ -96,7 +108,7 @@ class SlurmLauncher:
 
     def poll(self, spec: AttemptSpec) -> Status:
         """Reads the exit record; where it does not say the last word, the job's state does."""
-        self._since.setdefault(spec.key, self._clock())
+        self._look(spec)
         self._busy.setdefault(spec.slot.name, spec)
         status = self._status(spec)
         if status.is_over and self._busy[spec.slot.name].key == spec.key:
@@ -105,9 +117,9 @@ class SlurmLauncher:
 
     def kill(self, spec: AttemptSpec) -> None:
         """Cancels the job, which is then not started again either."""
-        job_id = self._job_id(spec)
-        if job_id and self._clock() - self._killed_at.get(spec.key, float("-inf")) >= KILL_AGAIN_S:
-            self._killed_at[spec.key] = self._clock()
+        job_id, seen = self._job_id(spec), self._look(spec)
+        if job_id and self._clock() - seen.killed_at >= KILL_AGAIN_S:
+            seen.killed_at = self._clock()
             self._jobs.cancel(job_id)
 
     def read(self, spec: AttemptSpec, offset: int) -> bytes:
@@ -134,6 +146,9 @@ class SlurmLauncher:
         """Lets go; jobs go on."""
         self._jobs.close()
 
+    def _look(self, spec: AttemptSpec) -> _Seen:
+        return self._seen.setdefault(spec.key, _Seen(spec.slot.name, since=self._clock()))
+
     def _status(self, spec: AttemptSpec) -> Status:
         ended = exit_record(spec.folder)
         if ended is not None and ended.exit_status is not None and ended.exit_status >= 0:
@@ -143,7 +158,7 @@ class SlurmLauncher:
         job_id = self._job_id(spec)
         if job_id is None:
             return Status(Life.WAITING)
-        life = self._jobs.life(job_id, since=self._since[spec.key]) if job_id else JobLife.OVER
+        life = self._jobs.life(job_id, since=self._look(spec).since) if job_id else JobLife.OVER
         match life:
             case None | JobLife.WAITING:
                 return Status(Life.WAITING)
@@ -154,7 +169,8 @@ class SlurmLauncher:
 
     def _end(self, spec: AttemptSpec, *, out_of_memory: bool) -> Status:
         """The job is over; its last files may take some seconds to show on this machine."""
-        over_at = self._over_at.setdefault(spec.key, self._clock())
+        seen = self._look(spec)
+        over_at = seen.over_at = self._clock() if seen.over_at is None else seen.over_at
         ended = exit_record(spec.folder)
         if ended is not None:
             return Status(Life.EXITED, ended.exit_status, out_of_memory or ended.out_of_memory)
@@ -170,7 +186,7 @@ class SlurmLauncher:
         path = spec.folder / JOB_FILE
         if path.exists():
             return str(read_json(path)["id"])
-        return self._jobs.find(str(spec.folder), since=self._since.setdefault(spec.key, self._clock()))
+        return self._jobs.find(str(spec.folder), since=self._look(spec).since)
 
     def _submit(self, spec: AttemptSpec) -> JobRecord | None:
         command = [sys.executable, "-m", "study.launchers.run_spec", str(spec.folder / SPEC_FILE)]

@@ -11,11 +11,11 @@ import pytest
 
 from lightning_modules.errors import TrialError
 from study.devices import Slot
-from study.launchers._base import Life
+from study.launchers._base import Life, Status
 from study.launchers.config import SlurmConfig
 from study.launchers.local import start_time
 from study.launchers.slurm import LOCAL_SETTLE_S, MAX_REFUSALS, REFUSAL_PAUSE_S, SlurmLauncher
-from study.spec import LOST_FILE, SPEC_FILE, SUPERVISOR_FILE, AttemptSpec
+from study.spec import EXIT_FILE, LOST_FILE, SPEC_FILE, SUPERVISOR_FILE, AttemptSpec
 from study.workspace import StudyFolder, Workspace, read_json, write_json
 from tests.conftest import write_tiny_study
 from tests.study.helpers import config_of, until
@@ -180,3 +180,16 @@ def test_an_attempt_is_not_lost_whose_supervisor_came_after_the_last_look_at_the
     sign_in(orphan)
     cluster.now += 2 * LOCAL_SETTLE_S
     assert launcher.poll(orphan).life is Life.RUNNING
+
+
+def test_what_was_seen_of_attempts_does_not_pile_up(
+    start: Callable[..., SlurmLauncher], make_spec: Callable[..., AttemptSpec]
+) -> None:
+    launcher = start()
+    for number in range(5):
+        spec = make_spec(number)
+        assert launcher.submit(spec)
+        launcher.kill(spec)
+        write_json(spec.folder / EXIT_FILE, {"status": 0})
+        assert launcher.poll(spec) == Status(Life.EXITED, 0)
+    assert len(launcher._seen) == 1
