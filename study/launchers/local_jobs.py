@@ -3,7 +3,8 @@
 A job is cancelled by its supervisor, which kills the trainer and writes how it ended; then submitit's own process of
 the job, its *controller*, ends by itself. submitit would send SIGINT to the controller, but what a shell starts in the
 background ignores that. A controller that is killed may be gone before its attempt, so a job is at work as long as
-either of them is.
+either of them is. Where the coordinator was killed before it could write down the controller, the supervisor stands in
+for it.
 """
 
 import threading
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from study.launchers.local import is_alive, kill_supervisor, lives
-from study.spec import JOB_FILE
+from study.spec import JOB_FILE, SUPERVISOR_FILE
 from study.workspace import StudyFolder, read_json
+
+ATTEMPTS = "*/*/attempt-*"  # of trials and of evaluations, in a study's folder
 
 
 class JobRecord(TypedDict):
@@ -53,8 +56,19 @@ class ProcessQueue:
                 kill_supervisor(folder)
 
     def _jobs(self) -> list[tuple[Path, JobRecord]]:
-        records = [(path.parent, read_json(path)) for path in self._root.glob(f"*/*/attempt-*/{JOB_FILE}")]
+        folders = {
+            path.parent for name in (JOB_FILE, SUPERVISOR_FILE) for path in self._root.glob(f"{ATTEMPTS}/{name}")
+        }
+        records = [(folder, _job(folder)) for folder in sorted(folders)]
         return [(folder, job) for folder, job in records if job["start_time"]]
+
+
+def _job(folder: Path) -> JobRecord:
+    if (folder / JOB_FILE).exists():
+        job: JobRecord = read_json(folder / JOB_FILE)
+        return job
+    supervisor = read_json(folder / SUPERVISOR_FILE)
+    return JobRecord(id=str(supervisor["pid"]), start_time=supervisor["start_time"])
 
 
 def is_at_work(folder: Path, job: JobRecord) -> bool:

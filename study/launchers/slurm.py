@@ -6,10 +6,10 @@ folder, so the next coordinator finds what runs. With submitit's local executor 
 """
 
 import logging
-import shutil
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from study.devices import CPU, Slot
 from study.launchers._base import Life, Status, exit_record
 from study.launchers.config import SlurmConfig
 from study.launchers.jobs import JobLife, Jobs, Queue, SlurmQueue
-from study.launchers.local import start_time
+from study.launchers.local import lives, start_time
 from study.launchers.local_jobs import JobRecord, ProcessQueue
 from study.spec import EVENTS_FILE, JOB_FILE, LOST_FILE, OUTPUT_FILE, SPEC_FILE, AttemptSpec
 from study.workspace import StudyFolder, read_json, write_json
@@ -35,6 +35,18 @@ REFUSAL_PAUSE_S = 10.0
 MAX_REFUSALS = 3
 OUTPUT_TAIL_BYTES = 4000
 LOCAL_ASK_EVERY_S = 0.1
+
+
+@dataclass
+class _Seen:
+    """What this launcher has seen of an attempt, by its clock."""
+
+    slot: str
+    since: float
+    """When it was submitted or first asked about."""
+    over_at: float | None = None
+    """When its job was first seen to be over."""
+    killed_at: float = float("-inf")
 
 
 class SlurmLauncher:
@@ -59,9 +71,7 @@ class SlurmLauncher:
         queue: Queue = self._processes if is_local else SlurmQueue()
         self._jobs = Jobs(queue, ask_every_s=LOCAL_ASK_EVERY_S if is_local else config.ask_every_s, clock=clock)
         self._busy: dict[str, AttemptSpec] = {}  # by slot
-        self._since: dict[str, float] = {}  # when an attempt was submitted or first asked about
-        self._over_at: dict[str, float] = {}  # when its job was first seen to be over
-        self._killed_at: dict[str, float] = {}
+        self._seen: dict[str, _Seen] = {}  # by attempt, until its slot has the next
         self._num_refusals = 0
         self._refused_at = float("-inf")
 
@@ -85,11 +95,12 @@ class SlurmLauncher:
         if spec.slot.name in self._busy:
             return False
         spec.folder.mkdir(parents=True, exist_ok=True)
+        (spec.folder / LOST_FILE).unlink(missing_ok=True)  # of a refusal: evaluations are submitted once more
         write_json(spec.folder / SPEC_FILE, spec.model_dump(mode="json"))
-        self._since[spec.key] = self._clock()
+        self._seen = {key: seen for key, seen in self._seen.items() if seen.slot != spec.slot.name}
+        self._look(spec)
         record = self._submit(spec)
         if record is None:
-            shutil.rmtree(spec.folder)  # it never was
             return False
         write_json(spec.folder / JOB_FILE, record)
         self._busy[spec.slot.name] = spec
@@ -97,7 +108,7 @@ class SlurmLauncher:
 
     def poll(self, spec: AttemptSpec) -> Status:
         """Reads the exit record; where it does not say the last word, the job's state does."""
-        self._since.setdefault(spec.key, self._clock())
+        self._look(spec)
         self._busy.setdefault(spec.slot.name, spec)
         status = self._status(spec)
         if status.is_over and self._busy[spec.slot.name].key == spec.key:
@@ -106,9 +117,9 @@ class SlurmLauncher:
 
     def kill(self, spec: AttemptSpec) -> None:
         """Cancels the job, which is then not started again either."""
-        job_id = self._job_id(spec)
-        if job_id and self._clock() - self._killed_at.get(spec.key, float("-inf")) >= KILL_AGAIN_S:
-            self._killed_at[spec.key] = self._clock()
+        job_id, seen = self._job_id(spec), self._look(spec)
+        if job_id and self._clock() - seen.killed_at >= KILL_AGAIN_S:
+            seen.killed_at = self._clock()
             self._jobs.cancel(job_id)
 
     def read(self, spec: AttemptSpec, offset: int) -> bytes:
@@ -135,6 +146,9 @@ class SlurmLauncher:
         """Lets go; jobs go on."""
         self._jobs.close()
 
+    def _look(self, spec: AttemptSpec) -> _Seen:
+        return self._seen.setdefault(spec.key, _Seen(spec.slot.name, since=self._clock()))
+
     def _status(self, spec: AttemptSpec) -> Status:
         ended = exit_record(spec.folder)
         if ended is not None and ended.exit_status is not None and ended.exit_status >= 0:
@@ -144,7 +158,7 @@ class SlurmLauncher:
         job_id = self._job_id(spec)
         if job_id is None:
             return Status(Life.WAITING)
-        life = self._jobs.life(job_id, since=self._since[spec.key]) if job_id else JobLife.OVER
+        life = self._jobs.life(job_id, since=self._look(spec).since) if job_id else JobLife.OVER
         match life:
             case None | JobLife.WAITING:
                 return Status(Life.WAITING)
@@ -155,12 +169,14 @@ class SlurmLauncher:
 
     def _end(self, spec: AttemptSpec, *, out_of_memory: bool) -> Status:
         """The job is over; its last files may take some seconds to show on this machine."""
-        over_at = self._over_at.setdefault(spec.key, self._clock())
+        seen = self._look(spec)
+        over_at = seen.over_at = self._clock() if seen.over_at is None else seen.over_at
         ended = exit_record(spec.folder)
         if ended is not None:
             return Status(Life.EXITED, ended.exit_status, out_of_memory or ended.out_of_memory)
-        settle_s = LOCAL_SETTLE_S if self._config.executor == "local" else SETTLE_S
-        if self._clock() - over_at < settle_s:
+        is_local = self._config.executor == "local"
+        settle_s = LOCAL_SETTLE_S if is_local else SETTLE_S
+        if self._clock() - over_at < settle_s or (is_local and lives(spec.folder)):
             return Status(Life.RUNNING)
         write_json(spec.folder / LOST_FILE, {"out_of_memory": out_of_memory})
         return Status(Life.LOST, out_of_memory=out_of_memory)
@@ -170,7 +186,7 @@ class SlurmLauncher:
         path = spec.folder / JOB_FILE
         if path.exists():
             return str(read_json(path)["id"])
-        return self._jobs.find(str(spec.folder), since=self._since.setdefault(spec.key, self._clock()))
+        return self._jobs.find(str(spec.folder), since=self._look(spec).since)
 
     def _submit(self, spec: AttemptSpec) -> JobRecord | None:
         command = [sys.executable, "-m", "study.launchers.run_spec", str(spec.folder / SPEC_FILE)]
@@ -179,7 +195,7 @@ class SlurmLauncher:
         try:
             job = self._executor.submit(submitit.helpers.CommandFunction(command, verbose=False))
         except (FailedJobError, FailedSubmissionError, OSError) as error:
-            self._refuse(str(error))
+            self._refuse(spec, str(error))
             return None
         self._num_refusals = 0
         if self._config.executor == "slurm":
@@ -188,10 +204,17 @@ class SlurmLauncher:
         self._processes.add(job)
         return record
 
-    def _refuse(self, why: str) -> None:
+    def _refuse(self, spec: AttemptSpec, why: str) -> None:
+        """Without a spec it is no attempt of its trial; the folder stays, since the job may come nevertheless.
+
+        sbatch may fail although the controller has taken the job. submitit gives a job its pickle only after that, so
+        it would have nothing to run; should it run, it finds the folder given up, and no other attempt in it.
+        """
         last = why.strip().splitlines()[-1] if why.strip() else "it gave no reason"
         self._num_refusals += 1
         self._refused_at = self._clock()
+        (spec.folder / SPEC_FILE).unlink()
+        write_json(spec.folder / LOST_FILE, {"refused": last})
         logger.warning("sbatch refused a job: %s", last)
         if self._num_refusals >= MAX_REFUSALS:
             raise TrialError(f"sbatch has refused {MAX_REFUSALS} jobs in a row: {last}; mend [launcher] and go on.")
