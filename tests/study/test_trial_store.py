@@ -114,7 +114,7 @@ def test_a_store_that_cannot_sync_closes_all_the_same(
     store = open_trial_store(folder, CONFIG, space)
     asked(store)
     store.report(0, epoch=0, objective=1.0)
-    closed = []
+    closed: list[str] = []
     for part in ("proposer", "storage"):
         monkeypatch.setattr(getattr(store, f"_{part}"), "close", partial(closed.append, part))
 
