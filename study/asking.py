@@ -130,7 +130,7 @@ class Asking:
         config = self._plan.space.apply(base, asked.params)
         config = config.model_copy(update={"seed": self._seed(config, asked)})
         trial = ActiveTrial(number=asked.number, config=config, folder=self._folder.trial(asked.number))
-        write_json(trial.folder.config, config.model_dump(mode="json"))
+        write_json(trial.folder.config, config.model_dump(mode="json"), sync=True)
         self._count(config, is_own=not asked.command, is_retry=asked.retry_of is not None)
         return trial
 
