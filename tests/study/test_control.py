@@ -237,7 +237,7 @@ def test_a_wish_whose_trial_was_never_started_is_carried_out_once(
     study = write_tiny_study(tmp_path, trials=1)
     send(folder, Enqueue(params={"encoder.cell": "lstm"}))
 
-    def dies(*_: object) -> None:
+    def dies(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
