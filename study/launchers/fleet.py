@@ -15,7 +15,7 @@ from concurrent.futures import wait
 from lightning_modules.errors import TrialError
 from study.devices import Slot
 from study.launchers._base import Life, Status
-from study.launchers.mirror import Mirror, settled_status
+from study.launchers.mirror import Mirror
 from study.launchers.parcel import make_parcel
 from study.launchers.posts import CONTENT, Engine, Post
 from study.launchers.relocate import files_to_ship
@@ -40,7 +40,7 @@ class Fleet:
         self._engine = engine
         self._clock = clock
         self._posts = {post.slot.name: post for post in engine.found()}
-        self._mirrors: dict[str, Mirror] = {}
+        self._mirrors: dict[str, Mirror] = {}  # of attempts that are not known to be over
         self._orphans: deque[Mirror] = deque()  # of an earlier coordinator; to be joined to their agents
         self._content: dict[str, CONTENT] = {}  # parcels that the engine holds
         self._lock = threading.Lock()  # of who has which slot
@@ -88,7 +88,10 @@ class Fleet:
 
     def poll(self, spec: AttemptSpec) -> Status:
         """What the last report said; says that it is over only when everything it left is here."""
-        return self._mirror(spec).status
+        status = self._mirror(spec).status
+        if status.is_over:
+            self._mirrors.pop(spec.key, None)  # its files say so from now on
+        return status
 
     def kill(self, spec: AttemptSpec) -> None:
         """Has the attempt ended by its agent."""
@@ -127,8 +130,9 @@ class Fleet:
     def _mirror(self, spec: AttemptSpec) -> Mirror:
         mirror = self._mirrors.get(spec.key)
         if mirror is None:
-            mirror = self._mirrors[spec.key] = Mirror(spec)
-            if settled_status(spec.folder) is None:
+            mirror = Mirror(spec)
+            if not mirror.status.is_over:
+                self._mirrors[spec.key] = mirror
                 self._orphans.append(mirror)
         return mirror
 
