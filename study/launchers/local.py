@@ -264,7 +264,8 @@ def supervise(place: Path) -> None:
     signal.signal(signal.SIGTERM, on_sigterm)
     _redirect_output(place / OUTPUT_FILE)
     write_json(place / SUPERVISOR_FILE, {"pid": os.getpid(), "start_time": start_time(os.getpid())})
-    reserved = place / f"{EXIT_FILE}.reserved"
+    # Its own: where a cluster starts a job again, the supervisor of the run before may still be about to write.
+    reserved = place / f"{EXIT_FILE}.{os.getpid()}"
     reserved.write_bytes(b" " * EXIT_RECORD_BYTES)  # so that a full disk cannot keep the exit from being recorded
     supervisor = os.getpid()
     oom_kills = count_oom_kills()
