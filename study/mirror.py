@@ -6,7 +6,7 @@ stored trial is ever half asked. What samplers note about the study is kept with
 """
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 import optuna
@@ -155,12 +155,6 @@ def in_order_of(space: Space, trial: FrozenTrial) -> FrozenTrial:
     ordered.params = {path: trial.params[path] for path in paths}
     ordered.distributions = {path: trial.distributions[path] for path in paths}
     return ordered
-
-
-def put_all(proposer: Proposer, trials: Iterable[FrozenTrial]) -> None:
-    """Puts trials in order of number."""
-    for trial in trials:
-        proposer.put(trial)
 
 
 class _Storage(InMemoryStorage):

@@ -16,7 +16,7 @@ from optuna.trial import TrialState as OptunaState
 from reports.records import TrialState
 from search_spaces.space import Space
 from study.config import StudyConfig
-from study.mirror import Mirror, put_all
+from study.mirror import Mirror
 from study.sampler_config import (
     CMAESConfig,
     ExhaustiveConfig,
@@ -163,8 +163,9 @@ def test_tpe_does_not_depend_on_the_order_in_which_trials_end(tmp_path: Path) ->
     for number, trial in enumerate(trials):
         trial.number, trial.state, trial.values = number, OptunaState.COMPLETE, [objective(trial.params)]
     by_number, by_ending = mirror(), mirror()
-    put_all(by_number, trials)
-    put_all(by_ending, [_running(trial) for trial in trials])
+    for trial in trials:
+        by_number.put(trial)
+        by_ending.put(_running(trial))
     for trial in reversed(trials):
         by_ending.put(trial)
         _groups(by_ending)
@@ -211,7 +212,7 @@ import warnings
 from pathlib import Path
 from search_spaces.space import load_space
 from study.config import StudyConfig
-from study.mirror import Mirror, put_all
+from study.mirror import Mirror
 from study.opening import open_trial_store
 from study.workspace import StudyFolder
 from reports.records import TrialState
