@@ -21,7 +21,7 @@ from benchmarks.work import LEARNING_RATE, MAX_NORM, Data, Work, open_data
 from lightning_modules.build import build_module
 from lightning_modules.config import TrialConfig
 from lightning_modules.data.batches import Batch, TrainingBatches, evaluation_batches
-from lightning_modules.language_id import LanguageId
+from lightning_modules.lid_module import LidModule
 from study.launchers.local import start_time
 
 WARM_UP_STEPS = 5
@@ -78,14 +78,14 @@ def train(config: TrialConfig, data: Data, development: list[Batch]) -> float:
     return time.perf_counter() - began
 
 
-def take_step(module: LanguageId, optimizer: torch.optim.Optimizer, batch: Batch, step: int) -> None:
+def take_step(module: LidModule, optimizer: torch.optim.Optimizer, batch: Batch, step: int) -> None:
     optimizer.zero_grad()
     torch.autograd.backward(module.training_step(batch, step))
     module.configure_gradient_clipping(optimizer)
     optimizer.step()
 
 
-def evaluate(module: LanguageId, development: list[Batch]) -> None:
+def evaluate(module: LidModule, development: list[Batch]) -> None:
     module.eval()
     module.on_validation_epoch_start()
     with torch.no_grad():

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lightning_modules.config import TrialConfig
+from lightning_modules.config import ClassificationConfig, TrialConfig
 from lightning_modules.language_id import LanguageId
+from lightning_modules.lid_module import LidModule
 
 
-def build_module(config: TrialConfig, *, num_parts: int = 1) -> LanguageId:
+def build_module(config: TrialConfig, *, num_parts: int = 1) -> LidModule:
     """A fresh module whose initial weights depend on the configuration and its seed alone.
 
     Args:
@@ -17,12 +18,20 @@ def build_module(config: TrialConfig, *, num_parts: int = 1) -> LanguageId:
         num_parts: parts that each training batch comes in, over micro-batches and ranks together.
     """
     torch.manual_seed(int(np.random.SeedSequence((config.seed, 0)).generate_state(1)[0]))
-    return LanguageId(config, num_parts=num_parts)
+    return _module(config, num_parts=num_parts)
 
 
-def load_module(checkpoint: Path) -> LanguageId:
+def load_module(checkpoint: Path) -> LidModule:
     """The trained module of a checkpoint, in evaluation mode, on the CPU."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    module = LanguageId(TrialConfig.model_validate_json(state["trial_config"]))
+    module = _module(TrialConfig.model_validate_json(state["trial_config"]), num_parts=1)
     module.load_state_dict(state["state_dict"])
     return module.eval()
+
+
+def _module(config: TrialConfig, *, num_parts: int) -> LidModule:
+    match config.task:
+        case ClassificationConfig():
+            return LanguageId(config, num_parts=num_parts)
+        case _:
+            raise NotImplementedError(config.task.kind)

@@ -10,14 +10,14 @@ from typing import Final
 
 import torch
 
-from lightning_modules.language_id import LanguageId
+from lightning_modules.lid_module import LidModule
 
 WARM_UP_PASSES: Final = 3
 """The first passes allocate memory, and on a GPU choose kernels."""
 MS_A_S: Final = 1000.0
 
 
-def latency_ms(module: LanguageId, *, utterance_s: float, num_passes: int, device: str) -> float:
+def latency_ms(module: LidModule, *, utterance_s: float, num_passes: int, device: str) -> float:
     """Median milliseconds from the features of one utterance to its scores, at batch size 1.
 
     A copy of the module is measured, on noise of a generator of its own, so that training is the same with a
@@ -40,7 +40,7 @@ def latency_ms(module: LanguageId, *, utterance_s: float, num_passes: int, devic
         return MS_A_S * statistics.median(_timed(measured, inputs) for _ in range(num_passes))
 
 
-def _timed(module: LanguageId, inputs: tuple[torch.Tensor, torch.Tensor]) -> float:
+def _timed(module: LidModule, inputs: tuple[torch.Tensor, torch.Tensor]) -> float:
     """Seconds of one pass; a GPU is waited for, since calls return before it is done."""
     _wait_for(module.device)
     started = time.perf_counter()

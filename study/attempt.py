@@ -13,7 +13,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 from zipfile import BadZipFile, ZipFile
 
 import pytorch_lightning as pl
@@ -26,8 +26,8 @@ from lightning_modules.build import build_module
 from lightning_modules.config import TrialConfig
 from lightning_modules.data.batches import TrainingBatches, development_loader, training_loader
 from lightning_modules.errors import TrialError
-from lightning_modules.language_id import Diverged, LanguageId
 from lightning_modules.latency import latency_ms
+from lightning_modules.lid_module import Diverged, LidModule
 from study.devices import Slot
 from study.events import AnyEvent, Ended, EpochEnded, EventLog, Started
 from study.held_out import evaluate
@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 NOT_FOR_USERS = ".*(does not have many workers|TorchScript|LeafSpec|`srun` command).*"
 OUT_OF_MEMORY = (MemoryError.__name__, torch.OutOfMemoryError.__name__)
+PRECISION: Final[dict[str, Any]] = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 """What torch says, in a RuntimeError, where the system refuses it memory."""
 
@@ -91,7 +92,8 @@ def _train(spec: AttemptSpec, log: EventLog, speech: Speech | None, *, warm: boo
     config = spec.config
     speech = speech or open_speech(config.data, spec.workspace)
     num_ranks = len(spec.slot.devices)
-    module = build_module(config, num_parts=spec.micro_batches * num_ranks)
+    micro_batches = max(spec.micro_batches, min(config.training.accumulation, config.training.batch_size))
+    module = build_module(config, num_parts=micro_batches * num_ranks)
     progress = TrialProgress(spec, log, utterances=speech.development)
     resume_from = _whole(TrialFolder(spec.trial_folder).last_checkpoint)
     resumed = _resumed(resume_from, patience=config.training.patience)
@@ -100,13 +102,15 @@ def _train(spec: AttemptSpec, log: EventLog, speech: Speech | None, *, warm: boo
         log.append(resumed.last_event)
     if resumed.has_stopped:
         return Ended(time_ms=log.now_ms(), outcome="complete")
-    trainer = build_trainer(config, [progress], folder=spec.folder, slot=spec.slot, micro_batches=spec.micro_batches)
+    batches = TrainingBatches(speech.recordings, store=speech.store, config=config)
+    module.learn_prior(batches.prior_L)
+    trainer = build_trainer(config, [progress], folder=spec.folder, slot=spec.slot, micro_batches=micro_batches)
     trainer.fit(
         module,
         training_loader(
-            TrainingBatches(speech.recordings, store=speech.store, config=config),
+            batches,
             steps_per_epoch=config.training.steps_per_epoch,
-            micro_batches=spec.micro_batches,
+            micro_batches=micro_batches,
             num_ranks=num_ranks,
         ),
         development_loader(speech.batches, num_ranks=num_ranks),
@@ -129,6 +133,7 @@ def build_trainer(
     forked = DDPStrategy(start_method="fork", process_group_backend="nccl" if slot.gpus else "gloo")
     return pl.Trainer(
         accelerator="gpu" if slot.gpus else "cpu",
+        precision=PRECISION[config.training.precision],
         devices=num_ranks,
         strategy=forked if num_ranks > 1 else "auto",
         plugins=[LightningEnvironment()],  # it would take a Slurm job's variables for its own ranks
@@ -150,7 +155,7 @@ def _check_gpus(slot: Slot) -> None:
         raise TrialError(f"slot {slot.name} has {', '.join(slot.devices)}, but torch finds no GPU.")
 
 
-def _latency_ms(spec: AttemptSpec, module: LanguageId) -> float | None:
+def _latency_ms(spec: AttemptSpec, module: LidModule) -> float | None:
     """Milliseconds to score one utterance on the slot's device and threads, where the spec asks for that."""
     if spec.latency is None:
         return None
@@ -218,7 +223,7 @@ def _resumed(checkpoint: Path | None, *, patience: int | None) -> Resumed:
     )
 
 
-def _started(spec: AttemptSpec, log: EventLog, module: LanguageId, *, resumed_epoch: int, warm: bool) -> Started:
+def _started(spec: AttemptSpec, log: EventLog, module: LidModule, *, resumed_epoch: int, warm: bool) -> Started:
     latency = _latency_ms(spec, module)
     return Started(
         time_ms=log.now_ms(),

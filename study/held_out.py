@@ -16,7 +16,7 @@ from lightning_modules.data.feature_store import FeatureStore, feature_store_pat
 from lightning_modules.data.manifest import Utterance
 from lightning_modules.data.prepared import PreparedCorpus, open_corpus
 from lightning_modules.data.utterances import join_utterances
-from lightning_modules.language_id import LanguageId
+from lightning_modules.lid_module import LidModule
 from reports.records import ScoreTable
 from reports.statistics import permutation_p_value
 from study.events import Ended, EventLog
@@ -40,7 +40,7 @@ def evaluate(spec: AttemptSpec, log: EventLog) -> Ended:
 
 
 def score_split(
-    module: LanguageId,
+    module: LidModule,
     corpus: PreparedCorpus,
     utterances: Sequence[Utterance],
     *,
@@ -52,7 +52,8 @@ def score_split(
     scores = np.zeros((len(utterances), len(config.data.languages)))
     with torch.inference_mode():
         for batch in evaluation_batches(utterances, store=store, languages=config.data.languages):
-            scores[batch.indices.numpy()] = module(batch.features, batch.lengths).log_likelihoods.numpy()
+            scored = module.score(batch)
+            scores[scored.indices.numpy()] = scored.log_likelihoods.numpy()
     return scores
 
 

@@ -13,7 +13,7 @@ import torch
 from lightning_modules import scoring
 from lightning_modules.calibration import log_softmax
 from lightning_modules.data.manifest import Utterance
-from lightning_modules.language_id import LanguageId
+from lightning_modules.lid_module import LidModule
 from reports.records import PEAK_MEMORY_MB, ScoreTable
 from study.events import EpochEnded, EventLog, Progress
 from study.processes import die_with_parent
@@ -64,7 +64,7 @@ class TrialProgress(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Runs after the development pass of the epoch."""
-        assert isinstance(pl_module, LanguageId)
+        assert isinstance(pl_module, LidModule)
         metrics = self._metrics(pl_module)
         objective, epoch = metrics[f"val/{self._spec.objective}"], trainer.current_epoch
         is_better = self._best_objective is None or objective < self._best_objective
@@ -84,7 +84,7 @@ class TrialProgress(pl.Callback):
         self._best_objective, self._best_epoch = state_dict["best_objective"], state_dict["best_epoch"]
         self._last_event = EpochEnded.model_validate_json(state_dict["last_event"])
 
-    def _metrics(self, module: LanguageId) -> dict[str, float]:
+    def _metrics(self, module: LidModule) -> dict[str, float]:
         now = time.perf_counter()
         metrics = module.training_metrics() | module.development_metrics
         metrics["time/train_s"] = self._validation_started - self._epoch_started
@@ -93,7 +93,7 @@ class TrialProgress(pl.Callback):
             metrics[PEAK_MEMORY_MB] = torch.cuda.max_memory_reserved(module.device) / BYTES_A_MB
         return metrics
 
-    def _save(self, trainer: pl.Trainer, module: LanguageId, metrics: dict[str, float], *, is_better: bool) -> None:
+    def _save(self, trainer: pl.Trainer, module: LidModule, metrics: dict[str, float], *, is_better: bool) -> None:
         """Weights of all ranks are the same, and saving waits for all of them; files of ours are the first one's."""
         folder, epoch = TrialFolder(self._spec.trial_folder), trainer.current_epoch
         assert module.development_scores is not None

@@ -71,19 +71,25 @@ class RankShare(Sampler[int]):
 
 
 class TrainingBatches(Dataset[Batch]):
-    """Training batches by (epoch, step), balanced over languages and, within a language, over sources and speakers."""
+    """Training batches by (epoch, step), balanced over languages and, within a language, over sources and speakers.
+
+    Attributes:
+        prior_L: how often they hold each language.
+    """
 
     def __init__(self, recordings: Sequence[Recording], *, store: FeatureStore, config: TrialConfig) -> None:
         self._store = store
         self._config = config
         self._pools = _pools(recordings, config.data.languages)
+        self.prior_L = _prior(recordings, config)
 
     def __getitem__(self, epoch_step: tuple[int, int]) -> Batch:
-        entropy = np.random.SeedSequence((self._config.seed, 2, *epoch_step))
+        epoch, step = epoch_step
+        entropy = np.random.SeedSequence((self._config.seed, 2, epoch, step))
         rng = np.random.default_rng(entropy)
         generator = torch.Generator().manual_seed(int(entropy.generate_state(1)[0]))
         languages = self._languages(rng)
-        num_frames = round(self._config.data.segment_s * self._config.data.features.frames_per_s)
+        num_frames = round(self._segment_s(step) * self._config.data.features.frames_per_s)
         num_raw_frames = raw_frames_needed(num_frames, self._config.augmentation)
         segments = np.stack([self._segment(rng, int(language), num_raw_frames) for language in languages])
         features = augment(
@@ -92,9 +98,15 @@ class TrainingBatches(Dataset[Batch]):
         lengths = torch.full((len(languages),), num_frames)
         return Batch(features, lengths, torch.from_numpy(languages), torch.arange(len(languages)))
 
+    def _segment_s(self, step: int) -> float:
+        data = self._config.data
+        return data.segment_s if data.long_segment_s is None or step % 2 == 0 else data.long_segment_s
+
     def _languages(self, rng: np.random.Generator) -> np.ndarray:
-        """(B,) language indices, each language as often as any other, to within one."""
+        """(B,) language indices: each language as often as any other, to within one, or drawn from the prior."""
         num_languages = len(self._config.data.languages)
+        if self._config.training.class_balance != "sampler":
+            return rng.choice(num_languages, size=self._config.training.batch_size, p=self.prior_L).astype(np.int64)
         order = rng.permutation(num_languages)
         return np.resize(order, self._config.training.batch_size).astype(np.int64)
 
@@ -180,6 +192,19 @@ def _padded(
         torch.tensor([languages.index(utterances[i].language) for i in group]),
         torch.tensor(list(group)),
     )
+
+
+def _prior(recordings: Sequence[Recording], config: TrialConfig) -> np.ndarray:
+    """(L,) each language's share of the batches: equal, or its share of the training speech."""
+    languages = config.data.languages
+    if config.training.class_balance == "sampler":
+        return np.full(len(languages), 1.0 / len(languages))
+    seconds = dict.fromkeys(languages, 0.0)
+    for recording in recordings:
+        if recording.split == "train" and recording.language in seconds:
+            seconds[recording.language] += recording.duration_s
+    total_L = np.array(list(seconds.values()))
+    return np.asarray(total_L / total_L.sum())
 
 
 def _pools(recordings: Sequence[Recording], languages: Sequence[str]) -> list[list[list[list[str]]]]:

@@ -1,9 +1,22 @@
 """Encoders: from frames to a sequence of states. One file each; `build_encoder` is the only place that lists them."""
 
-from lightning_modules.config import RecurrentEncoderConfig
+from lightning_modules.config import EncoderConfig, RecurrentEncoderConfig
+from lightning_modules.encoders._base import Encoded, Encoder, Tap, length_mask
 from lightning_modules.encoders.recurrent import RecurrentEncoder
 
+__all__ = ["Encoded", "Encoder", "Tap", "build_encoder", "length_mask"]
 
-def build_encoder(config: RecurrentEncoderConfig, *, input_size: int) -> RecurrentEncoder:
-    """The encoder that a configuration names, for frames of `input_size` values."""
-    return RecurrentEncoder(config, input_size=input_size)
+
+def build_encoder(config: EncoderConfig, *, input_size: int, num_languages: int) -> Encoder:
+    """The encoder that a configuration names.
+
+    Args:
+        config: which.
+        input_size: values a frame.
+        num_languages: target languages, for encoders with outputs of their own.
+    """
+    match config:
+        case RecurrentEncoderConfig():
+            return RecurrentEncoder(config, input_size=input_size)
+        case _:
+            raise NotImplementedError(config.kind)

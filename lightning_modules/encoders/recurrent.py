@@ -9,18 +9,18 @@ are equal there is none, and the plain call is faster.
 
 from typing import Any, assert_never
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lightning_modules.config import RecurrentEncoderConfig
+from lightning_modules.encoders._base import Encoded, Encoder, Tap, stack_frames
 
 IRNN_INPUT_SD = 1e-3
 """Le et al., 2015: the identity adds up all inputs, so that larger weights would start with scores in the thousands."""
 NUM_GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
 
 
-class RecurrentEncoder(nn.Module):
+class RecurrentEncoder(Encoder):
     """(B, T, F) frames -> (B, S, H) states; S = ceil(T / frames_per_step)."""
 
     def __init__(self, config: RecurrentEncoderConfig, *, input_size: int) -> None:
@@ -32,16 +32,15 @@ class RecurrentEncoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         _initialise(self.recurrence, cell=config.cell)
 
-    def forward(self, x_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """States and their number.
-
-        Args:
-            x_BTF: frames; what lies past a length is ignored.
-            lengths_B: frames of each utterance, at least 1.
-
-        Returns:
-            (B, S, H) states, zero past their end, and (B,) steps.
-        """
+    def forward(
+        self,
+        x_BTF: Tensor,
+        lengths_B: Tensor,
+        *,
+        languages_BT: Tensor | None = None,  # noqa: ARG002 - it is told nothing
+        tap: Tap | None = None,  # noqa: ARG002
+    ) -> Encoded:
+        """States of padded utterances."""
         x_BSF, steps_B = stack_frames(x_BTF, lengths_B, frames_per_step=self.frames_per_step)
         if int(steps_B.min()) == x_BSF.shape[1]:
             h_BSH, _ = self.recurrence(x_BSF)
@@ -49,22 +48,7 @@ class RecurrentEncoder(nn.Module):
             packed = pack_padded_sequence(x_BSF, steps_B.cpu(), batch_first=True, enforce_sorted=False)
             h_packed, _ = self.recurrence(packed)
             h_BSH, _ = pad_packed_sequence(h_packed, batch_first=True, total_length=x_BSF.shape[1])
-        return self.dropout(h_BSH), steps_B
-
-
-def stack_frames(x_BTF: Tensor, lengths_B: Tensor, *, frames_per_step: int) -> tuple[Tensor, Tensor]:
-    """Joins n neighbouring frames into a step: (B, T, F) -> (B, ceil(T / n), n F); a last one is filled with zeros."""
-    num_utterances, num_frames, num_values = x_BTF.shape
-    x_BTF = x_BTF.masked_fill(~length_mask(lengths_B, num_frames).unsqueeze(-1), 0.0)
-    num_steps = -(-num_frames // frames_per_step)
-    x_BTF = nn.functional.pad(x_BTF, (0, 0, 0, num_steps * frames_per_step - num_frames))
-    steps_B = torch.div(lengths_B + frames_per_step - 1, frames_per_step, rounding_mode="floor")
-    return x_BTF.reshape(num_utterances, num_steps, frames_per_step * num_values), steps_B
-
-
-def length_mask(lengths_B: Tensor, num_frames: int) -> Tensor:
-    """(B, T) booleans: True where a frame belongs to its utterance."""
-    return torch.arange(num_frames, device=lengths_B.device).unsqueeze(0) < lengths_B.unsqueeze(1)
+        return Encoded(self.dropout(h_BSH), steps_B)
 
 
 def _recurrence(config: RecurrentEncoderConfig, *, input_size: int) -> nn.RNN | nn.GRU | nn.LSTM:

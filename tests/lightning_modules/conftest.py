@@ -105,6 +105,7 @@ def fit(
         config: TrialConfig, *, callbacks: list[pl.Callback], max_epochs: int | None = None, resume: Path | None = None
     ) -> LanguageId:
         module = build_module(config)
+        assert isinstance(module, LanguageId)
         evaluation: Any = evaluation_batches(utterances, store=store, languages=config.data.languages, max_frames=70)
         pl.Trainer(
             accelerator="cpu",

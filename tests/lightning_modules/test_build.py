@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import LambdaCallback
 
 from lightning_modules.build import build_module, load_module
 from lightning_modules.config import TrialConfig
-from lightning_modules.language_id import LanguageId
+from lightning_modules.lid_module import LidModule
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(does not have many workers|TorchScript|LeafSpec).*")
 
@@ -25,7 +25,7 @@ def make_config(*, seed: int = 0, cell: str = "gru", pooling: str = "attention",
     )
 
 
-def same_weights(one: LanguageId, other: LanguageId) -> bool:
+def same_weights(one: LidModule, other: LidModule) -> bool:
     pairs = zip(one.state_dict().items(), other.state_dict().items(), strict=True)
     return all(name == other_name and torch.equal(a, b) for (name, a), (other_name, b) in pairs)
 
@@ -54,14 +54,14 @@ def test_every_combination_scores_each_language(cell: str, pooling: str, *, bidi
 
 
 @pytest.fixture
-def trained(config: TrialConfig, fit: Callable[..., LanguageId], tmp_path: Path) -> tuple[LanguageId, Path]:
+def trained(config: TrialConfig, fit: Callable[..., LidModule], tmp_path: Path) -> tuple[LidModule, Path]:
     """A module after an epoch, and its checkpoint with everything that Lightning puts in one."""
     checkpoint = tmp_path / "last.ckpt"
     save = LambdaCallback(on_train_epoch_end=lambda trainer, _: trainer.save_checkpoint(checkpoint))
     return fit(config, callbacks=[save], max_epochs=1), checkpoint
 
 
-def test_a_checkpoint_holds_all_that_the_module_needs(trained: tuple[LanguageId, Path], config: TrialConfig) -> None:
+def test_a_checkpoint_holds_all_that_the_module_needs(trained: tuple[LidModule, Path], config: TrialConfig) -> None:
     module, checkpoint = trained
     loaded = load_module(checkpoint)
     assert loaded.config == config
@@ -69,7 +69,7 @@ def test_a_checkpoint_holds_all_that_the_module_needs(trained: tuple[LanguageId,
     assert not same_weights(loaded, build_module(config))  # else nothing was trained
 
 
-def test_a_loaded_module_gives_the_scores_of_the_trained_one(trained: tuple[LanguageId, Path]) -> None:
+def test_a_loaded_module_gives_the_scores_of_the_trained_one(trained: tuple[LidModule, Path]) -> None:
     module, checkpoint = trained
     features_BTD, lengths_B = torch.randn(3, 20, 8), torch.tensor([20, 5, 1])
     expected = module.eval()(features_BTD, lengths_B)
@@ -78,13 +78,13 @@ def test_a_loaded_module_gives_the_scores_of_the_trained_one(trained: tuple[Lang
     assert torch.equal(loaded.embedding, expected.embedding)
 
 
-def test_a_loaded_module_is_ready_for_evaluation(trained: tuple[LanguageId, Path]) -> None:
+def test_a_loaded_module_is_ready_for_evaluation(trained: tuple[LidModule, Path]) -> None:
     _, checkpoint = trained
     assert not any(part.training for part in load_module(checkpoint).modules())
 
 
 def test_a_checkpoint_is_read_without_running_what_is_in_it(
-    trained: tuple[LanguageId, Path], monkeypatch: pytest.MonkeyPatch
+    trained: tuple[LidModule, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, checkpoint = trained
     asked: list[bool] = []

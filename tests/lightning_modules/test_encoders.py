@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lightning_modules.config import RecurrentEncoderConfig
-from lightning_modules.encoders import build_encoder
-from lightning_modules.encoders.recurrent import NUM_GATES, RecurrentEncoder, length_mask, stack_frames
+from lightning_modules.encoders._base import length_mask, stack_frames
+from lightning_modules.encoders.recurrent import NUM_GATES, RecurrentEncoder
 
 CELLS = ["rnn_tanh", "rnn_relu", "gru", "lstm"]
 Parameters = Mapping[str, Tensor]
@@ -23,7 +23,7 @@ State = tuple[Tensor, Tensor]
 
 def make(*, input_size: int = 5, **fields: Any) -> RecurrentEncoder:
     torch.manual_seed(0)
-    return build_encoder(RecurrentEncoderConfig.model_validate(fields), input_size=input_size)
+    return RecurrentEncoder(RecurrentEncoderConfig.model_validate(fields), input_size=input_size)
 
 
 # --- the equations ----------------------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ def both(*, cell: str, num_layers: int, bidirectional: bool, lengths: list[int])
     for parameter in encoder.parameters():  # biases begin at 0, where a wrong bias would not show
         nn.init.normal_(parameter, std=0.5)
     x_BTF = torch.randn(len(lengths), max(lengths), 5, dtype=torch.float64, requires_grad=True)
-    h_BSH, _ = encoder(x_BTF, torch.tensor(lengths))
+    h_BSH, *_ = encoder(x_BTF, torch.tensor(lengths))
     utterances = [
         expected_states(encoder, x_BTF[i, :length], cell=cell, num_layers=num_layers)
         for i, length in enumerate(lengths)
@@ -166,7 +166,7 @@ def test_other_cells_begin_without_bias(cell: str) -> None:
 
 def test_relu_networks_begin_with_small_scores_however_long_the_utterance() -> None:
     encoder = make(cell="rnn_relu")
-    states, _ = encoder(torch.randn(2, 3000, 5), torch.tensor([3000, 3000]))
+    states, *_ = encoder(torch.randn(2, 3000, 5), torch.tensor([3000, 3000]))
     assert states.abs().max() < 2
 
 
@@ -204,7 +204,7 @@ def test_states_are_zero_past_their_end(frames_per_step: int) -> None:
     encoder = make(cell="lstm", hidden_size=4, frames_per_step=frames_per_step)
     for parameter in encoder.parameters():
         nn.init.normal_(parameter)
-    h_BSH, steps_B = encoder(torch.randn(3, 10, 5), torch.tensor([1, 10, 5]))
+    h_BSH, steps_B, _ = encoder(torch.randn(3, 10, 5), torch.tensor([1, 10, 5]))
     assert h_BSH.shape == (3, -(-10 // frames_per_step), 8)
     past_end = ~length_mask(steps_B, h_BSH.shape[1])
     assert past_end.any()
@@ -216,7 +216,7 @@ def test_nothing_in_the_padding_reaches_a_state(value: float) -> None:
     encoder = make(cell="gru", hidden_size=4, frames_per_step=3)
     lengths_B = torch.tensor([4, 9])
     x_BTF = torch.randn(2, 9, 5)
-    clean, _ = encoder(x_BTF, lengths_B)
+    clean, *_ = encoder(x_BTF, lengths_B)
     x_BTF[0, 4:] = value
     assert torch.equal(encoder(x_BTF, lengths_B)[0], clean)
 

@@ -23,7 +23,9 @@ from lightning_modules.config import AdamConfig, AdamWConfig, OptimizerConfig, S
 from lightning_modules.data.batches import Batch, TrainingBatches, evaluation_batches
 from lightning_modules.data.feature_store import FeatureStore
 from lightning_modules.data.manifest import Recording, Utterance
-from lightning_modules.language_id import Diverged, LanguageId, build_optimizer, development_metrics
+from lightning_modules.language_id import LanguageId
+from lightning_modules.lid_module import Diverged, development_metrics
+from lightning_modules.optimizers import build_optimizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(does not have many workers|TorchScript|LeafSpec).*")
 
@@ -33,11 +35,17 @@ NUM_BANDS = 8
 Fit = Callable[..., LanguageId]
 
 
+def make(config: TrialConfig) -> LanguageId:
+    module = build_module(config)
+    assert isinstance(module, LanguageId)
+    return module
+
+
 @cache
 def scorer(cell: str, pooling: str, *, bidirectional: bool, frames_per_step: int) -> LanguageId:
     """An untrained module in evaluation mode."""
     encoder = {"cell": cell, "hidden_size": 6, "bidirectional": bidirectional, "frames_per_step": frames_per_step}
-    return build_module(small_config(encoder=encoder, pooling={"kind": pooling})).eval()
+    return make(small_config(encoder=encoder, pooling={"kind": pooling})).eval()
 
 
 def small_config(**parts: Any) -> TrialConfig:
@@ -137,7 +145,7 @@ def test_every_cell_learns_eight_utterances_by_heart(cell: str) -> None:
         encoder={"cell": cell, "hidden_size": 16, "frames_per_step": 1},
         optimizer={"kind": "adam", "learning_rate": 0.02},
     )
-    module, batch = build_module(config), eight_utterances()
+    module, batch = make(config), eight_utterances()
     optimizer = module.configure_optimizers()
     losses = [step_on(module, batch, optimizer) for _ in range(40)]
     guesses = scores_of(module.eval(), batch.features, batch.lengths).argmax(dim=1)
@@ -146,14 +154,14 @@ def test_every_cell_learns_eight_utterances_by_heart(cell: str) -> None:
 
 
 def test_the_loss_is_the_mean_cross_entropy() -> None:
-    module, batch = build_module(small_config()).eval(), eight_utterances()
+    module, batch = make(small_config()).eval(), eight_utterances()
     scores_BL = scores_of(module, batch.features, batch.lengths).numpy()
     expected = -np.mean([scores_BL[i, language] for i, language in enumerate(batch.languages.tolist())])
     assert float(module.training_step(batch, 0).detach()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_training_metrics_are_means_over_the_steps_of_an_epoch() -> None:
-    module, batch = build_module(small_config(clipping={"kind": "norm", "max_norm": 0.2})), eight_utterances()
+    module, batch = make(small_config(clipping={"kind": "norm", "max_norm": 0.2})), eight_utterances()
     optimizer = torch.optim.SGD(module.parameters(), lr=0.05)
     step_on(module, batch, optimizer)  # of the epoch before
     module.on_train_epoch_start()
@@ -173,7 +181,7 @@ def test_training_metrics_are_means_over_the_steps_of_an_epoch() -> None:
 
 
 def test_the_configured_rule_clips_the_gradients() -> None:
-    module = build_module(small_config(clipping={"kind": "value", "max_value": 1e-3}))
+    module = make(small_config(clipping={"kind": "value", "max_value": 1e-3}))
     step_on(module, eight_utterances(), torch.optim.SGD(module.parameters(), lr=0.0))
     largest = max(float(p.grad.abs().max()) for p in module.parameters() if p.grad is not None)
     assert largest == pytest.approx(1e-3)
@@ -200,43 +208,43 @@ def test_the_optimiser_is_the_configured_one(
 
 
 def test_a_loss_that_is_not_a_number_ends_in_diverged() -> None:
-    module, batch = build_module(small_config()), eight_utterances()
+    module, batch = make(small_config()), eight_utterances()
     batch.features[2, 1, 0] = float("nan")
     with pytest.raises(Diverged, match="training loss became nan at step 0"):
         module.training_step(batch, 0)
 
 
 def test_infinite_features_end_in_diverged_even_where_gates_bound_the_loss() -> None:
-    module, batch = build_module(small_config()), eight_utterances()
+    module, batch = make(small_config()), eight_utterances()
     batch.features[2, 1, 0] = float("inf")
     with pytest.raises(Diverged, match="became nan at step 0"):
         step_on(module, batch, torch.optim.SGD(module.parameters(), lr=0.1))
 
 
 def test_an_infinite_loss_ends_in_diverged() -> None:
-    module = build_module(small_config())
-    nn.init.constant_(module.output.bias, 0.0)
-    module.output.bias.data[0] = -float("inf")
+    module = make(small_config())
+    nn.init.constant_(module.head.output.bias, 0.0)
+    module.head.output.bias.data[0] = -float("inf")
     with pytest.raises(Diverged, match="training loss became inf"):
         module.training_step(eight_utterances(), 0)
 
 
 def spoil_gradients(module: LanguageId, value: float) -> None:
-    weight: Any = module.output.weight
+    weight: Any = module.head.output.weight
     weight.register_hook(lambda gradient: torch.full_like(gradient, value))
 
 
 @pytest.mark.parametrize("clipping", ["none", "norm", "value"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_gradients_that_are_not_finite_end_in_diverged(clipping: str, value: float) -> None:
-    module = build_module(small_config(clipping={"kind": clipping}))
+    module = make(small_config(clipping={"kind": clipping}))
     spoil_gradients(module, value)
     with pytest.raises(Diverged, match=f"gradient norm became {value} at step 0"):
         step_on(module, eight_utterances(), torch.optim.SGD(module.parameters(), lr=0.1))
 
 
 def test_weights_stay_as_they_were_when_gradients_diverge() -> None:
-    module = build_module(small_config())
+    module = make(small_config())
     before = {name: weight.clone() for name, weight in module.state_dict().items()}
     spoil_gradients(module, float("nan"))
     with pytest.raises(Diverged):
@@ -245,7 +253,7 @@ def test_weights_stay_as_they_were_when_gradients_diverge() -> None:
 
 
 def test_development_scores_that_are_not_finite_end_in_diverged() -> None:
-    module, batch = build_module(small_config()).eval(), eight_utterances()
+    module, batch = make(small_config()).eval(), eight_utterances()
     batch.features[5, 0] = float("nan")
     module.on_validation_epoch_start()
     module.validation_step(batch, 0)
@@ -329,7 +337,7 @@ def test_each_epoch_trains_on_batches_of_its_own(
 
 
 def test_dropout_differs_from_step_to_step(config: TrialConfig) -> None:
-    module = build_module(config)
+    module = make(config)
     batch = Batch(torch.randn(4, 20, NUM_BANDS), torch.full((4,), 20), torch.tensor([0, 1, 0, 1]), torch.arange(4))
     losses = []
     for step in (0, 1, 0):

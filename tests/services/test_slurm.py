@@ -125,8 +125,8 @@ def test_a_job_that_slurm_starts_again_goes_on_from_its_checkpoint(
     scontrol("requeue", job_of(spec))
     until(lambda: "JobState=PENDING" in scontrol("show", "job", job_of(spec)))
     until(lambda: launcher.poll(spec).life is Life.WAITING)
-    # Slurm waits for two minutes, until the node has cleaned up for sure; at once is too early: what the job's first run
-    # says last may then be taken for its second one's end.
+    # Slurm waits for two minutes, so that the node has cleaned up; at once is too early: what the job's first run says
+    # last may then be taken for its second one's end.
     scontrol("update", f"jobid={job_of(spec)}", f"starttime=now+{CLEANED_UP_S}seconds")
     until(lambda: launcher.poll(spec).is_over)
     why = f"{scontrol('show', 'job', job_of(spec))}\n{launcher.output_tail(spec)}"

@@ -1,0 +1,114 @@
+"""TrialConfig: everything that one training depends on, and what its parts must agree on."""
+
+import hashlib
+import json
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from lightning_modules.config._base import Frozen
+from lightning_modules.config.data import AugmentationConfig, DataConfig
+from lightning_modules.config.encoders import (
+    ECAPAEncoderConfig,
+    EncoderConfig,
+    RecurrentEncoderConfig,
+    TDNNEncoderConfig,
+)
+from lightning_modules.config.pooling import (
+    DurationHeadsConfig,
+    HeadConfig,
+    PoolingConfig,
+    SingleHeadConfig,
+    StatisticsPoolingConfig,
+)
+from lightning_modules.config.tasks import (
+    ClassificationConfig,
+    NoReconstructionConfig,
+    ReconstructionConfig,
+    TaskConfig,
+)
+from lightning_modules.config.training import (
+    AdamConfig,
+    ClippingConfig,
+    ConstantScheduleConfig,
+    NormClippingConfig,
+    OptimizerConfig,
+    RecurrentClippingConfig,
+    ScheduleConfig,
+    TrainingConfig,
+    TruncatedBPTTConfig,
+)
+
+
+class TrialConfig(Frozen):
+    """One configuration under one seed: all that a training depends on."""
+
+    data: DataConfig = DataConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    task: TaskConfig = ClassificationConfig()
+    encoder: EncoderConfig = RecurrentEncoderConfig()
+    pooling: PoolingConfig = StatisticsPoolingConfig()
+    head: HeadConfig = SingleHeadConfig()
+    reconstruction: ReconstructionConfig = NoReconstructionConfig()
+    optimizer: OptimizerConfig = AdamConfig()
+    schedule: ScheduleConfig = ConstantScheduleConfig()
+    clipping: ClippingConfig = NormClippingConfig()
+    training: TrainingConfig = TrainingConfig()
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        for complaint in (self._heads, self._truncation, self._recurrence, self._task):
+            if said := complaint():
+                raise ValueError(said)
+        return self
+
+    def _heads(self) -> str | None:
+        if not isinstance(self.head, DurationHeadsConfig):
+            return None
+        short_s, long_s = self.data.segment_s, self.data.long_segment_s
+        if long_s is not None and short_s < self.head.border_s <= long_s:
+            return None
+        return (
+            f"head.kind by_duration trains a head on either side of head.border_s ({self.head.border_s:g} s), so "
+            "data.segment_s must lie below it and data.long_segment_s not; "
+            f"they are {short_s:g} and {'not set' if long_s is None else f'{long_s:g}'}."
+        )
+
+    def _truncation(self) -> str | None:
+        if not isinstance(self.training.bptt, TruncatedBPTTConfig):
+            return None
+        if isinstance(self.encoder, RecurrentEncoderConfig) and not self.encoder.bidirectional:
+            return None
+        return (
+            "training.bptt.kind truncated carries a state forward from window to window: it needs "
+            "encoder.kind recurrent with encoder.bidirectional false."
+        )
+
+    def _recurrence(self) -> str | None:
+        if isinstance(self.clipping, RecurrentClippingConfig) and isinstance(
+            self.encoder, (TDNNEncoderConfig, ECAPAEncoderConfig)
+        ):
+            return f"clipping.kind recurrent needs a recurrence, which encoder.kind {self.encoder.kind} does not have."
+        return None
+
+    def _task(self) -> str | None:
+        if isinstance(self.task, ClassificationConfig):
+            return None
+        if not isinstance(self.head, SingleHeadConfig):
+            return f"head.kind {self.head.kind} is for task.kind classification; got {self.task.kind}."
+        if not isinstance(self.reconstruction, NoReconstructionConfig):
+            return f"reconstruction is an auxiliary loss of task.kind classification; got {self.task.kind}."
+        if self.training.class_balance != "sampler":
+            return f"task.kind {self.task.kind} needs training.class_balance sampler."
+        return None
+
+    def configuration_hash(self) -> str:
+        """Hash of everything but the seed: equal for replicates; 12 hexadecimal digits."""
+        return content_hash(self.model_dump(mode="json", exclude={"seed"}))
+
+
+def content_hash(content: object) -> str:
+    """First 12 hexadecimal digits of the SHA-256 of canonical JSON."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

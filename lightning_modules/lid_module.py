@@ -1,0 +1,266 @@
+"""What the LightningModules of all tasks share: seeds, optimiser, clipping, and development scores.
+
+Shape legend: B utterances, N rows that are scored (an utterance or a segment each), L languages.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+from lightning_modules import scoring
+from lightning_modules.clipping import ClippingStep, clip_gradients
+from lightning_modules.config import PlateauScheduleConfig, TrialConfig
+from lightning_modules.encoders import Encoder, Tap
+from lightning_modules.optimizers import build_optimizer, rate_at
+
+
+class Diverged(Exception):  # noqa: N818 - an outcome of a trial, not an error
+    """Loss or gradients are no longer finite."""
+
+
+class Loss(NamedTuple):
+    """The mean loss of a batch, in nats, and how many of its rows were told right."""
+
+    value: Tensor
+    num_correct: int
+    num_rows: int
+
+
+class Scored(NamedTuple):
+    """Rows of development or test data.
+
+    Attributes:
+        indices: (N,) places in the data set.
+        log_likelihoods: (N, L), up to a constant a row.
+        languages: (N,) the truth.
+        tallies: name -> (errors, how many there could be), summed over batches into the metric of that name.
+    """
+
+    indices: Tensor
+    log_likelihoods: Tensor
+    languages: Tensor
+    tallies: Mapping[str, tuple[float, float]] = {}
+
+
+class LidModule(pl.LightningModule, ABC):
+    """A network that is trained to tell languages, whatever it is asked."""
+
+    encoder: Encoder
+
+    def __init__(self, config: TrialConfig, *, num_parts: int = 1) -> None:
+        super().__init__()
+        self.config = config
+        self.num_parts = num_parts
+        self.num_languages = len(config.data.languages)
+        self.log_prior_L: Tensor
+        self.register_buffer("log_prior_L", torch.full((self.num_languages,), -math.log(self.num_languages)))
+        self.clipping_steps: list[ClippingStep] = []
+        self.development_scores: np.ndarray | None = None
+        self.development_metrics: dict[str, float] = {}
+        self._losses: list[Tensor] = []
+        self._num_correct = 0
+        self._num_seen = 0
+        self._development: list[Scored] = []
+        self._plateau: ReduceLROnPlateau | None = None
+        self._plateau_before: dict[str, Any] | None = None
+
+    @abstractmethod
+    def loss(self, batch: Any, *, tap: Tap | None = None) -> Loss:
+        """The training loss of one batch; a tap sees the encoder's states."""
+
+    @abstractmethod
+    def score(self, batch: Any) -> Scored:
+        """Scores one batch of development or test data."""
+
+    # --- priors ------------------------------------------------------------------------------------------------------
+
+    def learn_prior(self, prior_L: np.ndarray) -> None:
+        """Takes how often training batches hold each language; scores are as if all were equally likely."""
+        self.log_prior_L.copy_(torch.from_numpy(prior_L).log())
+
+    def without_prior(self, log_posteriors: Tensor) -> Tensor:
+        """Log-posteriors (…, L) as if all languages were equally likely, from those under the training prior."""
+        if self.config.training.class_balance != "none":
+            return log_posteriors
+        return (log_posteriors - self.log_prior_L).log_softmax(dim=-1)
+
+    def with_prior(self, log_likelihoods: Tensor) -> Tensor:
+        """The reverse of `without_prior`: what the loss is taken of."""
+        if self.config.training.class_balance != "none":
+            return log_likelihoods
+        return (log_likelihoods + self.log_prior_L).log_softmax(dim=-1)
+
+    def cross_entropy(self, log_posteriors_NL: Tensor, languages_N: Tensor) -> Tensor:
+        """Mean over rows, smoothed and weighted as configured, in nats."""
+        training = self.config.training
+        weights_L = None
+        if training.class_balance == "weights":
+            weights_L = torch.exp(-self.log_prior_L) / self.num_languages
+        losses_N = nn.functional.cross_entropy(
+            log_posteriors_NL,
+            languages_N,
+            weight=weights_L,
+            label_smoothing=training.label_smoothing,
+            reduction="none",
+        )
+        return losses_N.mean()
+
+    # --- training ----------------------------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self) -> None:
+        """Forgets what was measured in the epoch before, and tells the encoder how far training has come."""
+        self.encoder.start_epoch(self.current_epoch / max(1, self.config.training.max_epochs - 1))
+        self.clipping_steps, self._losses, self._num_correct, self._num_seen = [], [], 0, 0
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's signature
+        """Reseeds torch by (seed, epoch, step): dropout is the same after a resume as without one.
+
+        Once an epoch is not enough: starting a data loader draws from the same generator, and after a resume Lightning
+        does so before the epoch's start instead of after it.
+        """
+        place = (self.config.seed, 1, self.current_epoch, batch_idx)
+        entropy = np.random.SeedSequence((*place, self.global_rank) if self.global_rank else place)
+        torch.manual_seed(int(entropy.generate_state(1)[0]))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning's signature
+        """Cross-entropy of one batch, or its share of it for a part of one; raises Diverged when it is not finite.
+
+        Lightning averages the gradients of micro-batches, and DDP those of ranks, as if all had the same size.
+        """
+        loss, num_correct, num_rows = self.loss(batch)
+        if not torch.isfinite(loss):
+            raise Diverged(f"the training loss became {loss.item()} at step {self.global_step}")
+        self._losses.append(loss.detach())
+        self._num_correct += num_correct
+        self._num_seen += num_rows
+        if self.num_parts == 1:
+            return loss
+        return loss * (len(batch.lengths) * self.num_parts / self.config.training.batch_size)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,  # noqa: ARG002 - Lightning's signature
+        gradient_clip_val: float | None = None,  # noqa: ARG002
+        gradient_clip_algorithm: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """Applies the configured rule and remembers what it did; raises Diverged when a gradient is not finite."""
+        step = clip_gradients(self.parameters(), self.config.clipping)
+        if not np.isfinite(step.norm_before):
+            raise Diverged(f"the gradient norm became {step.norm_before} at step {self.global_step}")
+        self.clipping_steps.append(step)
+
+    def training_metrics(self) -> dict[str, float]:
+        """Means over the epoch's steps: loss (nats), accuracy, gradient norms, share of steps clipped."""
+        before = [step.norm_before for step in self.clipping_steps]
+        return {
+            "train/loss": float(torch.stack(self._losses).mean()),
+            "train/accuracy": self._num_correct / self._num_seen,
+            "grad/norm_before_clipping": float(np.mean(before)),
+            "grad/norm_after_clipping": float(np.mean([step.norm_after for step in self.clipping_steps])),
+            "grad/norm_max": float(np.max(before)),
+            "grad/share_clipped": float(np.mean([step.clipped for step in self.clipping_steps])),
+        }
+
+    # --- development -------------------------------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        """Forgets the scores of the epoch before."""
+        self._development = []
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's signature
+        """Keeps the scores of one batch; they are judged together at the epoch's end."""
+        scored = self.score(batch)
+        self._development.append(
+            Scored(
+                scored.indices.cpu(), scored.log_likelihoods.float().cpu(), scored.languages.cpu(), dict(scored.tallies)
+            )
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        """Keeps the `val/` metrics; `development_scores` (N, L) are in the order of rows."""
+        scored = joined(self._all_development())
+        if not torch.isfinite(scored.log_likelihoods).all():
+            raise Diverged(f"development scores are not finite at epoch {self.current_epoch}")
+        self.development_scores = scored.log_likelihoods.double().numpy()
+        self.development_metrics = development_metrics(self.development_scores, scored.languages.numpy())
+        self.development_metrics |= {
+            f"val/{name}": errors / count for name, (errors, count) in scored.tallies.items() if count
+        }
+        if self._plateau is not None:  # Lightning would step it after the epoch's checkpoint
+            self._plateau.step(self.development_metrics["val/loss"])
+
+    def _all_development(self) -> list[Scored]:
+        """What was scored, also on other ranks."""
+        if not torch.distributed.is_initialized():
+            return self._development
+        gathered: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(gathered, self._development)
+        return [part for rank in gathered for part in rank]
+
+    # --- optimiser and checkpoint ------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> Any:
+        """The configured optimiser over all parameters, and its learning rate's schedule."""
+        training, schedule = self.config.training, self.config.schedule
+        optimizer = build_optimizer(self.config.optimizer, list(self.parameters()))
+        if isinstance(schedule, PlateauScheduleConfig):
+            self._plateau = ReduceLROnPlateau(optimizer, factor=schedule.factor, patience=schedule.patience)
+        share = rate_at(schedule, num_steps=training.max_epochs * training.steps_per_epoch)
+        if share is None:
+            return optimizer
+        return [optimizer], [{"scheduler": LambdaLR(optimizer, share), "interval": "step"}]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint carries its configuration, so that it can be rebuilt from the file alone."""
+        checkpoint["trial_config"] = self.config.model_dump_json()
+        if self._plateau is not None:
+            checkpoint["plateau"] = self._plateau.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Goes on as the attempt before would have."""
+        self._plateau_before = checkpoint.get("plateau")
+
+    def on_fit_start(self) -> None:
+        """Optimisers are made by now."""
+        if self._plateau is not None and self._plateau_before is not None:
+            self._plateau.load_state_dict(self._plateau_before)
+
+
+def joined(parts: Sequence[Scored]) -> Scored:
+    """All rows in the order of the data set, each once, and all tallies added up."""
+    indices = torch.cat([part.indices for part in parts])
+    order = torch.from_numpy(np.unique(indices.numpy(), return_index=True)[1])
+    tallies: dict[str, tuple[float, float]] = {}
+    for part in parts:
+        for name, (errors, count) in part.tallies.items():
+            before = tallies.get(name, (0.0, 0.0))
+            tallies[name] = (before[0] + errors, before[1] + count)
+    return Scored(
+        indices[order],
+        torch.cat([part.log_likelihoods for part in parts])[order],
+        torch.cat([part.languages for part in parts])[order],
+        tallies,
+    )
+
+
+def development_metrics(log_likelihoods: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """All `val/` metrics of (N, L) log-likelihoods: costs as in the LRE plans, Cllr in bits, the loss in nats."""
+    scores = scoring.score(scoring.llr_from_log_likelihoods(log_likelihoods), truth)
+    return {
+        "val/loss": float(-log_likelihoods[np.arange(len(truth)), truth].mean()),
+        "val/accuracy": scores.macro_accuracy,
+        "val/error_rate": 1.0 - scores.macro_accuracy,
+        "val/c_avg": scores.c_avg,
+        "val/c_primary": scores.c_primary,
+        "val/c_primary_calibrated": scores.c_primary_calibrated,
+        "val/eer": scores.eer,
+        "val/cllr": scores.cllr,
+        "val/cllr_calibrated": scores.cllr_calibrated,
+    }
