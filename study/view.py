@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lightning_modules.config import RecurrentEncoderConfig, TrialConfig
 from reports.records import TRAIN_LOSS, VAL_C_AVG, TrialState
 from study.active import ActiveTrial, Outcome
 from study.trials import TrialSummary, best_trial, front
@@ -150,9 +151,14 @@ def ending(trial: ActiveTrial, outcome: Outcome) -> str:
     """One line for a trial that has ended."""
     epochs = f"{trial.last_epoch + 1} epochs"
     best = f", best {trial.best_objective:.3f} at epoch {trial.best_epoch}" if trial.best_objective is not None else ""
-    encoder = trial.config.encoder
-    what = f"{encoder.cell} {encoder.hidden_size}, {trial.config.pooling.kind}, {trial.config.clipping.kind}"
+    what = f"{network(trial.config)}, {trial.config.pooling.kind}, {trial.config.clipping.kind}"
     return f"trial {trial.number:>3} {outcome.state.value:<11} {epochs}{best}{further_text(outcome.further)}  ({what})"
+
+
+def network(config: TrialConfig) -> str:
+    """The encoder in a few words: `lstm 128`, `ecapa_tdnn`."""
+    encoder = config.encoder
+    return f"{encoder.cell} {encoder.hidden_size}" if isinstance(encoder, RecurrentEncoderConfig) else encoder.kind
 
 
 def render(snapshot: Snapshot) -> Group:

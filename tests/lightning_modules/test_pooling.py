@@ -4,6 +4,7 @@ Shape legend: B utterances, S steps, H values a state.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,15 +12,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 from torch import Tensor
 
-from lightning_modules.attention import AdditiveAttention
 from lightning_modules.config import PoolingConfig
 from lightning_modules.pooling import VARIANCE_FLOOR, Pooling, last_state
 
 Floats = npt.NDArray[np.float64]
 
-KINDS = ["last", "mean", "max", "statistics", "attention"]
+CONFIG: TypeAdapter[Any] = TypeAdapter(PoolingConfig)
+ATTENTION = {
+    "additive": {"kind": "attention", "score": "additive"},
+    "dot": {"kind": "attention", "score": "dot"},
+    "general": {"kind": "attention", "score": "general"},
+    "multi_head": {"kind": "multi_head", "num_heads": 3},
+    "attentive_statistics": {"kind": "attentive_statistics", "attention_size": 5},
+}
+KINDS = ["last", "mean", "max", "statistics", *ATTENTION]
 LAW = settings(max_examples=40, deadline=None)
 LENGTHS = st.lists(st.integers(1, 12), min_size=1, max_size=4)
 SIZES = st.integers(1, 3).map(lambda half: 2 * half)
@@ -27,8 +36,11 @@ SIZES = st.integers(1, 3).map(lambda half: 2 * half)
 
 def make(kind: str, *, input_size: int, bidirectional: bool = False, dropout: float = 0.0) -> Pooling:
     torch.manual_seed(0)
-    config = PoolingConfig.model_validate({"kind": kind, "dropout": dropout})
-    return Pooling(config, input_size=input_size, bidirectional=bidirectional).double()
+    config = CONFIG.validate_python(ATTENTION.get(kind, {"kind": kind}) | {"dropout": dropout})
+    pooling = Pooling(config, input_size=input_size, bidirectional=bidirectional).double()
+    for parameter in pooling.parameters():  # biases that begin at 0 would not show
+        torch.nn.init.normal_(parameter)
+    return pooling
 
 
 def states(lengths: list[int], *, size: int, num_steps: int | None = None) -> Tensor:
@@ -38,14 +50,6 @@ def states(lengths: list[int], *, size: int, num_steps: int | None = None) -> Te
     for i, length in enumerate(lengths):
         h_BSH[i, length:] = 1e6
     return h_BSH
-
-
-def _attention_weights(h_SH: Floats, attention: AdditiveAttention) -> Floats:
-    """exp(u_t . u_l) over its sum, u_t = tanh(W h_t + b), one step after another."""
-    weight, bias = attention.projection.weight.detach().numpy(), attention.projection.bias.detach().numpy()
-    context = attention.context.detach().numpy()
-    powers = [np.exp(np.tanh(weight @ h_H + bias) @ context) for h_H in h_SH]
-    return np.array([power / sum(powers) for power in powers])
 
 
 NAIVE: dict[str, Callable[[Floats], Floats]] = {
@@ -69,29 +73,94 @@ def test_each_utterance_is_pooled_over_its_own_steps(kind: str, lengths: list[in
     assert pooled.weights is None
 
 
-@given(lengths=LENGTHS, size=SIZES)
+# --- attention --------------------------------------------------------------------------------------------------------
+# Each kind, one step after another, from its equation: (S, H) states and the pooling's weights -> (A, S) weights and
+# the embedding.
+
+
+def _weights(relevance: list[float]) -> Floats:
+    powers = [np.exp(e - max(relevance)) for e in relevance]
+    return np.array([power / sum(powers) for power in powers])
+
+
+def _additive(h_SH: Floats, p: dict[str, Floats]) -> tuple[Floats, Floats]:
+    a_S = _weights([np.tanh(p["projection.weight"] @ h + p["projection.bias"]) @ p["context"] for h in h_SH])
+    return a_S[None], a_S @ h_SH
+
+
+def _dot(h_SH: Floats, p: dict[str, Floats]) -> tuple[Floats, Floats]:
+    a_S = _weights([h @ h_SH[-1] for h in h_SH])
+    return a_S[None], a_S @ h_SH
+
+
+def _general(h_SH: Floats, p: dict[str, Floats]) -> tuple[Floats, Floats]:
+    a_S = _weights([h @ p["query.weight"] @ h_SH[-1] for h in h_SH])
+    return a_S[None], a_S @ h_SH
+
+
+def _multi_head(h_SH: Floats, p: dict[str, Floats]) -> tuple[Floats, Floats]:
+    heads = np.array_split(np.arange(h_SH.shape[1]), min(3, h_SH.shape[1]))
+    a_AS = [_weights([h[head] @ p["queries"][head] / len(head) ** 0.5 for h in h_SH]) for head in heads]
+    return np.array(a_AS), np.concatenate([a_S @ h_SH[:, head] for a_S, head in zip(a_AS, heads, strict=True)])
+
+
+def _attentive_statistics(h_SH: Floats, p: dict[str, Floats]) -> tuple[Floats, Floats]:
+    context = np.concatenate([h_SH.mean(axis=0), np.sqrt(h_SH.var(axis=0) + VARIANCE_FLOOR)])
+    e_SH = [
+        p["output.weight"] @ np.tanh(p["hidden.weight"] @ np.concatenate([h, context]) + p["hidden.bias"])
+        + p["output.bias"]
+        for h in h_SH
+    ]
+    a_HS = np.array([_weights(list(e_S)) for e_S in np.array(e_SH).T])
+    mean_H = (a_HS * h_SH.T).sum(axis=1)
+    variance_H = (a_HS * (h_SH.T - mean_H[:, None]) ** 2).sum(axis=1)
+    return a_HS.mean(axis=0)[None], np.concatenate([mean_H, np.sqrt(variance_H + VARIANCE_FLOOR)])
+
+
+NAIVE_ATTENTION = {
+    "additive": _additive,
+    "dot": _dot,
+    "general": _general,
+    "multi_head": _multi_head,
+    "attentive_statistics": _attentive_statistics,
+}
+
+
+@pytest.mark.parametrize("kind", ATTENTION)
+@given(lengths=LENGTHS, longer=st.integers(0, 3), size=SIZES)
 @LAW
-def test_attention_weighs_steps_by_their_relevance(lengths: list[int], size: int) -> None:
-    pooling = make("attention", input_size=size)
-    h_BSH = states(lengths, size=size)
+def test_attention_follows_its_equation(kind: str, lengths: list[int], longer: int, size: int) -> None:
+    pooling = make(kind, input_size=size)
+    h_BSH = states(lengths, size=size, num_steps=max(lengths) + longer)
     pooled = pooling(h_BSH, torch.tensor(lengths))
-    assert pooling.attention is not None
+    weights = {name: value.detach().numpy() for name, value in pooling.attention.named_parameters()}
     for i, length in enumerate(lengths):
-        h_SH = h_BSH[i, :length].numpy()
-        weights_S = _attention_weights(h_SH, pooling.attention)
-        np.testing.assert_allclose(pooled.weights[i, :length].detach(), weights_S, atol=1e-10)
-        expected = sum(weight * h_H for weight, h_H in zip(weights_S, h_SH, strict=True))
-        np.testing.assert_allclose(pooled.embedding[i].detach(), expected, atol=1e-9)
+        a_AS, embedding = NAIVE_ATTENTION[kind](h_BSH[i, :length].numpy(), weights)
+        np.testing.assert_allclose(pooled.weights[i, :, :length].detach(), a_AS, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(pooled.embedding[i].detach(), embedding, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("kind", ATTENTION)
 @given(lengths=LENGTHS, longer=st.integers(0, 3), scale=st.floats(1e-3, 1e3))
 @LAW
-def test_attention_sums_to_one_over_steps_and_is_zero_on_padding(lengths: list[int], longer: int, scale: float) -> None:
+def test_attention_sums_to_one_over_steps_and_is_zero_on_padding(
+    kind: str, lengths: list[int], longer: int, scale: float
+) -> None:
     h_BSH = scale * states(lengths, size=4, num_steps=max(lengths) + longer)
-    weights_BS = make("attention", input_size=4)(h_BSH, torch.tensor(lengths)).weights
-    for weights_S, length in zip(weights_BS.detach(), lengths, strict=True):
-        assert float(weights_S[:length].sum()) == pytest.approx(1.0, abs=1e-12)
-        assert not weights_S[length:].any()
+    weights_BAS = make(kind, input_size=4)(h_BSH, torch.tensor(lengths)).weights
+    for weights_AS, length in zip(weights_BAS.detach(), lengths, strict=True):
+        np.testing.assert_allclose(weights_AS[:, :length].sum(dim=1), 1.0, rtol=0, atol=1e-12)
+        assert not weights_AS[:, length:].any()
+
+
+@pytest.mark.parametrize("kind", ["dot", "general"])
+def test_attention_asks_with_what_both_directions_knew_last(kind: str) -> None:
+    pooling, h_BSH = make(kind, input_size=4, bidirectional=True), states([2, 5], size=4)
+    before = pooling(h_BSH, torch.tensor([2, 5])).weights.detach()
+    h_BSH[0, 0, 2:] += 1.0  # the end of the backward direction of the first utterance
+    after = pooling(h_BSH, torch.tensor([2, 5])).weights.detach()
+    assert not torch.equal(after[0, 0, 1], before[0, 0, 1])
+    assert torch.equal(after[1], before[1])
 
 
 def test_the_last_state_of_both_directions_is_where_each_ends() -> None:

@@ -519,7 +519,7 @@ def test_the_configuration_is_nested_as_an_attempt_reads_it(demo: StudyRecord) -
     found = reproduce.summarise(demo)
     config = TrialConfig.model_validate(found.config)
     champion = next(trial for trial in demo.trials if trial.number == demo.champion)
-    assert config.encoder.cell == champion.params["encoder.cell"]
+    assert config.model_dump()["encoder"]["cell"] == champion.params["encoder.cell"]
     assert dict(found.facts)["commit of the chosen trial"] == "0123abc"
 
 

@@ -76,7 +76,7 @@ def test_a_parameter_that_is_no_longer_searched_must_have_its_base_value(all_tri
     without_cell = CONDITIONS.replace('"encoder.cell" = { choices = ["gru", "lstm"] }\n', "")
     store, _ = changed(tmp_path, without_cell)
     for old, new in zip(all_tried.trials(), store.trials(), strict=True):
-        assert new.fits == (old.params["encoder.cell"] == CONFIG.trial.encoder.cell)
+        assert new.fits == (old.params["encoder.cell"] == CONFIG.trial.model_dump()["encoder"]["cell"])
         assert "encoder.cell" not in new.params
 
 
