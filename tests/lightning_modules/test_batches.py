@@ -88,6 +88,28 @@ def drawn() -> Counter[tuple[str, str, str]]:
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
+def test_every_other_batch_has_long_segments_where_they_are_asked_for() -> None:
+    config = make_config()
+    config = config.model_copy(update={"data": config.data.model_copy(update={"long_segment_s": 0.7})})
+    batches = TrainingBatches(TALKERS, store=one_band_each(TALKERS), config=config)
+    assert [batches[0, step].lengths.unique().tolist() for step in range(4)] == [[30], [70], [30], [70]]
+
+
+@pytest.mark.parametrize("balance", ["weights", "none"])
+def test_without_balancing_languages_come_as_often_as_the_corpus_has_them(balance: str) -> None:
+    config = TrialConfig.model_validate(
+        make_config().model_dump() | {"training": {"batch_size": 100, "class_balance": balance}}
+    )
+    batches = TrainingBatches(TALKERS, store=one_band_each(TALKERS), config=config)
+    assert batches.prior_L.tolist() == pytest.approx([0.8, 0.2])  # eight recordings of one length against two
+    counts = sum(torch.bincount(batches[0, step].languages, minlength=2) for step in range(20))
+    assert 0.75 < float(counts[0]) / 2000 < 0.85
+
+
+def test_balanced_batches_have_an_equal_prior() -> None:
+    assert TrainingBatches(TALKERS, store=one_band_each(TALKERS), config=make_config()).prior_L.tolist() == [0.5, 0.5]
+
+
 @given(batch_size=st.integers(1, 20), seed=st.integers(0, 100), epoch=st.integers(0, 50), step=st.integers(0, 50))
 @LAW
 def test_each_batch_has_each_language_as_often_to_within_one(batch_size: int, seed: int, epoch: int, step: int) -> None:

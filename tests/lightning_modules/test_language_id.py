@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pytorch_lightning.callbacks import LambdaCallback
 from torch import Tensor, nn
 
+from lightning_modules import language_id
 from lightning_modules.build import build_module
 from lightning_modules.config import AdamConfig, AdamWConfig, OptimizerConfig, SGDConfig, TrialConfig
 from lightning_modules.data.batches import Batch, TrainingBatches, evaluation_batches
@@ -30,7 +31,7 @@ from lightning_modules.optimizers import build_optimizer
 pytestmark = pytest.mark.filterwarnings("ignore:.*(does not have many workers|TorchScript|LeafSpec).*")
 
 CELLS = ["rnn_tanh", "rnn_relu", "gru", "lstm"]
-POOLINGS = ["last", "mean", "max", "statistics", "attention"]
+POOLINGS = ["last", "mean", "max", "statistics", "attention", "multi_head", "attentive_statistics"]
 NUM_BANDS = 8
 Fit = Callable[..., LanguageId]
 
@@ -151,6 +152,61 @@ def test_every_cell_learns_eight_utterances_by_heart(cell: str) -> None:
     guesses = scores_of(module.eval(), batch.features, batch.lengths).argmax(dim=1)
     assert torch.equal(guesses, batch.languages)
     assert losses[-1] < 0.2 * losses[0]
+
+
+def test_smoothing_spreads_a_share_of_the_target_over_all_languages() -> None:
+    module, batch = make(small_config(training={"label_smoothing": 0.3})).eval(), eight_utterances()
+    scores_BL = scores_of(module, batch.features, batch.lengths)
+    targets_BL = 0.7 * nn.functional.one_hot(batch.languages, 3) + 0.1
+    expected = -float((targets_BL * scores_BL).sum(dim=1).mean())
+    assert float(module.training_step(batch, 0).detach()) == pytest.approx(expected, rel=1e-5)
+
+
+PRIOR = np.array([0.5, 0.3, 0.2])
+
+
+def test_weights_count_each_language_as_if_batches_were_balanced() -> None:
+    module, batch = make(small_config(training={"class_balance": "weights"})).eval(), eight_utterances()
+    module.learn_prior(PRIOR)
+    scores_BL = scores_of(module, batch.features, batch.lengths).numpy()
+    losses = [-scores_BL[i, each] / (3 * PRIOR[each]) for i, each in enumerate(batch.languages.tolist())]
+    assert float(module.training_step(batch, 0).detach()) == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_where_nothing_balances_the_prior_is_taken_off_the_scores_and_put_back_for_the_loss() -> None:
+    module, batch = make(small_config(training={"class_balance": "none"})).eval(), eight_utterances()
+    plain = make(small_config()).eval()
+    plain.load_state_dict(module.state_dict())
+    module.learn_prior(PRIOR)
+    posteriors_BL = scores_of(plain, batch.features, batch.lengths).exp().numpy()
+    expected_BL = posteriors_BL / PRIOR
+    expected_BL /= expected_BL.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(scores_of(module, batch.features, batch.lengths).exp(), expected_BL, rtol=1e-4)
+    assert float(module.training_step(batch, 0).detach()) == pytest.approx(
+        float(plain.training_step(batch, 0).detach()), rel=1e-5
+    )
+
+
+def test_the_prior_comes_with_the_checkpoint() -> None:
+    module = make(small_config(training={"class_balance": "none"}))
+    module.learn_prior(PRIOR)
+    other = make(small_config(training={"class_balance": "none"}))
+    other.load_state_dict(module.state_dict())
+    assert torch.equal(other.log_prior_L, module.log_prior_L)
+
+
+def test_a_long_recording_is_scored_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = scorer("gru", "statistics", bidirectional=True, frames_per_step=1)
+    features_BTD, lengths_B = padded([25, 7])
+    monkeypatch.setattr(language_id, "MAX_FRAMES", 10)
+    with torch.no_grad():
+        scored = module.score(Batch(features_BTD, lengths_B, torch.tensor([0, 1]), torch.tensor([3, 4])))
+    pieces = [
+        scores_of(module, piece.unsqueeze(0), torch.tensor([len(piece)])) for piece in features_BTD[0].split([9, 8, 8])
+    ]
+    torch.testing.assert_close(scored.log_likelihoods[0], torch.cat(pieces).mean(dim=0))
+    torch.testing.assert_close(scored.log_likelihoods[1:], scores_of(module, features_BTD[1:, :7], torch.tensor([7])))
+    assert scored.indices.tolist() == [3, 4]
 
 
 def test_the_loss_is_the_mean_cross_entropy() -> None:
