@@ -14,6 +14,8 @@ from study.workspace import Workspace, write_json
 
 NUM_RUNNING = 16
 RUNNING_S = 3.0
+EPOCH_S = 5.0
+"""Long enough that the first attempts still run when the last slot is filled, a third of a second a proposal later."""
 NUM_POINTS = 170
 TABLES = ("tags", "params", "metrics", "latest_metrics")
 
@@ -79,7 +81,7 @@ def copy_objectives(connection: sqlite3.Connection, count: int) -> None:
 def start_some(root: Path, speech: Path, count: int) -> None:
     """Lets a coordinator start some trials, and dies with it."""
     study = open_study(root, speech, num_trials=2 * count)
-    launcher = SimulatedLauncher(NUM_RUNNING, epoch_s=RUNNING_S / 3)
+    launcher = SimulatedLauncher(NUM_RUNNING, epoch_s=EPOCH_S)
     try:
         study.coordinator(launcher, Briefly(launcher)).run()
     except Enough:
