@@ -6,7 +6,15 @@ from typing import Final
 _FOLDER: Final = Path(__file__).parent
 
 SPACES: Final[dict[str, Path]] = {
-    "demo": _FOLDER / "demo.toml",
-    "architecture_clipping": _FOLDER / "architecture_clipping.toml",
+    name: _FOLDER / f"{name}.toml"
+    for name in (
+        "demo",
+        "architecture",
+        "architecture_clipping",
+        "clipping",
+        "attention",
+        "hierarchy",
+        "decoding",
+    )
 }
 """The spaces that ship, by name. A new one is a .toml file beside this one and a line here."""

@@ -1,8 +1,8 @@
 """Encoders: from frames to a sequence of states. Sizes that stand here are those of the papers."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from lightning_modules.config._base import Frozen, PositiveInt, Probability, Share
 
@@ -89,6 +89,12 @@ class LevelConfig(Frozen):
     hidden_size: HiddenSize = 256
     window: Annotated[int, Field(ge=1, le=1000)] = 20
     hop: Annotated[int, Field(ge=1, le=1000)] = 10
+
+    @model_validator(mode="after")
+    def _no_gaps(self) -> Self:
+        if self.hop > self.window:
+            raise ValueError(f"hop must not exceed window, or inputs are lost, but got {self.hop} and {self.window}.")
+        return self
 
 
 class TopLevelConfig(Frozen):
