@@ -15,8 +15,8 @@ from lightning_modules.heads import Head
 from lightning_modules.lid_module import LidModule, Loss, Scored
 from lightning_modules.pooling import Pooling
 
-MAX_FRAMES = 30_000
-"""Longer utterances (five minutes at 10 ms) are scored in pieces, so that memory stays bounded."""
+MAX_FRAMES = 12_000
+"""Longer utterances (two minutes at 10 ms) are scored in pieces, so that memory stays bounded."""
 
 
 class LanguageScores(NamedTuple):
@@ -79,7 +79,13 @@ class LanguageId(LidModule):
         return Loss(loss, num_correct, len(batch.languages))
 
     def score(self, batch: Batch) -> Scored:
-        """A row an utterance."""
+        """A row an utterance.
+
+        Raises:
+            ValueError: an utterance has no frames.
+        """
+        if (empty := (batch.lengths < 1).nonzero().ravel().tolist()):
+            raise ValueError(f"each utterance needs a frame, but those in rows {empty} of the batch have none.")
         if batch.features.shape[1] <= MAX_FRAMES:
             scores_BL = self(batch.features, batch.lengths).log_likelihoods
         else:
