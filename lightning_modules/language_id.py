@@ -84,7 +84,7 @@ class LanguageId(LidModule):
         Raises:
             ValueError: an utterance has no frames.
         """
-        if (empty := (batch.lengths < 1).nonzero().ravel().tolist()):
+        if empty := (batch.lengths < 1).nonzero().ravel().tolist():
             raise ValueError(f"each utterance needs a frame, but those in rows {empty} of the batch have none.")
         if batch.features.shape[1] <= MAX_FRAMES:
             scores_BL = self(batch.features, batch.lengths).log_likelihoods
