@@ -51,6 +51,11 @@ def batch_of(*utterances: Tensor) -> Batch:
     return Batch(features_BTD, lengths_B, torch.arange(len(utterances)) % 2, torch.arange(len(utterances)))
 
 
+def train_on(module: LidModule, batch: Batch) -> None:
+    torch.autograd.backward(module.training_step(batch, 0))
+    module.configure_gradient_clipping(module.configure_optimizers())
+
+
 def test_every_row_of_the_table_has_its_test() -> None:
     table = DOCS.read_text().split("## What odd input does")[1]
     rows = re.findall(r"^\| (.+?) \| (.+?) \|$", table, re.MULTILINE)[2:]
@@ -111,8 +116,7 @@ def test_features_that_are_not_finite_in_training_end_in_diverged(encoder: dict[
     module, batch = make(encoder=encoder), batch_of(torch.randn(20, NUM_BANDS), torch.randn(20, NUM_BANDS))
     batch.features[1, 7] = value
     with pytest.raises(Diverged, match="at step 0"):
-        torch.autograd.backward(module.training_step(batch, 0))
-        module.configure_gradient_clipping(module.configure_optimizers())
+        train_on(module, batch)
 
 
 def test_features_that_are_not_finite_in_development_data_end_in_diverged() -> None:
