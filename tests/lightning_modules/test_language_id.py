@@ -202,7 +202,8 @@ def test_a_long_recording_is_scored_in_pieces(monkeypatch: pytest.MonkeyPatch) -
     with torch.no_grad():
         scored = module.score(Batch(features_BTD, lengths_B, torch.tensor([0, 1]), torch.tensor([3, 4])))
     pieces = [
-        scores_of(module, piece.unsqueeze(0), torch.tensor([len(piece)])) for piece in features_BTD[0].split([9, 8, 8])
+        scores_of(module, piece.unsqueeze(0), torch.tensor([len(piece)]))
+        for piece in features_BTD[0].tensor_split([9, 17])
     ]
     torch.testing.assert_close(scored.log_likelihoods[0], torch.cat(pieces).mean(dim=0))
     torch.testing.assert_close(scored.log_likelihoods[1:], scores_of(module, features_BTD[1:, :7], torch.tensor([7])))
