@@ -21,7 +21,7 @@ from lightning_modules.pooling import VARIANCE_FLOOR, Pooling, last_state
 Floats = npt.NDArray[np.float64]
 
 CONFIG: TypeAdapter[Any] = TypeAdapter(PoolingConfig)
-ATTENTION = {
+ATTENTION: dict[str, dict[str, Any]] = {
     "additive": {"kind": "attention", "score": "additive"},
     "dot": {"kind": "attention", "score": "dot"},
     "general": {"kind": "attention", "score": "general"},
@@ -117,7 +117,7 @@ def _attentive_statistics(h_SH: Floats, p: dict[str, Floats]) -> tuple[Floats, F
     return a_HS.mean(axis=0)[None], np.concatenate([mean_H, np.sqrt(variance_H + VARIANCE_FLOOR)])
 
 
-NAIVE_ATTENTION = {
+NAIVE_ATTENTION: dict[str, dict[str, Any]] = {
     "additive": _additive,
     "dot": _dot,
     "general": _general,
