@@ -117,7 +117,7 @@ def _attentive_statistics(h_SH: Floats, p: dict[str, Floats]) -> tuple[Floats, F
     return a_HS.mean(axis=0)[None], np.concatenate([mean_H, np.sqrt(variance_H + VARIANCE_FLOOR)])
 
 
-NAIVE_ATTENTION: dict[str, dict[str, Any]] = {
+NAIVE_ATTENTION: dict[str, Callable[[Floats, dict[str, Floats]], tuple[Floats, Floats]]] = {
     "additive": _additive,
     "dot": _dot,
     "general": _general,
