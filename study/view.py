@@ -185,7 +185,7 @@ def render(snapshot: Snapshot) -> Group:
     best = snapshot.best
     tail = Text("no trial is complete yet", style="dim")
     if best is not None:
-        params = "  ".join(f"{key}={_short(value)}" for key, value in best.params.items())
+        params = "  ".join(f"{key}={shown(value)}" for key, value in best.params.items())
         tail = Text.assemble(
             "best: trial ", (str(best.number), "bold"), f"  {snapshot.objective} {best.value:.3f}  ", (params, "dim")
         )
@@ -250,5 +250,6 @@ def _cells(row: SlotRow) -> tuple[str, ...]:
     return (str(row.number), f"{row.epoch}/{row.max_epochs}", *numbers)
 
 
-def _short(value: object) -> str:
+def shown(value: object) -> str:
+    """A parameter's value, with three digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)

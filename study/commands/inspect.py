@@ -21,7 +21,7 @@ from study.settling import read_manifest
 from study.spec import EVENTS_FILE
 from study.tracking import flat
 from study.trials import TrialSummary, best_trial, front
-from study.view import LiveView, front_line, further_text
+from study.view import LiveView, front_line, further_text, shown
 from study.workspace import StudyFolder, TrialFolder, coordinator_pid, open_workspace, read_json
 
 COUNTED = (
@@ -92,7 +92,7 @@ def show_status(study: str, folder: Path, *, as_json: bool) -> None:
         best = found["best"]
         console.print(f"best: trial {best['number']}, {found['objective']} = {best['value']:.4f}", markup=False)
         for path, value in found["best"]["params"].items():
-            console.print(f"  {path:<28} {value}", markup=False)
+            console.print(f"  {path:<28} {shown(value)}", markup=False)
     if found.get("front"):
         console.print(front_line(found["front"], [found["objective"], *found["further_objectives"]]), soft_wrap=True)
     _print_failures(console, study_folder)
