@@ -88,7 +88,7 @@ def config() -> TrialConfig:
         {
             "data": {"languages": ["en", "fr"], "segment_s": 0.2, "features": {"num_bands": NUM_BANDS}},
             "encoder": {"hidden_size": 5, "num_layers": 2, "dropout": 0.3},
-            "pooling": {"dropout": 0.3},
+            "pooling": {"kind": "statistics", "dropout": 0.3},
             "training": {"max_epochs": 4, "steps_per_epoch": 3, "batch_size": 4},
             "seed": 5,
         }
