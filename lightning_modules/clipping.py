@@ -216,4 +216,5 @@ def _matrices(network: nn.Module) -> list[nn.Parameter]:
 
 def _row_norms(matrix: Tensor) -> Tensor:
     """(N, …) -> (N,)."""
-    return torch.linalg.vector_norm(matrix.flatten(start_dim=1), dim=1)
+    norm_N: Tensor = torch.linalg.vector_norm(matrix.flatten(start_dim=1), dim=1)
+    return norm_N

@@ -29,7 +29,7 @@ class RecurrentClipping:
 
     def step(self, name: str, t: int, h_BH: Tensor) -> Tensor:  # noqa: ARG002 - any recurrence, any step
         """The state, whose gradient will be scaled down."""
-        scaled: Tensor = _ScaleDown.apply(h_BH, self, self._max_norm * self.loss_scale)  # type: ignore[no-untyped-call]
+        scaled: Tensor = _ScaleDown.apply(h_BH, self, self._max_norm * self.loss_scale)
         return scaled
 
     def sequence(self, name: str, h_BSH: Tensor) -> Tensor:  # noqa: ARG002
@@ -57,7 +57,7 @@ class _ScaleDown(torch.autograd.Function):
         return h_BH.view_as(h_BH)
 
     @staticmethod
-    def backward(ctx: Any, gradient_BH: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient_BH: Tensor) -> tuple[Tensor, None, None]:
         norm_B1 = torch.linalg.vector_norm(gradient_BH, dim=-1, keepdim=True, dtype=torch.float32)
         # What is not finite goes on as it is, for the global norm to show: a scale of 0 would hide it.
         is_over_B1 = (norm_B1 > ctx.max_norm) & norm_B1.isfinite()

@@ -186,7 +186,6 @@ def test_the_norm_of_nothing_is_zero() -> None:
 
 # --- rules that look at more than one vector --------------------------------------------------------------------------
 
-TOLERANCE = {"rtol": 1e-5, "atol": 1e-7}
 SEEDS = pytest.mark.parametrize("seed", range(5))
 
 
@@ -213,7 +212,7 @@ def with_random_gradients(module: nn.Module, *, seed: int, scale: float = 1.0) -
 def assert_clipped_to(module: nn.Module, expected: dict[str, npt.NDArray[np.float64]]) -> None:
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None
-        np.testing.assert_allclose(parameter.grad.numpy(), expected[name], err_msg=name, **TOLERANCE)
+        np.testing.assert_allclose(parameter.grad.numpy(), expected[name], err_msg=name, rtol=1e-5, atol=1e-7)
 
 
 @SEEDS
