@@ -18,6 +18,7 @@ from lightning_modules import scoring
 from lightning_modules.clipping import ClippingStep, GradientClipper, clipping_metrics
 from lightning_modules.config import PlateauScheduleConfig, SkipClippingConfig, TrialConfig
 from lightning_modules.encoders import Encoder, Tap
+from lightning_modules.gradient_flow import GradientFlow
 from lightning_modules.optimizers import build_optimizer, rate_at
 
 
@@ -63,6 +64,7 @@ class LidModule(pl.LightningModule, ABC):
         self.register_buffer("log_prior_L", torch.full((self.num_languages,), -math.log(self.num_languages)))
         self.clipper = GradientClipper(config.clipping)
         self.clipping_steps: list[ClippingStep] = []
+        self.gradient_flow = GradientFlow(config.training.gradient_flow)
         self.development_scores: np.ndarray | None = None
         self.development_metrics: dict[str, float] = {}
         self._losses: list[Tensor] = []
@@ -119,13 +121,15 @@ class LidModule(pl.LightningModule, ABC):
         """Forgets what was measured in the epoch before, and tells the encoder how far training has come."""
         self.encoder.start_epoch(self.current_epoch / max(1, self.config.training.max_epochs - 1))
         self.clipping_steps, self._losses, self._num_correct, self._num_seen = [], [], 0, 0
+        self.gradient_flow.start_epoch()
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's signature
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Reseeds torch by (seed, epoch, step): dropout is the same after a resume as without one.
 
         Once an epoch is not enough: starting a data loader draws from the same generator, and after a resume Lightning
         does so before the epoch's start instead of after it.
         """
+        self.gradient_flow.see_gates(self.encoder, batch.features, batch.lengths, step=self._step())
         place = (self.config.seed, 1, self.current_epoch, batch_idx)
         entropy = np.random.SeedSequence((*place, self.global_rank) if self.global_rank else place)
         torch.manual_seed(int(entropy.generate_state(1)[0]))
@@ -155,10 +159,20 @@ class LidModule(pl.LightningModule, ABC):
 
         Lightning calls this once a step: after the last part's backward pass, and once gradients are unscaled.
         """
+        self.gradient_flow.before_step(self, step=self._step())
         step = self.clipper.clip(self)
         if not step.is_finite and not self._drops_what_is_not_finite():
             raise Diverged(f"the gradient norm became {step.norm_before} at step {self.global_step}")
         self.clipping_steps.append(step)
+
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """Lets the optimiser step, once gradients are there and clipped; then sees what that did."""
+        super().optimizer_step(*arguments, **options)
+        self.gradient_flow.after_step(self)
+
+    def _step(self) -> int:
+        """Optimiser steps since the training began, over all its attempts."""
+        return self.current_epoch * self.config.training.steps_per_epoch + len(self.clipping_steps)
 
     def _scaler(self) -> torch.amp.GradScaler | None:
         """What scales the loss, so that gradients in float16 do not vanish."""
@@ -176,11 +190,12 @@ class LidModule(pl.LightningModule, ABC):
         return isinstance(self.config.clipping, SkipClippingConfig) or (scaler is not None and scaler.get_scale() > 1.0)
 
     def training_metrics(self) -> dict[str, float]:
-        """Means over the epoch's steps: loss (nats), accuracy, and what clipping did."""
+        """Of the epoch's steps: mean loss (nats), accuracy, what clipping did, and how gradients flow."""
         return {
             "train/loss": float(torch.stack(self._losses).mean()),
             "train/accuracy": self._num_correct / self._num_seen,
             **clipping_metrics(self.clipping_steps),
+            **self.gradient_flow.metrics(self),
         }
 
     # --- development -------------------------------------------------------------------------------------------------
