@@ -41,7 +41,12 @@ class LanguageId(LidModule):
     def __init__(self, config: TrialConfig, *, num_parts: int = 1) -> None:
         super().__init__(config, num_parts=num_parts)
         features = config.data.features
-        self.encoder = build_encoder(config.encoder, input_size=features.num_bands, num_languages=self.num_languages)
+        self.encoder = build_encoder(
+            config.encoder,
+            input_size=features.num_bands,
+            num_languages=self.num_languages,
+            bptt=config.training.bptt,
+        )
         self.pooling = Pooling(
             config.pooling, input_size=self.encoder.output_size, bidirectional=self.encoder.bidirectional
         )

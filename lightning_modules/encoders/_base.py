@@ -31,7 +31,10 @@ class Tap(Protocol):
     """
 
     def step(self, name: str, t: int, h_BH: Tensor) -> Tensor:
-        """One state of a recurrence, which is called `name`, after input `t`."""
+        """One state of a recurrence, which is called `name`, after input `t`.
+
+        Rows are utterances, or windows of them; those that have no input `t` are zero, and no gradient comes of them.
+        """
 
     def sequence(self, name: str, h_BSH: Tensor) -> Tensor:
         """All states of a layer that has no recurrence."""

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lightning_modules.config import RecurrentEncoderConfig
+from lightning_modules.config import FullBPTTConfig, RecurrentEncoderConfig
 from lightning_modules.encoders._base import length_mask, stack_frames
-from lightning_modules.encoders.recurrent import NUM_GATES, RecurrentEncoder
+from lightning_modules.encoders.recurrences import NUM_GATES
+from lightning_modules.encoders.recurrent import RecurrentEncoder
 
 CELLS = ["rnn_tanh", "rnn_relu", "gru", "lstm"]
 Parameters = Mapping[str, Tensor]
@@ -23,7 +24,7 @@ State = tuple[Tensor, Tensor]
 
 def make(*, input_size: int = 5, **fields: Any) -> RecurrentEncoder:
     torch.manual_seed(0)
-    return RecurrentEncoder(RecurrentEncoderConfig.model_validate(fields), input_size=input_size)
+    return RecurrentEncoder(RecurrentEncoderConfig.model_validate(fields), input_size=input_size, bptt=FullBPTTConfig())
 
 
 # --- the equations ----------------------------------------------------------------------------------------------------
@@ -157,6 +158,22 @@ def test_the_lstm_begins_by_remembering(num_layers: int) -> None:
         assert bias.tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0]  # gates i, f, g, o
     for bias in named(encoder, "bias_hh"):
         assert not bias.any()
+
+
+def test_the_forget_gate_begins_with_the_bias_that_is_asked_for() -> None:
+    [bias] = named(make(cell="lstm", hidden_size=2, forget_bias=2.5, bidirectional=False), "bias_ih")
+    assert bias.tolist() == [0, 0, 2.5, 2.5, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("cell", "module"), [("rnn_tanh", nn.RNN), ("rnn_relu", nn.RNN), ("gru", nn.GRU), ("lstm", nn.LSTM)]
+)
+def test_uniform_initialisation_is_that_of_torch(cell: str, module: type[nn.RNN | nn.GRU | nn.LSTM]) -> None:
+    options = {"hidden_size": 16, "num_layers": 2, "bidirectional": True}
+    encoder = make(cell=cell, initialisation="uniform", frames_per_step=1, **options)
+    torch.manual_seed(0)
+    own = module(5, **options).state_dict()
+    assert all(torch.equal(weight, own[name]) for name, weight in encoder.recurrence.state_dict().items())
 
 
 @pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "gru"])
