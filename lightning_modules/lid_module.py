@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from lightning_modules import scoring
-from lightning_modules.clipping import ClippingStep, clip_gradients
-from lightning_modules.config import PlateauScheduleConfig, TrialConfig
+from lightning_modules.clipping import ClippingStep, GradientClipper, clipping_metrics
+from lightning_modules.config import PlateauScheduleConfig, SkipClippingConfig, TrialConfig
 from lightning_modules.encoders import Encoder, Tap
+from lightning_modules.gradient_flow import GradientFlow
 from lightning_modules.optimizers import build_optimizer, rate_at
 
 
@@ -61,7 +62,9 @@ class LidModule(pl.LightningModule, ABC):
         self.num_languages = len(config.data.languages)
         self.log_prior_L: Tensor
         self.register_buffer("log_prior_L", torch.full((self.num_languages,), -math.log(self.num_languages)))
+        self.clipper = GradientClipper(config.clipping)
         self.clipping_steps: list[ClippingStep] = []
+        self.gradient_flow = GradientFlow(config.training.gradient_flow)
         self.development_scores: np.ndarray | None = None
         self.development_metrics: dict[str, float] = {}
         self._losses: list[Tensor] = []
@@ -118,13 +121,15 @@ class LidModule(pl.LightningModule, ABC):
         """Forgets what was measured in the epoch before, and tells the encoder how far training has come."""
         self.encoder.start_epoch(self.current_epoch / max(1, self.config.training.max_epochs - 1))
         self.clipping_steps, self._losses, self._num_correct, self._num_seen = [], [], 0, 0
+        self.gradient_flow.start_epoch()
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's signature
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Reseeds torch by (seed, epoch, step): dropout is the same after a resume as without one.
 
         Once an epoch is not enough: starting a data loader draws from the same generator, and after a resume Lightning
         does so before the epoch's start instead of after it.
         """
+        self.gradient_flow.see_gates(self.encoder, batch.features, batch.lengths, step=self._step())
         place = (self.config.seed, 1, self.current_epoch, batch_idx)
         entropy = np.random.SeedSequence((*place, self.global_rank) if self.global_rank else place)
         torch.manual_seed(int(entropy.generate_state(1)[0]))
@@ -134,7 +139,7 @@ class LidModule(pl.LightningModule, ABC):
 
         Lightning averages the gradients of micro-batches, and DDP those of ranks, as if all had the same size.
         """
-        loss, num_correct, num_rows = self.loss(batch)
+        loss, num_correct, num_rows = self.loss(batch, tap=self.clipper.tap(loss_scale=self._loss_scale()))
         if not torch.isfinite(loss):
             raise Diverged(f"the training loss became {loss.item()} at step {self.global_step}")
         self._losses.append(loss.detach())
@@ -150,22 +155,47 @@ class LidModule(pl.LightningModule, ABC):
         gradient_clip_val: float | None = None,  # noqa: ARG002
         gradient_clip_algorithm: str | None = None,  # noqa: ARG002
     ) -> None:
-        """Applies the configured rule and remembers what it did; raises Diverged when a gradient is not finite."""
-        step = clip_gradients(self.parameters(), self.config.clipping)
-        if not np.isfinite(step.norm_before):
+        """Applies the configured rule and remembers what it did; raises Diverged when a gradient is not finite.
+
+        Lightning calls this once a step: after the last part's backward pass, and once gradients are unscaled.
+        """
+        self.gradient_flow.before_step(self, step=self._step())
+        step = self.clipper.clip(self)
+        if not step.is_finite and not self._drops_what_is_not_finite():
             raise Diverged(f"the gradient norm became {step.norm_before} at step {self.global_step}")
         self.clipping_steps.append(step)
 
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """Lets the optimiser step, once gradients are there and clipped; then sees what that did."""
+        super().optimizer_step(*arguments, **options)
+        self.gradient_flow.after_step(self)
+
+    def _step(self) -> int:
+        """Optimiser steps since the training began, over all its attempts."""
+        return self.current_epoch * self.config.training.steps_per_epoch + len(self.clipping_steps)
+
+    def _scaler(self) -> torch.amp.GradScaler | None:
+        """What scales the loss, so that gradients in float16 do not vanish."""
+        return None if self._trainer is None else getattr(self.trainer.precision_plugin, "scaler", None)
+
+    def _loss_scale(self) -> float:
+        """What multiplies the gradients that the backward pass sees: the scaler, and ranks, whose mean is taken."""
+        scaler = self._scaler()
+        num_ranks = 1 if self._trainer is None else self.trainer.world_size
+        return num_ranks * (1.0 if scaler is None else scaler.get_scale())
+
+    def _drops_what_is_not_finite(self) -> bool:
+        """Whether such a step is dropped: by `skip`, or by the scaler, which then halves a scale that was too large."""
+        scaler = self._scaler()
+        return isinstance(self.config.clipping, SkipClippingConfig) or (scaler is not None and scaler.get_scale() > 1.0)
+
     def training_metrics(self) -> dict[str, float]:
-        """Means over the epoch's steps: loss (nats), accuracy, gradient norms, share of steps clipped."""
-        before = [step.norm_before for step in self.clipping_steps]
+        """Of the epoch's steps: mean loss (nats), accuracy, what clipping did, and how gradients flow."""
         return {
             "train/loss": float(torch.stack(self._losses).mean()),
             "train/accuracy": self._num_correct / self._num_seen,
-            "grad/norm_before_clipping": float(np.mean(before)),
-            "grad/norm_after_clipping": float(np.mean([step.norm_after for step in self.clipping_steps])),
-            "grad/norm_max": float(np.max(before)),
-            "grad/share_clipped": float(np.mean([step.clipped for step in self.clipping_steps])),
+            **clipping_metrics(self.clipping_steps),
+            **self.gradient_flow.metrics(self),
         }
 
     # --- development -------------------------------------------------------------------------------------------------
@@ -220,11 +250,13 @@ class LidModule(pl.LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A checkpoint carries its configuration, so that it can be rebuilt from the file alone."""
         checkpoint["trial_config"] = self.config.model_dump_json()
+        checkpoint["clipping"] = self.clipper.state_dict()
         if self._plateau is not None:
             checkpoint["plateau"] = self._plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Goes on as the attempt before would have."""
+        self.clipper.load_state_dict(checkpoint["clipping"])
         self._plateau_before = checkpoint.get("plateau")
 
     def on_fit_start(self) -> None:

@@ -126,10 +126,11 @@ def build_trainer(
     """A trainer on the slot's devices that prints, logs and saves nothing of its own.
 
     Raises:
-        TrialError: the slot has a GPU, but torch finds none.
+        TrialError: the slot has a GPU, but torch finds none; or it has none, and float16 needs one.
     """
     num_ranks = len(slot.devices)
     _check_gpus(slot)
+    _check_precision(config, slot)
     forked = DDPStrategy(start_method="fork", process_group_backend="nccl" if slot.gpus else "gloo")
     return pl.Trainer(
         accelerator="gpu" if slot.gpus else "cpu",
@@ -153,6 +154,14 @@ def build_trainer(
 def _check_gpus(slot: Slot) -> None:
     if slot.gpus and not torch.cuda.is_available():
         raise TrialError(f"slot {slot.name} has {', '.join(slot.devices)}, but torch finds no GPU.")
+
+
+def _check_precision(config: TrialConfig, slot: Slot) -> None:
+    if config.training.precision == "float16" and not slot.gpus:
+        raise TrialError(
+            f"training.precision float16 needs a GPU, but slot {slot.name} has {', '.join(slot.devices)}; "
+            "take bfloat16 or float32."
+        )
 
 
 def _latency_ms(spec: AttemptSpec, module: LidModule) -> float | None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Final, assert_never, get_args
 
 from lightning_modules.config import SEARCHABLE_DATA, FeaturesConfig
 from lightning_modules.data.feature_store import FeatureStore, feature_store_path
@@ -19,12 +19,14 @@ from reports.records import SearchedParameter, StudyManifest
 from search_spaces.space import Space, load_space
 from study.combinations import check_combination, check_sources, num_configurations
 from study.config import StudyConfig
-from study.devices import Slot, SlotSizing, choose_devices, make_slots
+from study.devices import CPU, Device, Slot, SlotSizing, choose_devices, make_slots
+from study.launchers.config import InlineConfig, LauncherConfig, LocalConfig, RayConfig, SlurmConfig
 from study.mlflow_place import mlflow_url
 from study.objectives import LATENCY, Goal, LatencyConfig, described, further_goals, objective_bound
 from study.provenance import versions
 from study.workspace import Workspace
 
+PRECISION_PATH: Final = "training.precision"
 SPLIT_RULE = "Training shares no source or speaker with development or test; these two share no recording."
 
 
@@ -122,7 +124,7 @@ def make_plan(
         time_budget_s: seconds after which no new trial is started.
 
     Raises:
-        ConfigError: the space does not fit the base configuration.
+        ConfigError: the space does not fit the base configuration, or a trial needs a device that is not there.
         CorpusError: the corpus is missing, leaks, or lacks a language.
     """
     space = space or _named_space(config)
@@ -144,6 +146,7 @@ def make_plan(
     check_sources(config, len({each.source for each in of_split["dev"]}))
     num_cores = len(os.sched_getaffinity(0))
     chosen = choose_devices(devices)
+    _check_precision(config, space, has_gpu=_has_gpu(config.launcher, chosen))
     is_sized = slots is None and chosen[0].memory_mb is not None
     return StudyPlan(
         config=config,
@@ -192,6 +195,30 @@ def _check_latency(config: StudyConfig, *, devices_per_trial: int) -> None:
             f"study {config.name}, key further_objectives: latency is measured on a trial's one device, but trials "
             f"have {devices_per_trial}; leave --devices-per-trial out, or latency."
         )
+
+
+def _check_precision(config: StudyConfig, space: Space, *, has_gpu: bool) -> None:
+    """A forward pass in float16 needs a GPU's arithmetic, and a scale for the loss."""
+    searched = next((each for each in space.parameters if each.path == PRECISION_PATH), None)
+    asked = (config.trial.training.precision,) if searched is None else searched.choices
+    if not has_gpu and "float16" in asked:
+        place = f"study {config.name}, key trial.{PRECISION_PATH}"
+        if searched is not None:
+            place = f"space {space.name}, key {PRECISION_PATH}"
+        raise ConfigError(f"{place}: float16 needs a GPU, and no slot has one; take bfloat16 or float32.")
+
+
+def _has_gpu(launcher: LauncherConfig, devices: Sequence[Device]) -> bool:
+    """Whether attempts may find a GPU: what a cluster has is not known before they do."""
+    match launcher:
+        case RayConfig():
+            return launcher.devices != "cpu"
+        case SlurmConfig():
+            return launcher.num_gpus > 0
+        case LocalConfig() | InlineConfig():
+            return any(device.name != CPU for device in devices)
+        case _:
+            assert_never(launcher)
 
 
 def _check_sources(utterances: Sequence[Utterance], *, corpus: str) -> None:

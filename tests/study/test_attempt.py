@@ -151,6 +151,14 @@ def test_an_attempt_sees_the_gpus_of_its_slot_and_no_others(
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1,2", "the coordinator's own environment stays as it is"
 
 
+def test_an_attempt_in_float16_on_a_cpu_says_what_it_needs(run: Callable[..., AttemptSpec], tmp_path: Path) -> None:
+    study = config_of(write_tiny_study(tmp_path, epochs=2, steps=3)).trial
+    training = study.training.model_copy(update={"precision": "float16"})
+    spec = run("half", config=study.model_copy(update={"training": training}))
+    assert last_word(spec).outcome == "failed"
+    assert "training.precision float16 needs a GPU, but slot cpu-0 has cpu" in last_word(spec).failure
+
+
 def test_epochs_tell_what_each_development_source_costs(run: Callable[..., AttemptSpec]) -> None:
     spec = run("sources")
     costs = epochs_of(spec)[-1].sources

@@ -8,6 +8,7 @@ import pytest
 from lightning_modules.data.prepared import open_corpus
 from lightning_modules.errors import ConfigError, CorpusError
 from study import plan as plan_module
+from study.launchers.config import RayConfig
 from study.plan import make_plan
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
@@ -59,3 +60,24 @@ def test_a_test_source_of_two_languages_is_refused(
     monkeypatch.setattr(plan_module, "open_corpus", with_one_test_source)
     with pytest.raises(CorpusError, match="source everyone holds"):
         make_plan(config_of(write_tiny_study(tmp_path)), workspace=Workspace(workspace), slots=1)
+
+
+def test_float16_is_refused_where_no_slot_has_a_gpu(workspace: Path, tmp_path: Path) -> None:
+    config = config_of(write_tiny_study(tmp_path))
+    training = config.trial.training.model_copy(update={"precision": "float16"})
+    half = config.model_copy(update={"trial": config.trial.model_copy(update={"training": training})})
+    with pytest.raises(ConfigError, match=r"^study tiny, key trial\.training\.precision: float16 needs a GPU, and no"):
+        make_plan(half, workspace=Workspace(workspace), slots=1, devices="cpu")
+    gpu = RayConfig(devices="auto")
+    assert make_plan(half.model_copy(update={"launcher": gpu}), workspace=Workspace(workspace), devices="cpu")
+
+
+def test_a_space_with_float16_is_refused_where_no_slot_has_a_gpu(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path)
+    space = tmp_path / "tiny_space.toml"
+    before = space.read_text()
+    space.write_text(before + '"training.precision" = { choices = ["float32", "float16"] }\n')
+    with pytest.raises(ConfigError, match=r"^space tiny_space, key training\.precision: float16 needs a GPU, and no"):
+        make_plan(config_of(study), workspace=Workspace(workspace), slots=1, devices="cpu")
+    space.write_text(before + '"training.precision" = { choices = ["float32", "bfloat16"] }\n')
+    assert make_plan(config_of(study), workspace=Workspace(workspace), slots=1, devices="cpu")
