@@ -166,7 +166,8 @@ class Coordinator:
     def _end_runs(self) -> None:
         """Leaves no run RUNNING in MLflow, if MLflow itself still takes that.
 
-        Where the backlog's thread hangs in a call, the tracker is its own: the next sweep ends the runs, as after a kill.
+        Where the backlog's thread hangs in a call, the tracker is its own: the next sweep ends the runs, as after a
+        kill.
         """
         if not self._backlog.close():
             self._view.message(f"MLflow does not answer, and has not been told everything: {NOT_TOLD}")

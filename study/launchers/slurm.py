@@ -45,8 +45,13 @@ class _Seen:
     since: float
     """When it was submitted or first asked about."""
     over_at: float | None = None
-    """When its job was first seen to be over."""
+    """When its job was first seen to be over; None while it waits or runs, maybe once more."""
     killed_at: float = float("-inf")
+
+    @property
+    def is_killed(self) -> bool:
+        """Whether this launcher has cancelled its job."""
+        return self.killed_at > float("-inf")
 
 
 class SlurmLauncher:
@@ -155,28 +160,33 @@ class SlurmLauncher:
             return ended
         if (spec.folder / LOST_FILE).exists():
             return Status(Life.LOST)
-        job_id = self._job_id(spec)
+        job_id, seen = self._job_id(spec), self._look(spec)
         if job_id is None:
             return Status(Life.WAITING)
-        life = self._jobs.life(job_id, since=self._look(spec).since) if job_id else JobLife.OVER
+        life = self._jobs.life(job_id, since=seen.since) if job_id else JobLife.OVER
         match life:
             case None | JobLife.WAITING:
+                seen.over_at = None
                 return Status(Life.WAITING)
             case JobLife.RUNNING:
+                seen.over_at = None
                 return Status(Life.RUNNING)
             case JobLife.OVER | JobLife.OUT_OF_MEMORY:
-                return self._end(spec, out_of_memory=life is JobLife.OUT_OF_MEMORY)
+                return self._end(spec, seen, out_of_memory=life is JobLife.OUT_OF_MEMORY)
 
-    def _end(self, spec: AttemptSpec, *, out_of_memory: bool) -> Status:
-        """The job is over; its last files may take some seconds to show on this machine."""
-        seen = self._look(spec)
-        over_at = seen.over_at = self._clock() if seen.over_at is None else seen.over_at
-        ended = exit_record(spec.folder)
-        if ended is not None:
-            return Status(Life.EXITED, ended.exit_status, out_of_memory or ended.out_of_memory)
+    def _end(self, spec: AttemptSpec, seen: _Seen, *, out_of_memory: bool) -> Status:
+        """The job is over, for now.
+
+        Its last files may take some seconds to show on this machine. And what nobody here killed, the cluster did, and
+        it may be about to start the job again: so the queue is asked once more before its exit record is believed.
+        """
         is_local = self._config.executor == "local"
-        settle_s = LOCAL_SETTLE_S if is_local else SETTLE_S
-        if self._clock() - over_at < settle_s or (is_local and lives(spec.folder)):
+        seen.over_at = self._jobs.known_at if seen.over_at is None else seen.over_at
+        is_settled = self._jobs.known_at - seen.over_at >= (LOCAL_SETTLE_S if is_local else SETTLE_S)
+        ended = exit_record(spec.folder)
+        if ended is not None and (is_settled or is_local or seen.is_killed or (ended.exit_status or 0) >= 0):
+            return Status(Life.EXITED, ended.exit_status, out_of_memory or ended.out_of_memory)
+        if not is_settled or (is_local and lives(spec.folder)):
             return Status(Life.RUNNING)
         write_json(spec.folder / LOST_FILE, {"out_of_memory": out_of_memory})
         return Status(Life.LOST, out_of_memory=out_of_memory)

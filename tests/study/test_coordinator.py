@@ -233,7 +233,7 @@ def test_a_trial_that_was_asked_for_ahead_is_taken_up_after_a_stop(
 
 
 class Proposer:
-    """Notes when the sampler begins to propose trial 2, which is beside the loop, and lets it end when the test says so."""
+    """Notes when trial 2 begins to be proposed, beside the loop, and lets that end when the test says so."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("study.line.SLOW_ASK_S", -1.0)
