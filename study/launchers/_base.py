@@ -13,6 +13,8 @@ from typing import Protocol
 from study.devices import Slot
 from study.spec import EXIT_FILE, AttemptSpec
 
+OUTPUT_TAIL_BYTES = 4000
+
 
 class Life(Enum):
     """What is known of an attempt's process."""
@@ -52,6 +54,27 @@ def exit_record(folder: Path) -> Status | None:
     except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError):
         return None
     return Status(Life.EXITED, int(record["status"]), bool(record.get("out_of_memory", False)))
+
+
+def read_from(path: Path, offset: int) -> bytes:
+    """A growing file's bytes from an offset on; none while it is not there.
+
+    It is opened each time: on a file system that machines share, its size alone may be what it was a minute ago.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read()
+    except FileNotFoundError:
+        return b""
+
+
+def tail_of(path: Path) -> str:
+    """The last lines of what a process printed, "" if it printed nothing."""
+    try:
+        return path.read_bytes()[-OUTPUT_TAIL_BYTES:].decode(errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 class Launcher(Protocol):

@@ -25,14 +25,13 @@ from typing import Any
 from lightning_modules.config import DataConfig
 from lightning_modules.errors import TrialError
 from study.devices import Slot
-from study.launchers._base import Life, Status, exit_record
+from study.launchers._base import Life, Status, exit_record, read_from, tail_of
 from study.processes import count_oom_kills, die_with_parent, end_with_parent
 from study.spec import EVENTS_FILE, EXIT_FILE, OUTPUT_FILE, SPEC_FILE, SUPERVISOR_FILE, AttemptSpec
 from study.workspace import Workspace, try_lock, write_json
 
 WARM_MODULE = "study.launchers.warm"
 SPEECH_VARIABLE = "LIDSTUDY_WARM_SPEECH"
-OUTPUT_TAIL_BYTES = 4000
 DEAD = "ZX"  # states of a process that has ended; where nobody reaps, it keeps its place in /proc
 EXIT_RECORD_BYTES = 64
 
@@ -123,24 +122,17 @@ class LocalLauncher:
     def read(self, spec: AttemptSpec, offset: int) -> bytes:
         """The event log from an offset on."""
         log = spec.folder / EVENTS_FILE
-        try:
-            if log.stat().st_size <= offset:  # most looks find nothing new
-                return b""
-            with log.open("rb") as file:
-                file.seek(offset)
-                return file.read()
-        except FileNotFoundError:
-            return b""
+        with contextlib.suppress(FileNotFoundError):
+            if log.stat().st_size > offset:  # most looks find nothing new
+                return read_from(log, offset)
+        return b""
 
     def fetch(self, spec: AttemptSpec) -> None:
         """Everything is there already: attempts write into the workspace."""
 
     def output_tail(self, spec: AttemptSpec) -> str:
         """The end of what the attempt printed."""
-        try:
-            return (spec.folder / OUTPUT_FILE).read_bytes()[-OUTPUT_TAIL_BYTES:].decode(errors="replace")
-        except FileNotFoundError:
-            return ""
+        return tail_of(spec.folder / OUTPUT_FILE)
 
     def warm_up(self) -> None:
         """Starts the forkserver deaf to Ctrl-C, which a terminal sends to it as well."""

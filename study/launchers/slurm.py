@@ -18,7 +18,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from lightning_modules.errors import ConfigError, TrialError
 from study.devices import CPU, Slot
-from study.launchers._base import Life, Status, exit_record
+from study.launchers._base import Life, Status, exit_record, read_from, tail_of
 from study.launchers.config import SlurmConfig
 from study.launchers.jobs import JobLife, Jobs, Queue, SlurmQueue
 from study.launchers.local import lives, start_time
@@ -33,7 +33,6 @@ LOCAL_SETTLE_S = 1.0  # for an attempt that had no supervisor yet; else its end 
 KILL_AGAIN_S = 5.0
 REFUSAL_PAUSE_S = 10.0
 MAX_REFUSALS = 3
-OUTPUT_TAIL_BYTES = 4000
 LOCAL_ASK_EVERY_S = 0.1
 
 
@@ -129,12 +128,7 @@ class SlurmLauncher:
 
     def read(self, spec: AttemptSpec, offset: int) -> bytes:
         """The event log from an offset on."""
-        try:
-            with (spec.folder / EVENTS_FILE).open("rb") as file:
-                file.seek(offset)
-                return file.read()
-        except FileNotFoundError:
-            return b""
+        return read_from(spec.folder / EVENTS_FILE, offset)
 
     def fetch(self, spec: AttemptSpec) -> None:
         """Everything is there already: the file system is shared."""
@@ -142,10 +136,7 @@ class SlurmLauncher:
     def output_tail(self, spec: AttemptSpec) -> str:
         """The end of what the attempt printed, or, before it could print, what its job said."""
         job_id = self._job_id(spec) or "none"
-        for path in (spec.folder / OUTPUT_FILE, self._folder / f"{job_id}_0_log.err"):
-            if path.exists() and path.stat().st_size:
-                return path.read_bytes()[-OUTPUT_TAIL_BYTES:].decode(errors="replace")
-        return ""
+        return tail_of(spec.folder / OUTPUT_FILE) or tail_of(self._folder / f"{job_id}_0_log.err")
 
     def close(self) -> None:
         """Lets go; jobs go on."""
