@@ -20,7 +20,7 @@ from study.launchers.parcel import make_parcel
 from study.launchers.posts import CONTENT, Engine, Post
 from study.launchers.relocate import files_to_ship
 from study.spec import AGENT_FILE, EVENTS_FILE, OUTPUT_FILE, SPEC_FILE, AttemptSpec
-from study.workspace import read_json, write_json
+from study.workspace import read_whole_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -178,8 +178,8 @@ class Fleet:
 
     def _adopt(self, mirror: Mirror) -> None:
         """Joins an attempt of an earlier coordinator to its agent, or declares it lost."""
-        place = mirror.spec.folder / AGENT_FILE
-        name = read_json(place)["agent"] if place.exists() else ""
+        place = read_whole_json(mirror.spec.folder / AGENT_FILE)
+        name = "" if place is None else place["agent"]
         post = next((post for post in self._posts.values() if post.name == name), None)
         if post is None or post.mirror is not None:
             mirror.lose("its agent is gone")

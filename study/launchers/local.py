@@ -28,7 +28,7 @@ from study.devices import Slot
 from study.launchers._base import Life, Status, exit_record, read_from, tail_of
 from study.processes import count_oom_kills, die_with_parent, end_with_parent
 from study.spec import EVENTS_FILE, EXIT_FILE, OUTPUT_FILE, SPEC_FILE, SUPERVISOR_FILE, AttemptSpec
-from study.workspace import Workspace, try_lock, write_json
+from study.workspace import Workspace, read_whole_json, try_lock, write_json
 
 WARM_MODULE = "study.launchers.warm"
 SPEECH_VARIABLE = "LIDSTUDY_WARM_SPEECH"
@@ -111,7 +111,7 @@ class LocalLauncher:
     def _lives(self, spec: AttemptSpec) -> bool:
         supervisor = self._supervisors.get(spec.folder) or _supervisor(spec.folder)
         if supervisor is None:
-            return not self._is_free(spec.slot)
+            return self._lock(spec.slot).exists() and not self._is_free(spec.slot)
         self._supervisors[spec.folder] = supervisor  # it signs in once, and is asked for fifty times a second
         return is_alive(supervisor)
 
@@ -213,11 +213,8 @@ def kill_supervisor(folder: Path) -> None:
 
 
 def _supervisor(folder: Path) -> dict[str, int] | None:
-    """The supervisor's pid and start time, once it has signed in."""
-    try:
-        record: dict[str, int] = json.loads((folder / SUPERVISOR_FILE).read_text())
-    except FileNotFoundError:
-        return None
+    """The supervisor's pid and start time, once it has signed in; a power cut that tore the file ended it too."""
+    record: dict[str, int] | None = read_whole_json(folder / SUPERVISOR_FILE)
     return record
 
 

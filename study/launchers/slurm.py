@@ -24,7 +24,7 @@ from study.launchers.jobs import JobLife, Jobs, Queue, SlurmQueue
 from study.launchers.local import lives, start_time
 from study.launchers.local_jobs import JobRecord, ProcessQueue
 from study.spec import EVENTS_FILE, JOB_FILE, LOST_FILE, OUTPUT_FILE, SPEC_FILE, AttemptSpec
-from study.workspace import StudyFolder, read_json, write_json
+from study.workspace import StudyFolder, read_whole_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -184,9 +184,9 @@ class SlurmLauncher:
 
     def _job_id(self, spec: AttemptSpec) -> str | None:
         """Its job; "" if it has none, None while that is not known."""
-        path = spec.folder / JOB_FILE
-        if path.exists():
-            return str(read_json(path)["id"])
+        record: JobRecord | None = read_whole_json(spec.folder / JOB_FILE)
+        if record is not None:
+            return record["id"]
         return self._jobs.find(str(spec.folder), since=self._look(spec).since)
 
     def _submit(self, spec: AttemptSpec) -> JobRecord | None:

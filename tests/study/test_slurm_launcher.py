@@ -15,7 +15,7 @@ from study.launchers._base import Life, Status
 from study.launchers.config import SlurmConfig
 from study.launchers.local import start_time
 from study.launchers.slurm import LOCAL_SETTLE_S, MAX_REFUSALS, REFUSAL_PAUSE_S, SETTLE_S, SlurmLauncher
-from study.spec import EXIT_FILE, LOST_FILE, SPEC_FILE, SUPERVISOR_FILE, AttemptSpec
+from study.spec import EXIT_FILE, JOB_FILE, LOST_FILE, SPEC_FILE, SUPERVISOR_FILE, AttemptSpec
 from study.workspace import StudyFolder, Workspace, read_json, write_json
 from tests.conftest import write_tiny_study
 from tests.study.helpers import config_of, until
@@ -242,6 +242,27 @@ def test_a_job_that_was_cancelled_here_is_over_at_once(
     cluster.says(squeue=f"echo '101|CANCELLED|{spec.folder}'")
     ask(launcher, spec, 1.0)
     assert launcher.poll(spec) == Status(Life.EXITED, -signal.SIGTERM)
+
+
+def test_a_job_whose_id_a_power_cut_tore_is_found_by_its_comment(
+    cluster: Cluster, start: Callable[..., SlurmLauncher], make_spec: Callable[..., AttemptSpec], ask: Ask
+) -> None:
+    launcher, spec = start(), make_spec()
+    assert launcher.submit(spec)
+    (spec.folder / JOB_FILE).write_bytes(b"")
+    cluster.says(squeue=f"echo '101|RUNNING|{spec.folder}'")
+    ask(launcher, spec, 1.0)
+    assert launcher.poll(spec).life is Life.RUNNING
+
+
+def test_a_process_is_known_as_long_as_one_file_names_it(
+    start: Callable[..., SlurmLauncher], orphan: AttemptSpec, sign_in: SignIn
+) -> None:
+    supervisor, queue = sign_in(orphan), start(executor="local")._processes
+    (orphan.folder / JOB_FILE).write_bytes(b"")
+    assert queue.list_jobs() == f"{supervisor.pid}|RUNNING|{orphan.folder}"
+    (orphan.folder / SUPERVISOR_FILE).write_bytes(b"")
+    assert queue.list_jobs() == ""
 
 
 def test_what_was_seen_of_attempts_does_not_pile_up(
