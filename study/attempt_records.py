@@ -9,7 +9,7 @@ from study.events import Ended, Started, read_events
 from study.judgement import INTERRUPTED, PRUNED, SILENT, TIMED_OUT
 from study.launchers._base import exit_record
 from study.spec import EVENTS_FILE, EXIT_FILE, EXIT_STORAGE_FULL, SPEC_FILE, STOP_FILE
-from study.workspace import TrialFolder, read_json
+from study.workspace import TrialFolder, read_whole_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +92,8 @@ def _record(folder: Path, *, is_running: bool) -> AttemptRecord:
 def _end(folder: Path, ended: Ended | None) -> _End:
     if ended is not None:
         return _End(*ENDED[ended.outcome], ended.failure)
-    if (folder / STOP_FILE).exists():
-        return STOPPED[str(read_json(folder / STOP_FILE)["reason"])]
+    if (stop := read_whole_json(folder / STOP_FILE)) is not None:
+        return STOPPED[str(stop["reason"])]
     record = exit_record(folder)
     status = None if record is None else record.exit_status
     if status == EXIT_STORAGE_FULL:

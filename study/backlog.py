@@ -78,18 +78,18 @@ class Backlog:
             lines.append(self._news.popleft())
         return lines
 
-    def drain(self) -> None:
-        """Waits for everything; raises what the first failed call raised."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._calls or self._error is not None)
-        self.check()
+    def close(self) -> bool:
+        """Drops what has not begun, and waits a moment for what has.
 
-    def close(self) -> None:
-        """Drops what has not begun, and waits a moment for what has."""
+        Returns:
+            False if a call is still under way: what it uses is its thread's alone, since nobody knows for how long.
+        """
         with self._changed:
+            patience_s = 0.0 if self._is_closed else CLOSE_S  # whoever closes it again has waited already
             self._is_closed = True
             self._changed.notify_all()
-        self._thread.join(CLOSE_S)
+        self._thread.join(patience_s)
+        return not self._thread.is_alive()
 
     # --- the thread --------------------------------------------------------------------------------------------------
 

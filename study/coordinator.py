@@ -164,8 +164,14 @@ class Coordinator:
             self._view.message(line)
 
     def _end_runs(self) -> None:
-        """Leaves no run RUNNING in MLflow, if MLflow itself still takes that."""
-        self._backlog.close()
+        """Leaves no run RUNNING in MLflow, if MLflow itself still takes that.
+
+        Where the backlog's thread hangs in a call, the tracker is its own: the next sweep ends the runs, as after a
+        kill.
+        """
+        if not self._backlog.close():
+            self._view.message(f"MLflow does not answer, and has not been told everything: {NOT_TOLD}")
+            return
         with contextlib.suppress(StorageError, OSError):
             self._tracker.finish_study(StudyState.INTERRUPTED)
 

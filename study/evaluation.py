@@ -14,9 +14,9 @@ from study.launchers._base import Launcher
 from study.plan import StudyPlan
 from study.recording import scores_parquet
 from study.recovery import read_config
-from study.spec import EVENTS_FILE, EXIT_STORAGE_FULL, SPEC_FILE, AttemptSpec, read_spec
+from study.spec import EVENTS_FILE, EXIT_STORAGE_FULL, SPEC_FILE, AttemptSpec, read_spec, remade_spec
 from study.tracking import Tracker
-from study.workspace import StudyFolder, TrialFolder, read_json, write_atomic
+from study.workspace import StudyFolder, read_json, read_whole_json, write_atomic
 
 
 def evaluate_champion(
@@ -68,18 +68,20 @@ def _enter(trial: ActiveTrial, *, plan: StudyPlan, folder: StudyFolder, tracker:
     """Enters an evaluation in the ledger, with the id of its trial's run."""
     entry = _entry(trial, run_id=tracker.run_id(trial.number), data_hash=plan.data_hash)
     lines = [json.dumps(asdict(each)) for each in (*read_ledger(folder), entry)]
-    write_atomic(folder.ledger, "\n".join(lines) + "\n")
+    write_atomic(folder.ledger, "\n".join(lines) + "\n", sync=True)
 
 
 def _record(number: int, *, plan: StudyPlan, folder: StudyFolder, tracker: Tracker) -> None:
     """Tells MLflow what the ledger says of a trial."""
     entry = _entry_of(number, plan=plan, folder=folder)
     assert entry is not None, "it was entered before this call was queued"
+    scores = folder.evaluation(number).scores
+    is_whole = read_whole_json(scores) is not None  # else a power cut tore it, and MLflow has it from before
     tracker.log_evaluation(
         number,
         entry.metrics,
         time_ms=int(datetime.fromisoformat(entry.time).timestamp() * 1000),
-        artifacts={ARTIFACT_SCORES_TEST: scores_parquet(folder.evaluation(number).scores)},
+        artifacts={ARTIFACT_SCORES_TEST: scores_parquet(scores)} if is_whole else {},
         ledger=folder.ledger,
     )
 
@@ -98,7 +100,7 @@ def _evaluate(
     number: int, *, plan: StudyPlan, folder: StudyFolder, launcher: Launcher, wait: Callable[[], bool]
 ) -> ActiveTrial | None:
     """Runs the evaluation as an attempt of its own; None if the user wants to stop."""
-    spec = _unfinished(folder.evaluation(number), launcher=launcher) or _submit(
+    spec = _unfinished(number, plan=plan, folder=folder, launcher=launcher) or _submit(
         _spec(number, plan=plan, folder=folder), launcher=launcher, wait=wait
     )
     if spec is None:
@@ -122,13 +124,15 @@ def _evaluate(
     raise TrialError(f"trial {number} could not be scored on test data: {why}")
 
 
-def _unfinished(folder: TrialFolder, *, launcher: Launcher) -> AttemptSpec | None:
+def _unfinished(number: int, *, plan: StudyPlan, folder: StudyFolder, launcher: Launcher) -> AttemptSpec | None:
     """An evaluation that an earlier coordinator started and that still runs or ended well: no second look is needed."""
-    for attempt in reversed(folder.attempts()):
+    place = folder.evaluation(number)
+    for attempt in reversed(place.attempts()):
         if (attempt / SPEC_FILE).exists():
-            spec = read_spec(attempt)
+            config = read_config(folder, number)
+            spec = read_spec(attempt) or remade_spec(attempt, config, objective=plan.config.objective)
             ended = [event for event in read_events(attempt / EVENTS_FILE) if isinstance(event, Ended)]
-            is_good = bool(ended) and ended[-1].outcome == "complete"
+            is_good = bool(ended) and ended[-1].outcome == "complete" and read_whole_json(place.scores) is not None
             return spec if is_good or not launcher.poll(spec).is_over else None
     return None
 

@@ -52,4 +52,4 @@ class Follower:
         for attempt in attempts:
             trial.take(read_events(attempt / EVENTS_FILE))
         spec = read_spec(attempts[-1])
-        return SlotRow.of(spec.slot.name, trial)
+        return None if spec is None else SlotRow.of(spec.slot.name, trial)

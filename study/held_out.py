@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,21 +22,33 @@ from reports.statistics import permutation_p_value
 from study.events import Ended, EventLog
 from study.progress import score_table
 from study.spec import AttemptSpec
-from study.workspace import TrialFolder, read_json, write_json
+from study.workspace import TrialFolder, read_whole_json, write_json
 
 
 def evaluate(spec: AttemptSpec, log: EventLog) -> Ended:
     """Scores a trial's best checkpoint on test data, calibrated on its development scores alone."""
     assert spec.checkpoint is not None
-    assert spec.development_scores is not None
     config = spec.config
     corpus = open_corpus(config.data.corpus, spec.workspace)
-    utterances = join_utterances(corpus.recordings, split="test", data=config.data)
-    scores = score_split(load_module(spec.checkpoint), corpus, utterances, config=config, workspace=spec.workspace)
-    table = score_table(scores, utterances, config.data.languages)
-    write_json(TrialFolder(spec.trial_folder).scores, dataclasses.asdict(table))
-    metrics = metrics_on_test(table, read_json(spec.development_scores))
+    module = load_module(spec.checkpoint)
+    table = _scored("test", module, corpus, spec)
+    write_json(TrialFolder(spec.trial_folder).scores, dataclasses.asdict(table), sync=True)
+    metrics = metrics_on_test(table, _development_scores(module, corpus, spec))
     return Ended(time_ms=log.now_ms(), outcome="complete", metrics=metrics)
+
+
+def _scored(split: Literal["dev", "test"], module: LanguageId, corpus: PreparedCorpus, spec: AttemptSpec) -> ScoreTable:
+    config = spec.config
+    utterances = join_utterances(corpus.recordings, split=split, data=config.data)
+    scores = score_split(module, corpus, utterances, config=config, workspace=spec.workspace)
+    return score_table(scores, utterances, config.data.languages)
+
+
+def _development_scores(module: LanguageId, corpus: PreparedCorpus, spec: AttemptSpec) -> dict[str, Any]:
+    """As training left them; made again where a power cut tore them, since training waits for no disk."""
+    assert spec.development_scores is not None
+    kept: dict[str, Any] | None = read_whole_json(spec.development_scores)
+    return dataclasses.asdict(_scored("dev", module, corpus, spec)) if kept is None else kept
 
 
 def score_split(

@@ -127,10 +127,6 @@ class Mirror:
             part.put(trial if each < seen or each == number else hidden(trial))
         return part
 
-    def trial(self, number: int) -> FrozenTrial:
-        """A trial as it stands; not to be changed."""
-        return self._storage.get_trial(number)
-
     def close(self) -> None:
         """Nothing to let go of."""
 

@@ -125,7 +125,7 @@ def _frozen_config(folder: StudyFolder, number: int) -> TrialConfig | None:
 def _owner(folder: StudyFolder) -> str:
     """What tells this study from another of the same name in a shared database; made once."""
     if not folder.owner.exists():
-        write_atomic(folder.owner, uuid.uuid4().hex)
+        write_atomic(folder.owner, uuid.uuid4().hex, sync=True)
     return folder.owner.read_text(encoding="utf-8")
 
 

@@ -28,7 +28,7 @@ from study.active import ActiveTrial, Outcome
 from study.attempt_records import AttemptRecord, attempt_records
 from study.events import Started
 from study.spec import EVENTS_FILE
-from study.workspace import read_json
+from study.workspace import read_json, read_whole_json
 
 if TYPE_CHECKING:
     from study.tracking import Tracker
@@ -94,7 +94,8 @@ def trial_artifacts(trial: ActiveTrial, outcome: Outcome) -> dict[str, Content]:
     """Path in the run -> file or content; only a complete trial keeps its checkpoint.
 
     Figures are drawn when they are uploaded, so that an outage does not draw them again and again. Scores of an epoch
-    whose event was never written, as when an attempt is killed between the two, are left out.
+    whose event was never written, as when an attempt is killed between the two, are left out, and so are scores that a
+    power cut tore.
     """
     logs = [folder / EVENTS_FILE for folder in trial.folder.attempts()]
     artifacts: dict[str, Content] = {
@@ -106,7 +107,8 @@ def trial_artifacts(trial: ActiveTrial, outcome: Outcome) -> dict[str, Content]:
     if trial.history:
         objective = OBJECTIVE if trial.spec is None else f"val/{trial.spec.objective}"
         artifacts[ARTIFACT_CURVES] = partial(_curves, trial.history, objective)
-    if trial.folder.scores.exists() and read_json(trial.folder.scores)["epoch"] == trial.best_epoch:
+    scores = read_whole_json(trial.folder.scores)
+    if scores is not None and scores["epoch"] == trial.best_epoch:
         artifacts[ARTIFACT_SCORES_DEV] = partial(scores_parquet, trial.folder.scores)
         artifacts[ARTIFACT_CONFUSION] = partial(_confusion, trial.folder.scores)
     if outcome.state is TrialState.COMPLETE and trial.folder.best_checkpoint.exists():

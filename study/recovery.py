@@ -19,11 +19,11 @@ from study.judgement import SILENT, Settled, judge
 from study.launchers._base import Life, Status, exit_record
 from study.plan import StudyPlan
 from study.recording import attempt_started
-from study.spec import EVENTS_FILE, EXIT_STORAGE_FULL, SPEC_FILE, STOP_FILE, AttemptSpec, read_spec
+from study.spec import EVENTS_FILE, EXIT_STORAGE_FULL, SPEC_FILE, STOP_FILE, AttemptSpec, read_spec, remade_spec
 from study.tracking import Tracker
 from study.trial_store import TrialStore
 from study.trials import TrialSummary
-from study.workspace import StudyFolder, read_json
+from study.workspace import StudyFolder, read_json, read_whole_json
 
 
 @dataclass
@@ -71,10 +71,10 @@ def recover(
         config = read_config(folder, summary.number)
         recovered.known.append((summary, config))
         if summary.state is TrialState.RUNNING:
-            trial = _rebuild(summary, config, folder, store=store, tracker=tracker, consider=consider)
+            trial = _rebuild(summary, config, folder, plan=plan, store=store, tracker=tracker, consider=consider)
             recovered.unsettled.append(trial)
         elif summary.number not in recorded:
-            trial = _rebuild(summary, config, folder, store=None, tracker=tracker)
+            trial = _rebuild(summary, config, folder, plan=plan, store=None, tracker=tracker)
             recovered.unrecorded.append((trial, _told(trial, summary, plan=plan)))
     recovered.num_told = next(
         (place for place, summary in enumerate(trials) if summary.state is TrialState.RUNNING), len(trials)
@@ -102,6 +102,7 @@ def _rebuild(
     config: TrialConfig,
     folder: StudyFolder,
     *,
+    plan: StudyPlan,
     store: TrialStore | None,
     tracker: Tracker,
     consider: Considered | None = None,
@@ -117,7 +118,7 @@ def _rebuild(
             continue  # the coordinator died before it could start it
         if trial.spec is not None and _was_lost(trial, trial.spec):
             trial.num_lost += 1
-        trial.begin(read_spec(attempt))
+        trial.begin(read_spec(attempt) or remade_spec(attempt, config, objective=plan.config.objective))
         _take_stop(trial, attempt)
         log = attempt / EVENTS_FILE
         epochs = trial.take(trial.reader.feed(log.read_bytes() if log.exists() else b""))
@@ -132,9 +133,8 @@ def _rebuild(
 
 
 def _take_stop(trial: ActiveTrial, attempt: Path) -> None:
-    """Why an earlier coordinator stopped the attempt, if it did."""
-    if (attempt / STOP_FILE).exists():
-        stop = read_json(attempt / STOP_FILE)
+    """Why an earlier coordinator stopped the attempt, if it did and no power cut tore what it wrote."""
+    if (stop := read_whole_json(attempt / STOP_FILE)) is not None:
         trial.stop, trial.pruned_after = str(stop["reason"]), stop.get("epoch")
 
 

@@ -65,7 +65,7 @@ def record_plan(plan: StudyPlan, folder: StudyFolder) -> None:
         "given": plan.config.model_dump(mode="json", exclude_unset=True),
         "manifest": asdict(plan.manifest()),
     }
-    write_json(folder.manifest, content)
+    write_json(folder.manifest, content, sync=True)  # nothing could stand in for it
 
 
 def read_manifest(folder: StudyFolder) -> dict[str, Any]:

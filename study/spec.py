@@ -1,12 +1,12 @@
 """AttemptSpec: all that one process needs to work on a trial, handed over as JSON."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lightning_modules.config import Frozen, PositiveInt, TrialConfig
 from study.devices import Slot
 from study.objectives import LatencyConfig
-from study.workspace import read_json
+from study.workspace import read_whole_json
 
 
 class AttemptSpec(Frozen):
@@ -47,13 +47,56 @@ class AttemptSpec(Frozen):
 
     @property
     def key(self) -> str:
-        """Unique among the attempts of a study."""
+        """As `AttemptName` has it."""
+        return AttemptName(self.purpose, self.number, self.attempt).key
+
+
+class AttemptName(NamedTuple):
+    """What tells an attempt from the others of its study."""
+
+    purpose: Literal["train", "evaluate"]
+    number: int
+    attempt: int
+
+    @property
+    def key(self) -> str:
+        """In one word."""
         return f"{self.purpose}-{self.number}-{self.attempt}"
 
 
-def read_spec(folder: Path) -> AttemptSpec:
-    """The spec in an attempt's folder, with the paths that hold now: a study may have been moved since, or unpacked."""
-    spec = AttemptSpec.model_validate(read_json(folder / SPEC_FILE))
+def name_of(folder: Path) -> AttemptName:
+    """Reads it off the path of an attempt's folder: `trials/00007/attempt-0`, or the same below `evaluations`."""
+    is_evaluation = folder.parents[1].name == "evaluations"
+    number, attempt = int(folder.parent.name), int(folder.name.removeprefix("attempt-"))
+    return AttemptName("evaluate" if is_evaluation else "train", number, attempt)
+
+
+def remade_spec(folder: Path, config: TrialConfig, *, objective: str) -> AttemptSpec:
+    """For an attempt whose spec a power cut tore: all but its slot, and in how many parts it trained each batch.
+
+    Whether it still runs, and how it ended, its other files say, and where it runs, those who run it.
+    """
+    name = name_of(folder)
+    return AttemptSpec(
+        **name._asdict(),
+        folder=folder,
+        trial_folder=folder.parent,
+        workspace=folder.parents[4],
+        objective=objective,
+        slot=Slot(name=f"unknown-{name.number}"),
+        config=config,
+    )
+
+
+def read_spec(folder: Path) -> AttemptSpec | None:
+    """The spec in an attempt's folder, with the paths that hold now: a study may have been moved since, or unpacked.
+
+    None where there is none, or where a power cut tore it.
+    """
+    content = read_whole_json(folder / SPEC_FILE)
+    if content is None:
+        return None
+    spec = AttemptSpec.model_validate(content)
     trial = folder.parent
     study, workspace = trial.parents[1], trial.parents[3]
     moved = {

@@ -196,6 +196,14 @@ def read_json(path: Path) -> Any:
         raise StorageError(f"{path} cannot be read: {error}") from None
 
 
+def read_whole_json(path: Path) -> Any | None:
+    """JSON that can be done without; None where it is not there, or a power cut left it empty or torn."""
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError):
+        return None
+
+
 @contextmanager
 def coordinator_lease(folder: StudyFolder, *, patience_s: float = 1.0) -> Iterator[None]:
     """Holds the study for one coordinator; the operating system lets go when the process dies.

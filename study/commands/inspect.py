@@ -22,7 +22,7 @@ from study.spec import EVENTS_FILE
 from study.tracking import flat
 from study.trials import TrialSummary, best_trial, front
 from study.view import LiveView, front_line, further_text, shown
-from study.workspace import StudyFolder, TrialFolder, coordinator_pid, open_workspace, read_json
+from study.workspace import StudyFolder, TrialFolder, coordinator_pid, open_workspace, read_whole_json
 
 COUNTED = (
     TrialState.COMPLETE,
@@ -58,7 +58,7 @@ def study_status(folder: StudyFolder, *, census: Census | None = None) -> dict[s
         "objective": manifest["objective"],
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
         "coordinator": {"alive": pid is not None, "pid": pid},
-        "ending": read_json(folder.ending)["state"] if pid is None and folder.ending.exists() else None,
+        "ending": (read_whole_json(folder.ending) or {}).get("state") if pid is None else None,
         "not_known": {"trials": sorted(unknown), "why": next(iter(unknown.values()), "")},
         **({"further_objectives": further, "front": [trial.number for trial in front(trials)]} if further else {}),
     }
@@ -209,7 +209,7 @@ def show_trial(study: str, number: int, folder: Path, *, as_json: bool) -> None:
         raise ConfigError(f"study '{study}' has no trial {number}; trials: {known}.")
     trial, place = trials[number], study_folder.trial(number)
     epochs = _epochs(place.attempts())
-    config = read_json(place.config) if place.config.exists() else {}
+    config = read_whole_json(place.config) or {}
     if as_json:
         print_json(_trial_json(trial, config, epochs))
         return

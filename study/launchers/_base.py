@@ -4,7 +4,6 @@ The coordinator owns what a trial means; a launcher only knows processes, slots 
 spec.
 """
 
-import json
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -12,6 +11,9 @@ from typing import Protocol
 
 from study.devices import Slot
 from study.spec import EXIT_FILE, AttemptSpec
+from study.workspace import read_whole_json
+
+OUTPUT_TAIL_BYTES = 4000
 
 
 class Life(Enum):
@@ -46,12 +48,32 @@ class Status:
 
 
 def exit_record(folder: Path) -> Status | None:
-    """What an attempt's exit record says, or None while there is none; a power cut may leave one without content."""
-    try:
-        record = json.loads((folder / EXIT_FILE).read_bytes())
-    except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError):
+    """What an attempt's exit record says, or None while there is none."""
+    record = read_whole_json(folder / EXIT_FILE)
+    if record is None:
         return None
     return Status(Life.EXITED, int(record["status"]), bool(record.get("out_of_memory", False)))
+
+
+def read_from(path: Path, offset: int) -> bytes:
+    """A growing file's bytes from an offset on; none while it is not there.
+
+    It is opened each time: on a file system that machines share, its size alone may be what it was a minute ago.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read()
+    except FileNotFoundError:
+        return b""
+
+
+def tail_of(path: Path) -> str:
+    """The last lines of what a process printed, "" if it printed nothing."""
+    try:
+        return path.read_bytes()[-OUTPUT_TAIL_BYTES:].decode(errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 class Launcher(Protocol):

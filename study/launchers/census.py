@@ -18,8 +18,8 @@ from study.launchers._base import exit_record
 from study.launchers.jobs import JobLife, SlurmQueue, read_listing
 from study.launchers.local import lives
 from study.launchers.local_jobs import JobRecord, is_at_work
-from study.spec import AGENT_FILE, EVENTS_FILE, JOB_FILE, LOST_FILE, SPEC_FILE, SUPERVISOR_FILE
-from study.workspace import StudyFolder, read_json, try_lock
+from study.spec import AGENT_FILE, EVENTS_FILE, JOB_FILE, LOST_FILE, SPEC_FILE, SUPERVISOR_FILE, name_of
+from study.workspace import StudyFolder, read_whole_json, try_lock
 
 LISTEN_S = 2.0
 RAY_S = 30.0
@@ -80,22 +80,21 @@ class Census:
         ended = exit_record(attempt)
         if (attempt / AGENT_FILE).exists():
             return self._lives_on_ray(attempt) if ended is None else False
-        slot = str(read_json(attempt / SPEC_FILE)["slot"]["name"])
-        if slot.startswith(SLURM_SLOT):
+        if _is_job(attempt):
             return self._lives_as_job(attempt)  # though killed: Slurm may start it again
-        return ended is None and _lives_here(attempt, slots / f"{slot}.lock")
+        return ended is None and _lives_here(attempt, slots / f"{_slot(attempt)}.lock")
 
     def _lives_on_ray(self, attempt: Path) -> bool | Silence:
-        place = read_json(attempt / AGENT_FILE)
+        place = read_whole_json(attempt / AGENT_FILE)
+        if place is None:
+            return Silence(f"{AGENT_FILE} does not say which agent has it")
         if "address" not in place:
             return False  # a cluster of its coordinator's own, which ended with it
-        spec = read_json(attempt / SPEC_FILE)
-        key = f"{spec['purpose']}-{spec['number']}-{spec['attempt']}"
         keys = self._ask_agents(place["address"], place["namespace"])
-        return keys if isinstance(keys, Silence) else key in keys
+        return keys if isinstance(keys, Silence) else name_of(attempt).key in keys
 
     def _lives_as_job(self, attempt: Path) -> bool | Silence:
-        job: JobRecord | None = read_json(attempt / JOB_FILE) if (attempt / JOB_FILE).exists() else None
+        job: JobRecord | None = read_whole_json(attempt / JOB_FILE)
         if job is not None and job["start_time"]:
             return is_at_work(attempt, job)
         if job is None and lives(attempt):
@@ -120,10 +119,22 @@ def engine_of(attempt: Path) -> str:
     """Where an attempt was started, as `LauncherConfig.engine` names it."""
     if (attempt / AGENT_FILE).exists():
         return "ray"
-    if not str(read_json(attempt / SPEC_FILE)["slot"]["name"]).startswith(SLURM_SLOT):
+    if not _is_job(attempt):
         return "local"
-    job = attempt / JOB_FILE
-    return "slurm with executor local" if job.exists() and read_json(job)["start_time"] else "slurm"
+    job: JobRecord | None = read_whole_json(attempt / JOB_FILE)
+    return "slurm with executor local" if job is not None and job["start_time"] else "slurm"
+
+
+def _is_job(attempt: Path) -> bool:
+    """Whether it was submitted to Slurm; where a power cut tore its spec, by the file that names its job."""
+    slot = _slot(attempt)
+    return slot.startswith(SLURM_SLOT) if slot else (attempt / JOB_FILE).exists()
+
+
+def _slot(attempt: Path) -> str:
+    """Name of its slot, "" where a power cut tore its spec."""
+    spec = read_whole_json(attempt / SPEC_FILE)
+    return "" if spec is None else str(spec["slot"]["name"])
 
 
 def attempts_on_ray(address: str, namespace: str) -> list[str] | Silence:

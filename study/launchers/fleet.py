@@ -14,13 +14,13 @@ from concurrent.futures import wait
 
 from lightning_modules.errors import TrialError
 from study.devices import Slot
-from study.launchers._base import Life, Status
+from study.launchers._base import Life, Status, read_from, tail_of
 from study.launchers.mirror import Mirror
 from study.launchers.parcel import make_parcel
 from study.launchers.posts import CONTENT, Engine, Post
 from study.launchers.relocate import files_to_ship
 from study.spec import AGENT_FILE, EVENTS_FILE, OUTPUT_FILE, SPEC_FILE, AttemptSpec
-from study.workspace import read_json, write_json
+from study.workspace import read_whole_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,6 @@ CENSUS_S = 2.0
 MAX_STILLBORN = 3
 PATIENCE_S = 60.0
 LEAVE_S = 5.0
-OUTPUT_TAIL_BYTES = 4000
 
 
 class Fleet:
@@ -100,22 +99,14 @@ class Fleet:
     def read(self, spec: AttemptSpec, offset: int) -> bytes:
         """The event log's copy from an offset on."""
         self._raise_if_broken()
-        try:
-            with (spec.folder / EVENTS_FILE).open("rb") as file:
-                file.seek(offset)
-                return file.read()
-        except FileNotFoundError:
-            return b""
+        return read_from(spec.folder / EVENTS_FILE, offset)
 
     def fetch(self, spec: AttemptSpec) -> None:
         """Everything is here before `poll` says that the attempt has ended."""
 
     def output_tail(self, spec: AttemptSpec) -> str:
         """The end of what the attempt printed, or why it was lost."""
-        try:
-            return (spec.folder / OUTPUT_FILE).read_bytes()[-OUTPUT_TAIL_BYTES:].decode(errors="replace")
-        except FileNotFoundError:
-            return ""
+        return tail_of(spec.folder / OUTPUT_FILE)
 
     def close(self) -> None:
         """Gives back what idle agents hold; those that work go on if the cluster does."""
@@ -187,8 +178,8 @@ class Fleet:
 
     def _adopt(self, mirror: Mirror) -> None:
         """Joins an attempt of an earlier coordinator to its agent, or declares it lost."""
-        place = mirror.spec.folder / AGENT_FILE
-        name = read_json(place)["agent"] if place.exists() else ""
+        place = read_whole_json(mirror.spec.folder / AGENT_FILE)
+        name = "" if place is None else place["agent"]
         post = next((post for post in self._posts.values() if post.name == name), None)
         if post is None or post.mirror is not None:
             mirror.lose("its agent is gone")

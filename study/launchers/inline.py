@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from study.devices import Slot
 from study.events import AnyEvent
-from study.launchers._base import Life, Status
+from study.launchers._base import Life, Status, read_from
 from study.spec import EVENTS_FILE, SPEC_FILE, AttemptSpec
 from study.workspace import write_json
 
@@ -58,8 +58,7 @@ class InlineLauncher:
 
     def read(self, spec: AttemptSpec, offset: int) -> bytes:
         """The event log from an offset on."""
-        log = spec.folder / EVENTS_FILE
-        return log.read_bytes()[offset:] if log.exists() else b""
+        return read_from(spec.folder / EVENTS_FILE, offset)
 
     def fetch(self, spec: AttemptSpec) -> None:
         """Everything is there already."""

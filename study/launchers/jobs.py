@@ -110,6 +110,11 @@ class Jobs:
         self._listing = Listing({}, {})
         self._known_at = float("-inf")
 
+    @property
+    def known_at(self) -> float:
+        """When the queue was asked that has answered last; never: minus infinity."""
+        return self._known_at
+
     def life(self, job_id: str, *, since: float) -> JobLife | None:
         """What the queue said of a job; OVER if it does not list it, None if it was not asked after `since`."""
         self._refresh()

@@ -25,14 +25,13 @@ from typing import Any
 from lightning_modules.config import DataConfig
 from lightning_modules.errors import TrialError
 from study.devices import Slot
-from study.launchers._base import Life, Status, exit_record
+from study.launchers._base import Life, Status, exit_record, read_from, tail_of
 from study.processes import count_oom_kills, die_with_parent, end_with_parent
 from study.spec import EVENTS_FILE, EXIT_FILE, OUTPUT_FILE, SPEC_FILE, SUPERVISOR_FILE, AttemptSpec
-from study.workspace import Workspace, try_lock, write_json
+from study.workspace import Workspace, read_whole_json, try_lock, write_json
 
 WARM_MODULE = "study.launchers.warm"
 SPEECH_VARIABLE = "LIDSTUDY_WARM_SPEECH"
-OUTPUT_TAIL_BYTES = 4000
 DEAD = "ZX"  # states of a process that has ended; where nobody reaps, it keeps its place in /proc
 EXIT_RECORD_BYTES = 64
 
@@ -112,7 +111,7 @@ class LocalLauncher:
     def _lives(self, spec: AttemptSpec) -> bool:
         supervisor = self._supervisors.get(spec.folder) or _supervisor(spec.folder)
         if supervisor is None:
-            return not self._is_free(spec.slot)
+            return self._lock(spec.slot).exists() and not self._is_free(spec.slot)
         self._supervisors[spec.folder] = supervisor  # it signs in once, and is asked for fifty times a second
         return is_alive(supervisor)
 
@@ -123,24 +122,17 @@ class LocalLauncher:
     def read(self, spec: AttemptSpec, offset: int) -> bytes:
         """The event log from an offset on."""
         log = spec.folder / EVENTS_FILE
-        try:
-            if log.stat().st_size <= offset:  # most looks find nothing new
-                return b""
-            with log.open("rb") as file:
-                file.seek(offset)
-                return file.read()
-        except FileNotFoundError:
-            return b""
+        with contextlib.suppress(FileNotFoundError):
+            if log.stat().st_size > offset:  # most looks find nothing new
+                return read_from(log, offset)
+        return b""
 
     def fetch(self, spec: AttemptSpec) -> None:
         """Everything is there already: attempts write into the workspace."""
 
     def output_tail(self, spec: AttemptSpec) -> str:
         """The end of what the attempt printed."""
-        try:
-            return (spec.folder / OUTPUT_FILE).read_bytes()[-OUTPUT_TAIL_BYTES:].decode(errors="replace")
-        except FileNotFoundError:
-            return ""
+        return tail_of(spec.folder / OUTPUT_FILE)
 
     def warm_up(self) -> None:
         """Starts the forkserver deaf to Ctrl-C, which a terminal sends to it as well."""
@@ -221,11 +213,8 @@ def kill_supervisor(folder: Path) -> None:
 
 
 def _supervisor(folder: Path) -> dict[str, int] | None:
-    """The supervisor's pid and start time, once it has signed in."""
-    try:
-        record: dict[str, int] = json.loads((folder / SUPERVISOR_FILE).read_text())
-    except FileNotFoundError:
-        return None
+    """The supervisor's pid and start time, once it has signed in; a power cut that tore the file ended it too."""
+    record: dict[str, int] | None = read_whole_json(folder / SUPERVISOR_FILE)
     return record
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 
 from study.launchers.local import is_alive, kill_supervisor, lives
 from study.spec import JOB_FILE, SUPERVISOR_FILE
-from study.workspace import StudyFolder, read_json
+from study.workspace import StudyFolder, read_whole_json
 
 ATTEMPTS = "*/*/attempt-*"  # of trials and of evaluations, in a study's folder
 
@@ -60,15 +60,16 @@ class ProcessQueue:
             path.parent for name in (JOB_FILE, SUPERVISOR_FILE) for path in self._root.glob(f"{ATTEMPTS}/{name}")
         }
         records = [(folder, _job(folder)) for folder in sorted(folders)]
-        return [(folder, job) for folder, job in records if job["start_time"]]
+        return [(folder, job) for folder, job in records if job is not None and job["start_time"]]
 
 
-def _job(folder: Path) -> JobRecord:
-    if (folder / JOB_FILE).exists():
-        job: JobRecord = read_json(folder / JOB_FILE)
+def _job(folder: Path) -> JobRecord | None:
+    """None where a power cut tore what names it, and ended it."""
+    job: JobRecord | None = read_whole_json(folder / JOB_FILE)
+    if job is not None:
         return job
-    supervisor = read_json(folder / SUPERVISOR_FILE)
-    return JobRecord(id=str(supervisor["pid"]), start_time=supervisor["start_time"])
+    supervisor = read_whole_json(folder / SUPERVISOR_FILE)
+    return None if supervisor is None else JobRecord(id=str(supervisor["pid"]), start_time=supervisor["start_time"])
 
 
 def is_at_work(folder: Path, job: JobRecord) -> bool:

@@ -29,7 +29,7 @@ from study.launchers.census import silence_at
 from study.launchers.config import RayConfig
 from study.launchers.parcel import Parcel
 from study.launchers.posts import CONTENT, AgentHandle, Post
-from study.workspace import StudyFolder, read_json, write_json
+from study.workspace import StudyFolder, read_whole_json, write_json
 
 IDENTITY_FILE = "ray.json"
 ANSWER_S = 5.0
@@ -204,9 +204,11 @@ def _nodes() -> list[dict[str, float]]:
 def _identity(study: StudyFolder) -> str:
     """Keeps studies of the same name apart on one cluster; stays with the study's files wherever they go."""
     path = study.root / IDENTITY_FILE
-    if not path.exists():
-        write_json(path, {"id": uuid.uuid4().hex[:8]})
-    return str(read_json(path)["id"])
+    known = read_whole_json(path)
+    if known is None:
+        known = {"id": uuid.uuid4().hex[:8]}
+        write_json(path, known, sync=True)
+    return str(known["id"])
 
 
 if __name__ == "__main__":  # asked by study/launchers/census.py, in a process that Ray may end as it likes

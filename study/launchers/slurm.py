@@ -18,13 +18,13 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from lightning_modules.errors import ConfigError, TrialError
 from study.devices import CPU, Slot
-from study.launchers._base import Life, Status, exit_record
+from study.launchers._base import Life, Status, exit_record, read_from, tail_of
 from study.launchers.config import SlurmConfig
 from study.launchers.jobs import JobLife, Jobs, Queue, SlurmQueue
 from study.launchers.local import lives, start_time
 from study.launchers.local_jobs import JobRecord, ProcessQueue
 from study.spec import EVENTS_FILE, JOB_FILE, LOST_FILE, OUTPUT_FILE, SPEC_FILE, AttemptSpec
-from study.workspace import StudyFolder, read_json, write_json
+from study.workspace import StudyFolder, read_whole_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,6 @@ LOCAL_SETTLE_S = 1.0  # for an attempt that had no supervisor yet; else its end 
 KILL_AGAIN_S = 5.0
 REFUSAL_PAUSE_S = 10.0
 MAX_REFUSALS = 3
-OUTPUT_TAIL_BYTES = 4000
 LOCAL_ASK_EVERY_S = 0.1
 
 
@@ -45,8 +44,13 @@ class _Seen:
     since: float
     """When it was submitted or first asked about."""
     over_at: float | None = None
-    """When its job was first seen to be over."""
+    """When its job was first seen to be over; None while it waits or runs, maybe once more."""
     killed_at: float = float("-inf")
+
+    @property
+    def is_killed(self) -> bool:
+        """Whether this launcher has cancelled its job."""
+        return self.killed_at > float("-inf")
 
 
 class SlurmLauncher:
@@ -124,12 +128,7 @@ class SlurmLauncher:
 
     def read(self, spec: AttemptSpec, offset: int) -> bytes:
         """The event log from an offset on."""
-        try:
-            with (spec.folder / EVENTS_FILE).open("rb") as file:
-                file.seek(offset)
-                return file.read()
-        except FileNotFoundError:
-            return b""
+        return read_from(spec.folder / EVENTS_FILE, offset)
 
     def fetch(self, spec: AttemptSpec) -> None:
         """Everything is there already: the file system is shared."""
@@ -137,10 +136,7 @@ class SlurmLauncher:
     def output_tail(self, spec: AttemptSpec) -> str:
         """The end of what the attempt printed, or, before it could print, what its job said."""
         job_id = self._job_id(spec) or "none"
-        for path in (spec.folder / OUTPUT_FILE, self._folder / f"{job_id}_0_log.err"):
-            if path.exists() and path.stat().st_size:
-                return path.read_bytes()[-OUTPUT_TAIL_BYTES:].decode(errors="replace")
-        return ""
+        return tail_of(spec.folder / OUTPUT_FILE) or tail_of(self._folder / f"{job_id}_0_log.err")
 
     def close(self) -> None:
         """Lets go; jobs go on."""
@@ -155,37 +151,42 @@ class SlurmLauncher:
             return ended
         if (spec.folder / LOST_FILE).exists():
             return Status(Life.LOST)
-        job_id = self._job_id(spec)
+        job_id, seen = self._job_id(spec), self._look(spec)
         if job_id is None:
             return Status(Life.WAITING)
-        life = self._jobs.life(job_id, since=self._look(spec).since) if job_id else JobLife.OVER
+        life = self._jobs.life(job_id, since=seen.since) if job_id else JobLife.OVER
         match life:
             case None | JobLife.WAITING:
+                seen.over_at = None
                 return Status(Life.WAITING)
             case JobLife.RUNNING:
+                seen.over_at = None
                 return Status(Life.RUNNING)
             case JobLife.OVER | JobLife.OUT_OF_MEMORY:
-                return self._end(spec, out_of_memory=life is JobLife.OUT_OF_MEMORY)
+                return self._end(spec, seen, out_of_memory=life is JobLife.OUT_OF_MEMORY)
 
-    def _end(self, spec: AttemptSpec, *, out_of_memory: bool) -> Status:
-        """The job is over; its last files may take some seconds to show on this machine."""
-        seen = self._look(spec)
-        over_at = seen.over_at = self._clock() if seen.over_at is None else seen.over_at
-        ended = exit_record(spec.folder)
-        if ended is not None:
-            return Status(Life.EXITED, ended.exit_status, out_of_memory or ended.out_of_memory)
+    def _end(self, spec: AttemptSpec, seen: _Seen, *, out_of_memory: bool) -> Status:
+        """The job is over, for now.
+
+        Its last files may take some seconds to show on this machine. And what nobody here killed, the cluster did, and
+        it may be about to start the job again: so the queue is asked once more before its exit record is believed.
+        """
         is_local = self._config.executor == "local"
-        settle_s = LOCAL_SETTLE_S if is_local else SETTLE_S
-        if self._clock() - over_at < settle_s or (is_local and lives(spec.folder)):
+        seen.over_at = self._jobs.known_at if seen.over_at is None else seen.over_at
+        is_settled = self._jobs.known_at - seen.over_at >= (LOCAL_SETTLE_S if is_local else SETTLE_S)
+        ended = exit_record(spec.folder)
+        if ended is not None and (is_settled or is_local or seen.is_killed or (ended.exit_status or 0) >= 0):
+            return Status(Life.EXITED, ended.exit_status, out_of_memory or ended.out_of_memory)
+        if not is_settled or (is_local and lives(spec.folder)):
             return Status(Life.RUNNING)
         write_json(spec.folder / LOST_FILE, {"out_of_memory": out_of_memory})
         return Status(Life.LOST, out_of_memory=out_of_memory)
 
     def _job_id(self, spec: AttemptSpec) -> str | None:
         """Its job; "" if it has none, None while that is not known."""
-        path = spec.folder / JOB_FILE
-        if path.exists():
-            return str(read_json(path)["id"])
+        record: JobRecord | None = read_whole_json(spec.folder / JOB_FILE)
+        if record is not None:
+            return record["id"]
         return self._jobs.find(str(spec.folder), since=self._look(spec).since)
 
     def _submit(self, spec: AttemptSpec) -> JobRecord | None:

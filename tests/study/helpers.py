@@ -14,6 +14,7 @@ import pytest
 from reports.load import load_study
 from reports.records import StudyRecord, StudyState, TrialState
 from study.active import ActiveTrial, Outcome
+from study.backlog import Backlog
 from study.config import StudyConfig, load_study_config
 from study.coordinator import Coordinator
 from study.launchers._base import Launcher
@@ -90,6 +91,16 @@ def fast_clock() -> Callable[[], float]:
     """Each look at the clock finds a second gone: a coordinator looks for commands in every round."""
     seconds = itertools.count()
     return lambda: float(next(seconds))
+
+
+def catch_up(backlog: Backlog) -> None:
+    """Waits for everything as a coordinator does; raises what a call raised."""
+
+    def has_all() -> bool:
+        backlog.check()
+        return not backlog
+
+    until(has_all)
 
 
 def trials_of(workspace: Path, name: str = "tiny") -> list[TrialSummary]:

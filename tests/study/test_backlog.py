@@ -9,6 +9,7 @@ import pytest
 
 from study.backlog import Backlog
 from study.outage import MlflowAwayError
+from tests.study.helpers import catch_up
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_calls_run_in_the_order_they_came(backlog: Backlog) -> None:
     store = Store()
     for number in range(50):
         backlog.add(store.tell, number)
-    backlog.drain()
+    catch_up(backlog)
     assert store.told == list(range(50))
     assert len(backlog) == 0
 
@@ -52,7 +53,7 @@ def test_calls_run_in_the_order_they_came(backlog: Backlog) -> None:
 def test_a_failure_is_raised_where_it_is_asked_for(backlog: Backlog) -> None:
     backlog.add(fail)
     with pytest.raises(ValueError, match="broken"):
-        backlog.drain()
+        catch_up(backlog)
     with pytest.raises(ValueError, match="broken"):
         backlog.check()
 
@@ -82,7 +83,7 @@ def test_nothing_more_is_done_after_a_failure(backlog: Backlog) -> None:
     backlog.add(fail)
     backlog.add(store.tell, 1)
     with pytest.raises(ValueError, match="broken"):
-        backlog.drain()
+        catch_up(backlog)
     backlog.close()
     assert store.told == []
 
@@ -91,7 +92,7 @@ def test_what_waits_while_the_store_is_away_follows_once_and_in_order(backlog: B
     store = Store(num_away=3)
     for number in range(5):
         backlog.add(store.tell, number)
-    backlog.drain()
+    catch_up(backlog)
     assert store.told == [0, 1, 2, 3, 4]
 
 
@@ -99,7 +100,7 @@ def test_an_outage_is_told_once_and_its_end_once(backlog: Backlog) -> None:
     store = Store(num_away=3)
     backlog.add(store.tell, 0)
     backlog.add(store.tell, 1)
-    backlog.drain()
+    catch_up(backlog)
     gone, back = backlog.news()
     assert gone.startswith("MLflow is away since ")
     assert "(connection refused)" in gone
@@ -128,9 +129,27 @@ def test_a_call_that_hangs_is_stuck_after_a_while() -> None:
     now[0] = 11.0
     assert backlog.is_stuck
     hang.set()
-    backlog.drain()
+    catch_up(backlog)
     assert not backlog.is_stuck
     backlog.close()
+
+
+def test_closing_says_whether_a_call_is_still_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.backlog.CLOSE_S", 0.01)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        go_on.wait()
+
+    backlog = Backlog()
+    assert backlog._thread.daemon, "it must not keep the program from ending"
+    backlog.add(hang)
+    begun.wait()
+    assert not backlog.close()
+    go_on.set()
+    backlog._thread.join()
+    assert backlog.close()
 
 
 @pytest.mark.filterwarnings("ignore:'study.backlog' found in sys.modules:RuntimeWarning")
@@ -150,7 +169,7 @@ def test_an_outage_is_told_with_the_time_of_the_wall() -> None:
     backlog = Backlog(first_pause_s=0.001, clock=lambda: 12345.0)
     before = int(time.time())
     backlog.add(Store(num_away=1).tell, 0)
-    backlog.drain()
+    catch_up(backlog)
     backlog.close()
     told = {time.strftime("%H:%M:%S", time.localtime(second)) for second in range(before, int(time.time()) + 1)}
     assert backlog.news()[0].split()[4] in told

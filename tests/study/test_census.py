@@ -16,7 +16,7 @@ from reports.records import TrialState
 from study.commands.inspect import show_status, study_status
 from study.housekeeping import clean_study
 from study.idle import refuse_other_launchers
-from study.launchers.census import AtWork, Census
+from study.launchers.census import AtWork, Census, engine_of
 from study.launchers.config import LauncherConfig, LocalConfig, RayConfig, SlurmConfig
 from study.launchers.inline import InlineLauncher
 from study.launchers.local import start_time
@@ -150,6 +150,38 @@ def test_a_cluster_at_whose_address_nothing_listens_is_not_asked(
     assert f"nothing listens at Ray's address {address}" in found.unknown[place]
 
 
+def test_an_attempt_whose_spec_a_power_cut_tore_is_known_by_its_other_files(
+    folder: StudyFolder, attempt: Callable[..., Path]
+) -> None:
+    job = attempt(0, "slurm-0", job={"id": "100", "start_time": 0})
+    agent = attempt(1, "ray-0", agent={"agent": "ray-0.a", **ADDRESS})
+    process = attempt(2, "cpu-0", supervisor=myself())
+    gone = attempt(3, "cpu-1")
+    for place in (job, agent, process, gone):
+        (place / SPEC_FILE).write_bytes(b"")
+    census = Census(list_jobs=lambda: "100|RUNNING|x", ask_agents=lambda *_: ["train-1-0"])
+    assert census.at_work(folder) == AtWork((job, agent, process))
+    assert [engine_of(place) for place in (job, agent, process)] == ["slurm", "ray", "local"]
+
+
+def test_a_job_whose_id_a_power_cut_tore_is_found_by_its_comment(
+    folder: StudyFolder, attempt: Callable[..., Path]
+) -> None:
+    place = attempt(0, "slurm-0", job={})
+    (place / JOB_FILE).write_bytes(b"")
+    assert Census(list_jobs=lambda: f"100|RUNNING|{place}").at_work(folder) == AtWork((place,))
+    assert Census(list_jobs=lambda: "").at_work(folder) == AtWork()
+
+
+def test_where_a_power_cut_tore_who_has_an_attempt_nobody_can_be_asked(
+    folder: StudyFolder, attempt: Callable[..., Path]
+) -> None:
+    place = attempt(0, "ray-0", agent=ADDRESS)
+    (place / AGENT_FILE).write_bytes(bytes(64))
+    found = Census(ask_agents=lambda *_: pytest.fail("who?")).at_work(folder)
+    assert found == AtWork((), {place: "agent.json does not say which agent has it"})
+
+
 # --- what follows -----------------------------------------------------------------------------------------------------
 
 
@@ -165,7 +197,7 @@ def left(workspace: Path, tmp_path: Path) -> StudyFolder:
             return True
 
     with pytest.raises(KeyboardInterrupt):
-        run_study(write_tiny_study(tmp_path, trials=3), workspace, launcher=Dying())
+        run_study(write_tiny_study(tmp_path, trials=2), workspace, launcher=Dying())
     folder = Workspace(workspace).study("tiny")
     place = folder.trial(1).root / "attempt-0"
     spec = read_json(place / SPEC_FILE)

@@ -2,7 +2,9 @@
 
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,15 @@ from lightning_modules.errors import ConfigError, StorageError, TrialError
 from reports.records import StudyState, TrialState
 from study.commands.inspect import study_status
 from study.control import Stop, send
-from study.coordinator import Coordinator
+from study.coordinator import DRAINING, Coordinator
 from study.evaluation import read_ledger
 from study.launchers.inline import InlineLauncher
 from study.plan import make_plan
 from study.settling import settle
 from study.spec import AttemptSpec
 from study.tracking import Tracker
+from study.trial_store import TrialStore
+from study.trials import TrialSummary, Wish
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
 from tests.study.helpers import RecordingView, config_of, fast_clock, record_of, run_study, trials_of
@@ -228,22 +232,56 @@ def test_a_trial_that_was_asked_for_ahead_is_taken_up_after_a_stop(
     assert [trial.state for trial in trials_of(workspace)] == [TrialState.COMPLETE] * 4
 
 
+class Proposer:
+    """Notes when trial 2 begins to be proposed, beside the loop, and lets that end when the test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("study.line.SLOW_ASK_S", -1.0)
+        self.has_begun, self.may_end, self.has_ended = threading.Event(), threading.Event(), threading.Event()
+        ask, numbers = TrialStore.ask, count()
+
+        def ask_under_control(store: TrialStore, wish: Wish | None = None) -> TrialSummary:
+            is_last = next(numbers) == 2
+            if is_last:
+                self.has_begun.set()
+                assert self.may_end.wait(60)
+            asked = ask(store, wish)
+            if is_last:
+                self.has_ended.set()
+            return asked
+
+        monkeypatch.setattr(TrialStore, "ask", ask_under_control)
+
+
+@pytest.mark.parametrize("is_asked", [True, False], ids=["asked", "being asked"])
 def test_a_stop_with_a_trial_asked_for_ahead_leaves_it_to_the_next_coordinator(
-    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_asked: bool
 ) -> None:
-    monkeypatch.setattr("study.line.SLOW_ASK_S", -1.0)
     study, folder = write_tiny_study(tmp_path, trials=3), Workspace(workspace).study("tiny")
+    with monkeypatch.context() as patch:
+        proposer = Proposer(patch)
 
-    class Stopped(InlineLauncher):
-        def submit(self, spec: AttemptSpec) -> bool:
-            if spec.number == 1:
-                send(folder, Stop())
-            return super().submit(spec)
+        class Stopped(InlineLauncher):
+            def submit(self, spec: AttemptSpec) -> bool:
+                if spec.number == 1:
+                    assert proposer.has_begun.wait(60)
+                    if is_asked:
+                        proposer.may_end.set()
+                        assert proposer.has_ended.wait(60)
+                    send(folder, Stop())
+                return super().submit(spec)
 
-    first = run_study(study, workspace, launcher=Stopped(), monotonic=fast_clock())
-    has_left_one = TrialState.RUNNING in {trial.state for trial in trials_of(workspace)}
-    assert first is (StudyState.STOPPED if has_left_one else StudyState.COMPLETE)
-    assert bool(record_of(workspace).ledger) is not has_left_one
+        class Patient(RecordingView):
+            def message(self, text: str) -> None:
+                super().message(text)
+                if text == DRAINING:
+                    proposer.may_end.set()
+
+        first = run_study(study, workspace, launcher=Stopped(), view=Patient(), monotonic=fast_clock())
+    assert first is StudyState.STOPPED
+    assert [trial.state for trial in trials_of(workspace)] == [TrialState.COMPLETE] * 2 + [TrialState.RUNNING]
+    assert [run.state for run in record_of(workspace).trials][2] is TrialState.INTERRUPTED
+    assert record_of(workspace).ledger == ()
     assert run_study(study, workspace) is StudyState.COMPLETE
     assert [trial.state for trial in trials_of(workspace)] == [TrialState.COMPLETE] * 3
 

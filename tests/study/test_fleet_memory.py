@@ -11,7 +11,7 @@ from study.launchers._base import Life, Status
 from study.launchers.fleet import Fleet
 from study.launchers.parcel import Parcel
 from study.launchers.posts import CONTENT, AgentHandle, Post
-from study.spec import EXIT_FILE, AttemptSpec
+from study.spec import AGENT_FILE, EXIT_FILE, AttemptSpec
 from study.workspace import write_json
 from tests.conftest import write_tiny_study
 from tests.study.helpers import config_of, until
@@ -78,3 +78,8 @@ def test_an_attempt_that_ended_before_this_coordinator_came_is_not_kept(fleet: F
     assert fleet.poll(spec) == Status(Life.EXITED, 0)
     fleet.kill(spec)
     assert not fleet._mirrors
+
+
+def test_an_attempt_is_lost_if_a_power_cut_tore_which_agent_has_it(fleet: Fleet, spec: AttemptSpec) -> None:
+    (spec.folder / AGENT_FILE).write_bytes(b"")
+    until(lambda: fleet.poll(spec) == Status(Life.LOST))

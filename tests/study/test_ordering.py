@@ -181,7 +181,7 @@ def test_a_coordinator_that_dies_between_a_tell_and_its_ask_changes_nothing(
         return ask(line, num_free=num_free)
 
     def notes(mirror: Mirror, number: int, **options: Any) -> FrozenTrial:
-        known[number] = sum(mirror.trial(other).state.is_finished() for other in range(number))
+        known[number] = sum(trial.state.is_finished() for trial in mirror._study.trials)
         return propose(mirror, number, **options)
 
     with monkeypatch.context() as patch:

@@ -14,8 +14,8 @@ from study.devices import Slot
 from study.launchers._base import Life, Status
 from study.launchers.config import SlurmConfig
 from study.launchers.local import start_time
-from study.launchers.slurm import LOCAL_SETTLE_S, MAX_REFUSALS, REFUSAL_PAUSE_S, SlurmLauncher
-from study.spec import EXIT_FILE, LOST_FILE, SPEC_FILE, SUPERVISOR_FILE, AttemptSpec
+from study.launchers.slurm import LOCAL_SETTLE_S, MAX_REFUSALS, REFUSAL_PAUSE_S, SETTLE_S, SlurmLauncher
+from study.spec import EXIT_FILE, JOB_FILE, LOST_FILE, SPEC_FILE, SUPERVISOR_FILE, AttemptSpec
 from study.workspace import StudyFolder, Workspace, read_json, write_json
 from tests.conftest import write_tiny_study
 from tests.study.helpers import config_of, until
@@ -24,6 +24,7 @@ ACCEPTS = "echo Submitted batch job 101"
 TIMES_OUT = "echo 'sbatch: error: Socket timed out on send/recv operation' >&2; exit 1"
 
 SignIn = Callable[[AttemptSpec], "subprocess.Popen[bytes]"]
+Ask = Callable[[SlurmLauncher, AttemptSpec, float], None]
 
 
 class Cluster:
@@ -172,14 +173,96 @@ def test_an_attempt_at_work_is_known_though_nobody_wrote_down_its_job(
     until(lambda: life() is Life.LOST)
 
 
+@pytest.fixture
+def ask(cluster: Cluster) -> Ask:
+    """Lets seconds pass, and the queue answer: the launcher hears that at its next look."""
+
+    def wait(launcher: SlurmLauncher, spec: AttemptSpec, seconds: float) -> None:
+        cluster.now += seconds
+        launcher.poll(spec)
+        until(lambda: launcher._jobs._answer is None or launcher._jobs._answer.done())
+
+    return wait
+
+
 def test_an_attempt_is_not_lost_whose_supervisor_came_after_the_last_look_at_the_queue(
-    cluster: Cluster, start: Callable[..., SlurmLauncher], orphan: AttemptSpec, sign_in: SignIn
+    start: Callable[..., SlurmLauncher], orphan: AttemptSpec, sign_in: SignIn, ask: Ask
 ) -> None:
     launcher = start(executor="local")
     until(lambda: launcher.poll(orphan).life is not Life.WAITING)
+    ask(launcher, orphan, 2 * LOCAL_SETTLE_S)
     sign_in(orphan)
-    cluster.now += 2 * LOCAL_SETTLE_S
     assert launcher.poll(orphan).life is Life.RUNNING
+
+
+def test_a_job_that_the_cluster_killed_may_be_about_to_start_again(
+    cluster: Cluster, start: Callable[..., SlurmLauncher], make_spec: Callable[..., AttemptSpec], ask: Ask
+) -> None:
+    launcher, spec = start(), make_spec()
+    assert launcher.submit(spec)
+    write_json(spec.folder / EXIT_FILE, {"status": -signal.SIGTERM})
+
+    def lives(state: str, *, seconds: float) -> Life:
+        cluster.says(squeue=f"echo '101|{state}|{spec.folder}'")
+        ask(launcher, spec, seconds)
+        return launcher.poll(spec).life
+
+    moment = SETTLE_S / 2
+    assert lives("PREEMPTED", seconds=moment) is Life.RUNNING
+    assert lives("PENDING", seconds=moment) is Life.WAITING
+    assert lives("RUNNING", seconds=moment) is Life.RUNNING
+    assert lives("PREEMPTED", seconds=moment) is Life.RUNNING, "over since now, whatever was seen before it ran again"
+    assert lives("PREEMPTED", seconds=moment) is Life.RUNNING
+    assert lives("PREEMPTED", seconds=moment) is Life.EXITED
+    assert launcher.poll(spec) == Status(Life.EXITED, -signal.SIGTERM)
+
+
+def test_a_job_that_left_nothing_is_lost_only_when_the_queue_says_so_twice(
+    cluster: Cluster, start: Callable[..., SlurmLauncher], make_spec: Callable[..., AttemptSpec], ask: Ask
+) -> None:
+    launcher, spec = start(), make_spec()
+    assert launcher.submit(spec)
+    ask(launcher, spec, 1.0)
+    assert launcher.poll(spec).life is Life.RUNNING
+    cluster.says(squeue="exit 1")
+    ask(launcher, spec, 2 * SETTLE_S)
+    assert launcher.poll(spec).life is Life.RUNNING, "nobody has looked again"
+    cluster.says(squeue="true")
+    ask(launcher, spec, SETTLE_S)
+    assert launcher.poll(spec).life is Life.LOST
+
+
+def test_a_job_that_was_cancelled_here_is_over_at_once(
+    cluster: Cluster, start: Callable[..., SlurmLauncher], make_spec: Callable[..., AttemptSpec], ask: Ask
+) -> None:
+    launcher, spec = start(), make_spec()
+    assert launcher.submit(spec)
+    launcher.kill(spec)
+    write_json(spec.folder / EXIT_FILE, {"status": -signal.SIGTERM})
+    cluster.says(squeue=f"echo '101|CANCELLED|{spec.folder}'")
+    ask(launcher, spec, 1.0)
+    assert launcher.poll(spec) == Status(Life.EXITED, -signal.SIGTERM)
+
+
+def test_a_job_whose_id_a_power_cut_tore_is_found_by_its_comment(
+    cluster: Cluster, start: Callable[..., SlurmLauncher], make_spec: Callable[..., AttemptSpec], ask: Ask
+) -> None:
+    launcher, spec = start(), make_spec()
+    assert launcher.submit(spec)
+    (spec.folder / JOB_FILE).write_bytes(b"")
+    cluster.says(squeue=f"echo '101|RUNNING|{spec.folder}'")
+    ask(launcher, spec, 1.0)
+    assert launcher.poll(spec).life is Life.RUNNING
+
+
+def test_a_process_is_known_as_long_as_one_file_names_it(
+    start: Callable[..., SlurmLauncher], orphan: AttemptSpec, sign_in: SignIn
+) -> None:
+    supervisor, queue = sign_in(orphan), start(executor="local")._processes
+    (orphan.folder / JOB_FILE).write_bytes(b"")
+    assert queue.list_jobs() == f"{supervisor.pid}|RUNNING|{orphan.folder}"
+    (orphan.folder / SUPERVISOR_FILE).write_bytes(b"")
+    assert queue.list_jobs() == ""
 
 
 def test_what_was_seen_of_attempts_does_not_pile_up(

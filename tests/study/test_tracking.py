@@ -33,6 +33,7 @@ from study.mlflow_runs import Runs
 from study.recording import AttemptStarted
 from study.tracking import Tracker, flat, open_tracker
 from study.workspace import Workspace
+from tests.study.helpers import catch_up
 
 MANIFEST = StudyManifest(
     name="tracked",
@@ -220,7 +221,7 @@ def tell_through_backlog(root: Path, *, seed: int | None) -> int:
             attempts=ATTEMPTS if number == 2 else (),
         )
     backlog.add(tracker.finish_study, TrialState.COMPLETE)
-    backlog.drain()
+    catch_up(backlog)
     backlog.close()
     return client.num_lost
 
