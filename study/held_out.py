@@ -37,14 +37,14 @@ def evaluate(spec: AttemptSpec, log: EventLog) -> Ended:
     return Ended(time_ms=log.now_ms(), outcome="complete", metrics=metrics)
 
 
-def _scored(split: Literal["dev", "test"], module: LanguageId, corpus: PreparedCorpus, spec: AttemptSpec) -> ScoreTable:
+def _scored(split: Literal["dev", "test"], module: LidModule, corpus: PreparedCorpus, spec: AttemptSpec) -> ScoreTable:
     config = spec.config
     utterances = join_utterances(corpus.recordings, split=split, data=config.data)
     scores = score_split(module, corpus, utterances, config=config, workspace=spec.workspace)
     return score_table(scores, utterances, config.data.languages)
 
 
-def _development_scores(module: LanguageId, corpus: PreparedCorpus, spec: AttemptSpec) -> dict[str, Any]:
+def _development_scores(module: LidModule, corpus: PreparedCorpus, spec: AttemptSpec) -> dict[str, Any]:
     """As training left them; made again where a power cut tore them, since training waits for no disk."""
     assert spec.development_scores is not None
     kept: dict[str, Any] | None = read_whole_json(spec.development_scores)
