@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lightning_modules.config import HierarchicalEncoderConfig, LevelConfig
 from lightning_modules.encoders._base import Encoded, Encoder, Tap, length_mask
-from lightning_modules.encoders.recurrences import Recurrence, build_recurrence, run
+from lightning_modules.encoders.recurrences import Recurrence, build_recurrence, read_all, run
 from lightning_modules.encoders.windows import cut, joined
 
 
@@ -79,7 +79,7 @@ class _Level(nn.Module):
         windows = cut(x_BSF, steps_B, window=self.window, hop=self.hop)
         if tap is None:
             # Reading on past a short window's end changes no state before it, and spares the packing.
-            h_NWH, _ = self.recurrence(windows.inputs)
+            h_NWH, _ = read_all(self.recurrence, windows.inputs)
         else:
             h_NWH = run(self.recurrence, windows.inputs, windows.sizes, tap=tap, prefix=self.prefix)
         last_NH = h_NWH[torch.arange(len(h_NWH), device=h_NWH.device), windows.sizes - 1]

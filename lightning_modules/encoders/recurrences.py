@@ -120,10 +120,23 @@ def run(
     return _fused(recurrence, x_BSF, steps_B)[0]
 
 
+def read_all(recurrence: Recurrence, x_BSF: Tensor, state: State = None) -> tuple[Tensor, State]:
+    """States (B, S, H) of sequences that are all of one length, and the state after their last inputs.
+
+    On a CPU an LSTM keeps to float32 under autocast: oneDNN refuses to make one in bfloat16 where the processor has no
+    instructions for it.
+    """
+    if isinstance(recurrence, nn.LSTM) and x_BSF.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        with torch.autocast("cpu", enabled=False):
+            h_BSH, state = recurrence(x_BSF.to(next(recurrence.parameters()).dtype), state)
+    else:
+        h_BSH, state = recurrence(x_BSF, state)
+    return h_BSH, state
+
+
 def _fused(recurrence: Recurrence, x_BSF: Tensor, steps_B: Tensor, state: State = None) -> tuple[Tensor, State]:
     if int(steps_B.min()) == x_BSF.shape[1]:
-        h_BSH, state = recurrence(x_BSF, state)
-        return h_BSH, state
+        return read_all(recurrence, x_BSF, state)
     packed = pack_padded_sequence(x_BSF, steps_B.cpu(), batch_first=True, enforce_sorted=False)
     h_packed, state = recurrence(packed, state)
     h_BSH, _ = pad_packed_sequence(h_packed, batch_first=True, total_length=x_BSF.shape[1])

@@ -170,7 +170,7 @@ def _by_torch_cells(encoder: RecurrentEncoder, x_TF: Tensor, *, cell: str, windo
 
 
 @pytest.mark.parametrize("tapped", [False, True], ids=["fused", "tapped"])
-@pytest.mark.parametrize("window", [1, 2, 3, 7])
+@pytest.mark.parametrize("window", [1, 3, 7])
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_stop_at_each_border_as_in_a_loop_that_detaches(cell: str, window: int, *, tapped: bool) -> None:
     lengths = [4, 7, 1]
@@ -200,7 +200,7 @@ def test_a_window_over_the_whole_sequence_truncates_nothing(cell: str, frames_pe
     frames_per_step=st.integers(1, 4),
     lengths=st.lists(st.integers(1, 30), min_size=1, max_size=4),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_states_are_the_same_for_every_window(cell: str, window: int, frames_per_step: int, lengths: list[int]) -> None:
     fields: dict[str, Any] = {"cell": cell, "num_layers": 2, "bidirectional": False, "frames_per_step": frames_per_step}
     full, truncated = make(**fields), make(**fields, bptt=TruncatedBPTTConfig(frames=window))
