@@ -17,6 +17,7 @@ from reports.records import (
     ARTIFACT_CONFUSION,
     ARTIFACT_CURVES,
     ARTIFACT_EVENTS,
+    ARTIFACT_GRADIENT_FLOW,
     ARTIFACT_SCORES_DEV,
     ARTIFACT_TRACEBACK,
     OBJECTIVE,
@@ -106,6 +107,8 @@ def trial_artifacts(trial: ActiveTrial, outcome: Outcome) -> dict[str, Content]:
     if trial.history:
         objective = OBJECTIVE if trial.spec is None else f"val/{trial.spec.objective}"
         artifacts[ARTIFACT_CURVES] = partial(_curves, trial.history, objective)
+    if trial.folder.gradient_flow.exists():
+        artifacts[ARTIFACT_GRADIENT_FLOW] = trial.folder.gradient_flow
     if trial.folder.scores.exists() and read_json(trial.folder.scores)["epoch"] == trial.best_epoch:
         artifacts[ARTIFACT_SCORES_DEV] = partial(scores_parquet, trial.folder.scores)
         artifacts[ARTIFACT_CONFUSION] = partial(_confusion, trial.folder.scores)
