@@ -42,7 +42,7 @@ def recurrent_blocks(path: str, matrix: Tensor) -> dict[str, Tensor]:
     if not path.rpartition(".")[2].startswith("weight_hh") or matrix.ndim != 2:  # noqa: PLR2004 - a matrix
         return {}
     names = GATES.get(matrix.shape[0] // matrix.shape[1], ())
-    return dict(zip(names, matrix.split(matrix.shape[1]), strict=True)) if names else {}
+    return dict(zip(names, torch.split(matrix, matrix.shape[1]), strict=True)) if names else {}
 
 
 def spectral_radii(blocks_NHH: Tensor) -> Tensor:
@@ -96,7 +96,9 @@ def _reader(path: str, found: dict[str, Tensor]) -> Any:
     def read(module: nn.GRU | nn.LSTM, inputs: tuple[Any, ...]) -> None:
         for layer, gates_BSG, mask_BS in _gates(module, inputs[0]):
             for gate, before_BSH in zip(
-                GATES[gates_BSG.shape[-1] // module.hidden_size], gates_BSG.split(module.hidden_size, -1), strict=True
+                GATES[gates_BSG.shape[-1] // module.hidden_size],
+                torch.split(gates_BSG, module.hidden_size, -1),
+                strict=True,
             ):
                 if gate in SIGMOIDS:
                     gate_NH = before_BSH.sigmoid()[mask_BS]
@@ -116,7 +118,7 @@ def _gates(module: nn.GRU | nn.LSTM, given: Any) -> Iterator[tuple[str, Tensor, 
         x_BSF, mask_BS = _padded(given)
         given = _one_layer(module, layer, given)
         h_BSH, _ = _padded(given)
-        for direction, states_BSH in enumerate(h_BSH.split(module.hidden_size, dim=-1)):
+        for direction, states_BSH in enumerate(torch.split(h_BSH, module.hidden_size, dim=-1)):
             suffix = f"l{layer}_reverse" if direction else f"l{layer}"
             weight_ih, weight_hh, bias_ih, bias_hh = (getattr(module, f"{name}_{suffix}") for name in names)
             before_BSH = states_BSH.roll(-1 if direction else 1, dims=1)

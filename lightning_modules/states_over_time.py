@@ -47,10 +47,11 @@ def gradients_over_time(module: LidModule, batch: Any) -> dict[str, list[float]]
         batch: of training, on the module's device.
     """
     tap, is_training = StateTap(), module.training
+    gpus = [module.device] if module.device.type == "cuda" else []
     module.eval()
     try:
         # cuDNN has no backward pass in evaluation mode, which decoders may need.
-        with torch.enable_grad(), torch.random.fork_rng(), torch.backends.cudnn.flags(enabled=False):
+        with torch.enable_grad(), torch.random.fork_rng(gpus), torch.backends.cudnn.flags(enabled=False):
             return _gradients(tap, module.loss(batch, tap=tap).value * len(batch.lengths))
     finally:
         module.train(is_training)
@@ -73,4 +74,5 @@ def _mean_norm(gradient: Tensor | None) -> Tensor:
     """Mean over rows of the norm of each state: () of (R, H), (S,) of (R, S, H); 0 of a state that nothing read."""
     if gradient is None:
         return torch.zeros(())
-    return torch.linalg.vector_norm(gradient, dim=-1, dtype=torch.float32).mean(dim=0)
+    norms: Tensor = torch.linalg.vector_norm(gradient, dim=-1, dtype=torch.float32)
+    return norms.mean(dim=0)

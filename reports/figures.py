@@ -55,6 +55,8 @@ _TOP: Final = 0.96  # where a scatter has its crosses, as a share of its height
 _NARROW: Final = 5.0  # a logarithmic axis over a smaller ratio has even ticks
 _ROOM: Final = 1.6  # beside the values of a narrow axis, so that at least one of 1, 2 and 5 falls on it
 _WIDE: Final = 20.0  # a logarithmic axis over a larger ratio names only its decades
+_NAMES_A_ROW: Final = 5
+_STYLES: Final = ("-", "--", ":", "-.")
 _CROWDED: Final = 24  # letters along x, above which the names of levels are set smaller
 _CELL: Final = "#0072b3"  # blue, but no variable: white text must stay readable on it on a dark page too
 _SCREEN_REM_PER_POINT: Final = 0.09  # one scale for all figures of a page, so that their text is of one size
@@ -113,6 +115,14 @@ class Panel:
     ticks: tuple[str, ...] = ()
     log: bool = False
     means: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowLine:
+    """Gradient norms by step, under a name."""
+
+    name: str
+    values: tuple[float, ...]
 
 
 # --- one trial --------------------------------------------------------------------------------------------------------
@@ -226,6 +236,36 @@ def scatter_figure(panels: Sequence[Panel], *, objective: str, columns: int = 3)
         axis.remove()
     for axis in axes[: len(panels) : columns]:
         _name_y(axis, objective)
+    return figure
+
+
+def flow_figure(panels: "Mapping[str, Sequence[FlowLine]]") -> "Figure":
+    """Gradient norms by step on one logarithmic axis; a colour a name, and line styles where colours run out."""
+    names = list(dict.fromkeys(line.name for lines in panels.values() for line in lines))
+    legend_rows = -(-len(names) // _NAMES_A_ROW)
+    figure, axes = _row(len(panels), width=8.6, height=2.9 + 0.2 * legend_rows, top=0.34 + 0.2 * legend_rows)
+    values = [value for lines in panels.values() for line in lines for value in line.values]
+    for axis, (title, lines) in zip(axes, panels.items(), strict=True):
+        for line in lines:
+            place = names.index(line.name)
+            style = _STYLES[place // len(SERIES) % len(_STYLES)]
+            axis.plot(line.values, color=SERIES[place % len(SERIES)], linestyle=style, linewidth=1.4, label=line.name)
+        axis.set_yscale("log")
+        axis.set_ylim(min(values) / _ROOM, max(values) * _ROOM)
+        _plain_decades(axis.yaxis)
+        _whole_epochs(axis)
+        axis.set_title(title, fontsize=_SMALL, color=INK, loc="right", y=0.99)
+    _name_x(axes, "step t")
+    _name_y(axes[0], "|dL/dh_t|")
+    figure.legend(
+        *axes[0].get_legend_handles_labels(),
+        fontsize=_SMALL - 0.5,
+        frameon=False,
+        labelcolor=INK,
+        loc="upper left",
+        ncols=_NAMES_A_ROW,
+        handlelength=1.6,
+    )
     return figure
 
 

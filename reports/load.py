@@ -17,12 +17,15 @@ from typing import Any, Final
 
 from lightning_modules.errors import StorageError
 from reports.records import (
+    ARTIFACT_GRADIENT_FLOW,
     ARTIFACT_LEDGER,
     ARTIFACT_SCORES_DEV,
     ARTIFACT_SCORES_TEST,
     ARTIFACT_STUDY,
     BEST_PREFIX,
     FURTHER_PREFIX,
+    GRAD_FLOW_PREFIX,
+    GRAD_OVER_TIME,
     SCORE_COLUMNS,
     TAG_CHAMPION,
     TAG_CONFIGURATION,
@@ -34,6 +37,7 @@ from reports.records import (
     TAG_STUDY,
     TEST_PREFIX,
     FurtherObjective,
+    GradientFlow,
     LedgerEntry,
     MetricPoint,
     ScoreTable,
@@ -43,6 +47,7 @@ from reports.records import (
     TrialRecord,
     TrialState,
     param_value,
+    parse_gradient_flow,
     parse_ledger,
 )
 from reports.urls import masked
@@ -51,7 +56,10 @@ logger = logging.getLogger(__name__)
 
 _PAGE: Final = 1000  # search_runs of the client never returns more at once
 _INFINITY: Final = 1.7e308  # MLflow stores infinity as 1.8e308, the largest double
-_STEPLESS: Final = (BEST_PREFIX, TEST_PREFIX, FURTHER_PREFIX, "model/")
+_WITHOUT_HISTORY: Final = (
+    *(BEST_PREFIX, TEST_PREFIX, FURTHER_PREFIX, "model/"),  # which have no steps
+    GRAD_FLOW_PREFIX,  # a key a layer and gate of every architecture, of which reports read the last values alone
+)
 _SQLITE: Final = "sqlite:///"
 _MANY: Final = 100_000_000  # the bulk query wants a limit
 _LOADERS: Final = 8  # requests to a server at the same time: the client has no call for the histories of many runs
@@ -94,6 +102,7 @@ def _load(name: str, client: Client, folder: Path) -> StudyRecord:
         test_metrics={k: _decoded(v) for k, v in parent.data.metrics.items() if k.startswith(TEST_PREFIX)},
         scores_dev=next((_scores(fetch(t.run_id, ARTIFACT_SCORES_DEV)) for t in trials if t.number == shown), None),
         scores_test=_scores(fetch(parent.info.run_id, ARTIFACT_SCORES_TEST)),
+        gradient_flow=_gradient_flow(trials, fetch),
         ledger=_ledger(fetch(parent.info.run_id, ARTIFACT_LEDGER)),
         tags=_own_tags(parent),
     )
@@ -262,7 +271,7 @@ def _histories(client: Client, runs: list[Run]) -> Histories:
     runs_of: dict[str, list[str]] = defaultdict(list)
     for run in runs:
         for key in run.data.metrics:
-            if not key.startswith(_STEPLESS):
+            if not key.startswith(_WITHOUT_HISTORY):
                 runs_of[key].append(run.info.run_id)
     histories: Histories = defaultdict(dict)
     for key in sorted(runs_of):
@@ -344,6 +353,18 @@ def _scores(path: Path | None) -> ScoreTable | None:
     except (ArrowInvalid, KeyError) as error:
         raise StorageError(f"{path.name} in MLflow is not a file of scores: {error}") from error
     return ScoreTable(**leading, targets=tuple(columns), llr=tuple(zip(*columns.values(), strict=True)))
+
+
+def _gradient_flow(trials: Iterable[TrialRecord], fetch: Callable[[str, str], Path | None]) -> dict[int, GradientFlow]:
+    """Only trials that were to measure it are asked, several at once; one that was killed early has none."""
+    measured = [trial for trial in trials if trial.params.get(GRAD_OVER_TIME) is True]
+    with ThreadPoolExecutor(max_workers=_LOADERS) as pool:
+        paths = pool.map(lambda trial: fetch(trial.run_id, ARTIFACT_GRADIENT_FLOW), measured)
+        return {
+            trial.number: parse_gradient_flow(path.read_text(encoding="utf-8"))
+            for trial, path in zip(measured, paths, strict=True)
+            if path is not None
+        }
 
 
 def _ledger(path: Path | None) -> tuple[LedgerEntry, ...]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from lightning_modules.errors import StorageError
+
 # --- tags ------------------------------------------------------------------------------------------------------------
 TAG_KIND: Final = "lidstudy.kind"  # "study" on the parent run, "trial" on its children, "attempt" on theirs
 TAG_STUDY: Final = "lidstudy.study"
@@ -37,6 +39,7 @@ ARTIFACT_SCORES_DEV: Final = "scores/dev.parquet"  # trial: a row an utterance, 
 ARTIFACT_CHECKPOINT: Final = "checkpoint/best.ckpt"  # trial
 ARTIFACT_CURVES: Final = "figures/learning_curves.png"  # trial
 ARTIFACT_CONFUSION: Final = "figures/confusion.png"  # trial
+ARTIFACT_GRADIENT_FLOW: Final = "gradient_flow.json"  # trial: a GradientFlow, where that was asked for
 ARTIFACT_STUDY: Final = "study.json"  # parent run: a StudyManifest as JSON
 ARTIFACT_SCORES_TEST: Final = "scores/test.parquet"  # parent run: the champion on test data
 ARTIFACT_LEDGER: Final = "ledger.jsonl"  # parent run: every evaluation on test data
@@ -58,6 +61,8 @@ GRAD_NORM_BEFORE: Final = "grad/norm_before_clipping"  # mean over the epoch's s
 GRAD_NORM_AFTER: Final = "grad/norm_after_clipping"
 GRAD_NORM_MAX: Final = "grad/norm_max"  # largest before clipping in the epoch
 GRAD_SHARE_CLIPPED: Final = "grad/share_clipped"  # 0..1
+GRAD_FLOW_PREFIX: Final = "grad/flow/"  # by layer and gate: lightning_modules/gradient_flow.py
+GRAD_OVER_TIME: Final = "training.gradient_flow.over_time"  # the param of trials with an ARTIFACT_GRADIENT_FLOW
 TIME_TRAIN_S: Final = "time/train_s"
 TIME_VALIDATION_S: Final = "time/validation_s"
 
@@ -268,6 +273,42 @@ class ScoreTable:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FlowCurve:
+    """|dL/dh_t| against t of one trial after so many epochs, as lightning_modules/states_over_time.py defines it.
+
+    Attributes:
+        epochs_trained: 0 before the first step.
+        norms: name of a recurrence (`layer0/forward`; `.../cell` for the LSTM's c) or layer -> a value an input t.
+    """
+
+    epochs_trained: int
+    norms: dict[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientFlow:
+    """Content of ARTIFACT_GRADIENT_FLOW: one trial's curves in the order of training."""
+
+    curves: tuple[FlowCurve, ...]
+
+
+def parse_gradient_flow(text: str) -> GradientFlow:
+    """The curves in a file; StorageError where it is broken."""
+    try:
+        return GradientFlow(
+            curves=tuple(
+                FlowCurve(
+                    epochs_trained=int(curve["epochs_trained"]),
+                    norms={str(name): tuple(map(float, values)) for name, values in curve["norms"].items()},
+                )
+                for curve in json.loads(text)["curves"]
+            )
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StorageError(f"{ARTIFACT_GRADIENT_FLOW} is not readable: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
 class LedgerEntry:
     """One evaluation on test data."""
 
@@ -303,6 +344,7 @@ class StudyRecord:
         scores_dev: the champion's (or the best trial's) development scores.
         scores_test: the champion's test scores.
         ledger: every evaluation on test data.
+        gradient_flow: trial's number -> how gradients flow in it over time, of trials that measured that.
         tags: the parent run's lidstudy tags (state, commit, data hash), optional.
     """
 
@@ -315,6 +357,7 @@ class StudyRecord:
     scores_dev: ScoreTable | None = None
     scores_test: ScoreTable | None = None
     ledger: tuple[LedgerEntry, ...] = ()
+    gradient_flow: dict[int, GradientFlow] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
 
 

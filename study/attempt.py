@@ -30,6 +30,7 @@ from lightning_modules.latency import latency_ms
 from lightning_modules.lid_module import Diverged, LidModule
 from study.devices import Slot
 from study.events import AnyEvent, Ended, EpochEnded, EventLog, Started
+from study.gradient_flow import GradientsOverTime
 from study.held_out import evaluate
 from study.processes import data_bytes
 from study.progress import TrialProgress, is_over
@@ -104,15 +105,21 @@ def _train(spec: AttemptSpec, log: EventLog, speech: Speech | None, *, warm: boo
         return Ended(time_ms=log.now_ms(), outcome="complete")
     batches = TrainingBatches(speech.recordings, store=speech.store, config=config)
     module.learn_prior(batches.prior_L)
-    trainer = build_trainer(config, [progress], folder=spec.folder, slot=spec.slot, micro_batches=micro_batches)
+    training = training_loader(
+        batches,
+        steps_per_epoch=config.training.steps_per_epoch,
+        micro_batches=micro_batches,
+        num_ranks=num_ranks,
+    )
+    callbacks: list[pl.Callback] = [progress]
+    if config.training.gradient_flow.over_time:
+        path = TrialFolder(spec.trial_folder).gradient_flow
+        # Before the progress, so that no checkpoint is ahead of it.
+        callbacks.insert(0, GradientsOverTime(path, batch=training.dataset[0, 0, 0], first_epoch=resumed.first_epoch))
+    trainer = build_trainer(config, callbacks, folder=spec.folder, slot=spec.slot, micro_batches=micro_batches)
     trainer.fit(
         module,
-        training_loader(
-            batches,
-            steps_per_epoch=config.training.steps_per_epoch,
-            micro_batches=micro_batches,
-            num_ranks=num_ranks,
-        ),
+        training,
         development_loader(speech.batches, num_ranks=num_ranks),
         ckpt_path=resume_from,
         weights_only=True,

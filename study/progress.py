@@ -38,7 +38,7 @@ class TrialProgress(pl.Callback):
         self._best_objective: float | None = None
         self._best_epoch = 0
         self._last_event: EpochEnded | None = None
-        self._epoch_started = self._validation_started = self._spoke_at = 0.0
+        self._epoch_started = self._validation_started = self._validation_ended = self._spoke_at = 0.0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
         """Gives each rank its threads, now that it is a process of its own, and ties its life to the trainer's."""
@@ -53,6 +53,10 @@ class TrialProgress(pl.Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Starts the development pass's clock."""
         self._validation_started = time.perf_counter()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Stops it: what else is done at an epoch's end is no part of it."""
+        self._validation_ended = time.perf_counter()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """A sign of life, every few seconds."""
@@ -85,10 +89,9 @@ class TrialProgress(pl.Callback):
         self._last_event = EpochEnded.model_validate_json(state_dict["last_event"])
 
     def _metrics(self, module: LidModule) -> dict[str, float]:
-        now = time.perf_counter()
         metrics = module.training_metrics() | module.development_metrics
         metrics["time/train_s"] = self._validation_started - self._epoch_started
-        metrics["time/validation_s"] = now - self._validation_started
+        metrics["time/validation_s"] = self._validation_ended - self._validation_started
         if module.device.type == "cuda":
             metrics[PEAK_MEMORY_MB] = torch.cuda.max_memory_reserved(module.device) / BYTES_A_MB
         return metrics

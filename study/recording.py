@@ -17,6 +17,7 @@ from reports.records import (
     ARTIFACT_CONFUSION,
     ARTIFACT_CURVES,
     ARTIFACT_EVENTS,
+    ARTIFACT_GRADIENT_FLOW,
     ARTIFACT_SCORES_DEV,
     ARTIFACT_TRACEBACK,
     OBJECTIVE,
@@ -107,6 +108,8 @@ def trial_artifacts(trial: ActiveTrial, outcome: Outcome) -> dict[str, Content]:
     if trial.history:
         objective = OBJECTIVE if trial.spec is None else f"val/{trial.spec.objective}"
         artifacts[ARTIFACT_CURVES] = partial(_curves, trial.history, objective)
+    if trial.folder.gradient_flow.exists():
+        artifacts[ARTIFACT_GRADIENT_FLOW] = trial.folder.gradient_flow
     scores = read_whole_json(trial.folder.scores)
     if scores is not None and scores["epoch"] == trial.best_epoch:
         artifacts[ARTIFACT_SCORES_DEV] = partial(scores_parquet, trial.folder.scores)

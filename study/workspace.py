@@ -150,6 +150,11 @@ class TrialFolder:
         """Scores at the best epoch, a ScoreTable as JSON."""
         return self.root / "scores.json"
 
+    @property
+    def gradient_flow(self) -> Path:
+        """|dL/dh_t| against t before the first step and after each epoch, where that is asked for."""
+        return self.root / "gradient_flow.json"
+
     def attempts(self) -> list[Path]:
         """Folders of its attempts, oldest first."""
         return sorted(self.root.glob("attempt-*"), key=lambda folder: int(folder.name.removeprefix("attempt-")))

@@ -24,7 +24,7 @@ from study.launchers._base import Life
 from study.launchers.local import LocalLauncher
 from study.launchers.mirror import Report, ShippedFile
 from study.launchers.parcel import unpack
-from study.launchers.relocate import BEST, LAST, SCORES, relocate
+from study.launchers.relocate import BEST, FLOW, LAST, SCORES, relocate
 from study.spec import AttemptSpec
 from study.workspace import Workspace, try_lock
 
@@ -115,7 +115,8 @@ class Agent:
         if self._spec is None or self._spec.key != key:
             return None
         status = self._launcher.poll(self._spec)  # before reading: a gone process has written all it will
-        files = {name: each for name in (LAST, BEST, SCORES) if (each := self._file(name, versions.get(name)))}
+        names = (LAST, BEST, SCORES, FLOW)
+        files = {name: each for name in names if (each := self._file(name, versions.get(name)))}
         events = self._launcher.read(self._spec, offset)  # after the files, which are never ahead of the log
         output = self._launcher.output_tail(self._spec).encode() if status.is_over else b""
         return Report(

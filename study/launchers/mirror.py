@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from study.launchers._base import Life, Status, exit_record
-from study.launchers.relocate import BEST, LAST, SCORES
+from study.launchers.relocate import BEST, FLOW, LAST, SCORES
 from study.spec import EVENTS_FILE, EXIT_FILE, LOST_FILE, OUTPUT_FILE, AttemptSpec
 from study.workspace import write_atomic, write_json
 
@@ -74,7 +74,7 @@ class Mirror:
         if report["events"]:
             with (self.spec.folder / EVENTS_FILE).open("ab") as file:
                 file.write(report["events"])
-        for name in (SCORES, BEST, LAST):
+        for name in (FLOW, SCORES, BEST, LAST):
             if name in report["files"]:
                 write_atomic(self.spec.trial_folder / name, report["files"][name]["content"])
                 self._versions[name] = report["files"][name]["version"]

@@ -8,7 +8,7 @@ from lightning_modules.errors import TrialError
 from study.devices import Slot
 from study.spec import AttemptSpec
 
-BEST, LAST, SCORES = "best.ckpt", "last.ckpt", "scores.json"
+BEST, LAST, SCORES, FLOW = "best.ckpt", "last.ckpt", "scores.json", "gradient_flow.json"
 CHECKPOINT, DEVELOPMENT_SCORES = "checkpoint.ckpt", "development_scores.json"
 
 
@@ -35,7 +35,7 @@ def relocate(spec: AttemptSpec, *, root: Path, workspace: Path) -> AttemptSpec:
 
 def files_to_ship(spec: AttemptSpec) -> dict[str, bytes]:
     """What the attempt needs of the trial: name in the trial's folder there -> content."""
-    paths = {name: spec.trial_folder / name for name in (LAST, BEST, SCORES)}
+    paths = {name: spec.trial_folder / name for name in (LAST, BEST, SCORES, FLOW)}
     if spec.checkpoint is not None:
         paths[CHECKPOINT] = spec.checkpoint
     if spec.development_scores is not None:

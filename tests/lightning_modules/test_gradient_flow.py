@@ -182,7 +182,7 @@ def test_measuring_gates_leaves_the_encoder_as_it_was() -> None:
 
 def test_norms_and_ratios_are_means_over_measured_steps() -> None:
     torch.manual_seed(0)
-    network = nn.ModuleDict({"recurrence": nn.GRU(3, 4, num_layers=2), "head": nn.Linear(4, 2)})
+    network: Any = nn.ModuleDict({"recurrence": nn.GRU(3, 4, num_layers=2), "head": nn.Linear(4, 2)})
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     flow = GradientFlow(GradientFlowConfig(every=2))
     norms, ratios, gates = [], [], []

@@ -310,7 +310,7 @@ def _write_scores(client: Any, run_id: str, table: r.ScoreTable, artifact: str, 
     client.log_artifact(run_id, str(path), str(Path(artifact).parent))
 
 
-def write_to_mlflow(study: StudyRecord, tracking_uri: str, folder: Path) -> None:
+def write_to_mlflow(study: StudyRecord, tracking_uri: str, folder: Path) -> None:  # noqa: C901 - what is there
     """Write a record as the tracker would: one experiment, a parent run, a child run a trial, artifacts."""
     from mlflow import MlflowClient
 
@@ -333,6 +333,9 @@ def write_to_mlflow(study: StudyRecord, tracking_uri: str, folder: Path) -> None
         run_id = _write_run(client, experiment, _trial_tags(trial, name, parent), trial, trial.start_ms)
         if trial.end_ms is not None:
             client.set_terminated(run_id, trial.state.mlflow_status, trial.end_ms)
+        if trial.number in study.gradient_flow:
+            flow = _json(dataclasses.asdict(study.gradient_flow[trial.number]))
+            client.log_text(run_id, flow, r.ARTIFACT_GRADIENT_FLOW)
         if study.scores_dev and trial.number == study.champion:
             _write_scores(client, run_id, study.scores_dev, r.ARTIFACT_SCORES_DEV, folder)
 

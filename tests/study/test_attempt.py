@@ -2,19 +2,22 @@
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from lightning_modules.config import RecurrentEncoderConfig
+from reports.records import FlowCurve, GradientFlow, parse_gradient_flow
 from study.devices import CPU, Slot
 from study.events import Ended, EpochEnded, Started, read_events
 from study.launchers._base import Life, Status
 from study.launchers.local import LocalLauncher
 from study.objectives import LatencyConfig
 from study.spec import EVENTS_FILE, AttemptSpec
-from study.workspace import Workspace
+from study.workspace import TrialFolder, Workspace, write_json
 from tests.conftest import write_tiny_study
 from tests.study.helpers import config_of, until
 
@@ -157,6 +160,53 @@ def test_an_attempt_in_float16_on_a_cpu_says_what_it_needs(run: Callable[..., At
     spec = run("half", config=study.model_copy(update={"training": training}))
     assert last_word(spec).outcome == "failed"
     assert "training.precision float16 needs a GPU, but slot cpu-0 has cpu" in last_word(spec).failure
+
+
+def watching(spec: AttemptSpec, *, over_time: bool = True, epochs: int = 2) -> dict[str, object]:
+    """The spec's configuration, with states watched over time."""
+    training = spec.config.training
+    flow = training.gradient_flow.model_copy(update={"over_time": over_time})
+    training = training.model_copy(update={"gradient_flow": flow, "max_epochs": epochs})
+    return {"config": spec.config.model_copy(update={"training": training})}
+
+
+def test_watching_states_over_time_changes_no_training_and_leaves_a_file(run: Callable[..., AttemptSpec]) -> None:
+    plain = run("plain")
+    watched = run("watched", **watching(plain))
+    assert np.array_equal(weights_of(watched), weights_of(plain))
+    assert [event.objective for event in epochs_of(watched)] == [event.objective for event in epochs_of(plain)]
+    curves = flow_of(watched).curves
+    assert [curve.epochs_trained for curve in curves] == [0, 1, 2]
+    encoder, data = plain.config.encoder, plain.config.data
+    assert isinstance(encoder, RecurrentEncoderConfig)
+    num_steps = -(-round(data.segment_s * data.features.frames_per_s) // encoder.frames_per_step)
+    for curve in curves:
+        assert list(curve.norms) == ["layer0/forward", "layer0/backward"]
+        assert all(len(values) == num_steps and min(values) > 0.0 for values in curve.norms.values())
+    assert len({curve.norms["layer0/forward"] for curve in curves}) == 3
+    assert not TrialFolder(plain.trial_folder).gradient_flow.exists()
+
+
+@pytest.mark.parametrize("left", ["all", "more", "nothing", "zeros"])
+def test_states_over_time_go_on_where_an_attempt_left_off(run: Callable[..., AttemptSpec], left: str) -> None:
+    """An attempt is killed after its first epoch, perhaps between its second measurement and its second checkpoint."""
+    plain = run("plain")
+    whole = flow_of(run("whole", **watching(plain))).curves
+    first = run("resumed", **watching(plain, epochs=1))
+    path, kept = TrialFolder(first.trial_folder).gradient_flow, flow_of(first).curves
+    assert kept == whole[:2]
+    unfinished = GradientFlow(curves=(*kept, FlowCurve(epochs_trained=2, norms={})))
+    write_json(path, asdict(unfinished if left == "more" else GradientFlow(curves=kept)))
+    if left == "zeros":
+        path.write_bytes(b"\0" * 100)
+    if left == "nothing":
+        path.unlink()
+    run("resumed", **watching(plain), attempt=1, folder=first.trial_folder / "attempt-1")
+    assert flow_of(first).curves == (whole if left in ("all", "more") else whole[1:])
+
+
+def flow_of(spec: AttemptSpec) -> GradientFlow:
+    return parse_gradient_flow(TrialFolder(spec.trial_folder).gradient_flow.read_text())
 
 
 def test_epochs_tell_what_each_development_source_costs(run: Callable[..., AttemptSpec]) -> None:

@@ -1,0 +1,229 @@
+"""How much of the loss's gradient reaches each step, |dL/dh_t| against t, before and after training.
+
+Trials of one cell (or encoder) and clipping rule are an arm. What the curves show depends on pooling, direction and
+initialisation, so that the section names them; it says what was measured, and promises nothing.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from reports.figures import FlowLine, flow_figure
+from reports.records import FlowCurve, GradientFlow, StudyRecord, TrialRecord
+from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
+from reports.sections._text import count, listing, numeric, parameter, significant
+
+BACKWARD: Final = "/backward"
+CELL_STATE: Final = "/cell"
+FORWARD: Final = "/forward"
+LEAST: Final = 1e-45  # the smallest number of single precision: what has vanished counts as this much
+READS_EVERY_STATE: Final = {"mean", "max", "statistics", "attention", "multi_head", "attentive_statistics"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """Trials of one cell and clipping rule, and one recurrence in them.
+
+    Attributes:
+        name: the cell or encoder, and the clipping rule.
+        states: the recurrence's or layer's name.
+        n: trials.
+        before: geometric mean over trials of |dL/dh_t| at t = 0, 1, …, before the first step.
+        after: after the last epoch that was measured.
+        is_main: whether the figure shows it: the last recurrence that reads forwards.
+    """
+
+    name: str
+    states: str
+    n: int
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+    is_main: bool
+
+    @property
+    def ratio_before(self) -> float:
+        """Mean over the tenth of the steps that is read first, over the mean of the tenth that is read last."""
+        return _ratio(self.before, is_backward=BACKWARD in self.states)
+
+    @property
+    def ratio_after(self) -> float:
+        """The same after training."""
+        return _ratio(self.after, is_backward=BACKWARD in self.states)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    """All arms, and under which conditions they were measured.
+
+    Attributes:
+        arms: those of one cell side by side.
+        poolings: that occur.
+        directions: `one` or `both`, where the encoder has any.
+        initialisations: that occur, where the encoder has a choice.
+        not_finite: trials whose gradient overflowed, which are left out.
+    """
+
+    arms: tuple[Arm, ...]
+    poolings: tuple[str, ...]
+    directions: tuple[str, ...]
+    initialisations: tuple[str, ...]
+    not_finite: tuple[int, ...]
+
+    @property
+    def shown(self) -> tuple[Arm, ...]:
+        """What the figure has a line of."""
+        return tuple(arm for arm in self.arms if arm.is_main)
+
+
+def summarise(study: StudyRecord) -> Flow:
+    """Trials with a curve from before the first step and a later one."""
+    flows = {number: flow for number, flow in study.gradient_flow.items() if _is_whole(flow)}
+    measured = [trial for trial in study.trials if trial.number in flows]
+    not_finite = tuple(trial.number for trial in measured if not _is_finite(flows[trial.number]))
+    trials = [trial for trial in measured if trial.number not in not_finite]
+    groups: dict[tuple[str, str, int, bool], list[TrialRecord]] = {}
+    for trial in trials:
+        curve = flows[trial.number].curves[0]
+        for states, values in curve.norms.items():
+            groups.setdefault((_arm(trial), states, len(values), states == _main(curve)), []).append(trial)
+    return Flow(
+        arms=tuple(_summary(key, group, flows) for key, group in sorted(groups.items())),
+        poolings=_levels(trials, "pooling.kind"),
+        directions=tuple({"false": "one", "true": "both"}[each] for each in _levels(trials, "encoder.bidirectional")),
+        initialisations=_levels(trials, "encoder.initialisation"),
+        not_finite=not_finite,
+    )
+
+
+def _is_whole(flow: GradientFlow) -> bool:
+    return len(flow.curves) > 1 and flow.curves[0].epochs_trained == 0
+
+
+def _is_finite(flow: GradientFlow) -> bool:
+    ends = (flow.curves[0], flow.curves[-1])
+    return all(math.isfinite(value) for curve in ends for values in curve.norms.values() for value in values)
+
+
+def _arm(trial: TrialRecord) -> str:
+    cell = trial.params.get("encoder.cell") or trial.params.get("encoder.kind", "?")
+    return f"{cell}, {trial.params.get('clipping.kind', '?')}"
+
+
+def _levels(trials: Iterable[TrialRecord], path: str) -> tuple[str, ...]:
+    return tuple(sorted({parameter(trial.params[path]) for trial in trials if trial.params.get(path) is not None}))
+
+
+def _summary(key: tuple[str, str, int, bool], trials: Sequence[TrialRecord], flows: dict[int, GradientFlow]) -> Arm:
+    name, states, _, is_main = key
+    curves = [flows[trial.number].curves for trial in trials]
+    return Arm(
+        name=name,
+        states=states,
+        n=len(trials),
+        before=_middle([each[0].norms[states] for each in curves]),
+        after=_middle([each[-1].norms[states] for each in curves]),
+        is_main=is_main,
+    )
+
+
+def _main(curve: FlowCurve) -> str:
+    """The last recurrence that reads forwards, whose states pooling reads; the last layer where there is none."""
+    names = [name for name in curve.norms if not name.endswith(CELL_STATE)]
+    return [name for name in names if name.endswith(FORWARD) or not name.endswith(BACKWARD)][-1]
+
+
+def _middle(curves: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """Geometric mean at each step: gradients differ by orders of magnitude."""
+    return tuple(
+        math.exp(sum(math.log(max(value, LEAST)) for value in values) / len(values))
+        for values in zip(*curves, strict=True)
+    )
+
+
+def _ratio(values: Sequence[float], *, is_backward: bool) -> float:
+    tenth = max(1, len(values) // 10)
+    first, last = sum(values[:tenth]), sum(values[-tenth:])
+    return last / first if is_backward else first / last
+
+
+def present(flow: Flow) -> tuple[Block, ...]:
+    """What was measured and how, a figure and a table; nothing where no trial measured it."""
+    if not flow.arms:
+        return ()
+    shown = flow.shown
+    table = Table(
+        caption="The gradient of the steps that are read first, as a ratio to that of those read last",
+        columns=(
+            Column("cell, clipping", numeric=False),
+            Column("states", numeric=False, hint="a recurrence and its direction, or a layer"),
+            Column("n", hint="trials"),
+            Column("before training", hint="mean over the first tenth of the steps / mean over the last tenth"),
+            Column("after training"),
+        ),
+        rows=tuple(_cells(arm) for arm in flow.arms),
+    )
+    states = listing(sorted({arm.states for arm in shown}))
+    drawing = Drawing(
+        key="gradient-flow",
+        alt=f"Gradient norm of each state by step, before and after training, of {count(len(shown), 'arm')}.",
+        caption=f"|dL/dh_t| against t of {states}: a line an arm, the geometric mean of its trials.",
+        draw=lambda: flow_figure(
+            {
+                "before training": [FlowLine(name=arm.name, values=arm.before) for arm in shown],
+                "after training": [FlowLine(name=arm.name, values=arm.after) for arm in shown],
+            }
+        ),
+    )
+    return (Text(_sentence(shown)), Text(_conditions(flow), tone="quiet"), drawing, table)
+
+
+def _sentence(arms: Sequence[Arm]) -> str:
+    """The extremes before training, and what became of them."""
+    least, most = (pick(arms, key=lambda arm: arm.ratio_before) for pick in (min, max))
+    said = (
+        f"Before training, the first tenth of the steps got {_times(least.ratio_before)} the gradient of the last tenth"
+    )
+    if len(arms) == 1:
+        return f"{said} ({least.name}); after training {_times(least.ratio_after)}."
+    return (
+        f"{said} with {least.name} and {_times(most.ratio_before)} with {most.name}; "
+        f"after training {_times(least.ratio_after)} and {_times(most.ratio_after)}."
+    )
+
+
+def _times(ratio: float) -> str:
+    return f"{significant(ratio, 2)} times"
+
+
+def _conditions(flow: Flow) -> str:
+    conditions = [f"pooling {listing(flow.poolings)}"]
+    if flow.directions:
+        conditions.append(f"directions {listing(flow.directions)}")
+    if flow.initialisations:
+        conditions.append(f"initialisation {listing(flow.initialisations)}")
+    said = (
+        f"Measured on one training batch without dropout, under {', '.join(conditions)}. The norm is that of each "
+        "utterance's own loss, averaged over utterances; t counts the encoder's steps."
+    )
+    if set(flow.poolings) & READS_EVERY_STATE:
+        said += (
+            " A pooling that reads every state gives each a gradient of its own, whatever the recurrence carries back."
+        )
+    if flow.not_finite:
+        noun = "trial" if len(flow.not_finite) == 1 else "trials"
+        said += f" Left out, since a gradient was not finite: {noun} {listing(map(str, flow.not_finite))}."
+    return said
+
+
+def _cells(arm: Arm) -> tuple[Cell, ...]:
+    return (
+        Cell(arm.name),
+        Cell(arm.states),
+        numeric(arm.n, str(arm.n)),
+        numeric(arm.ratio_before, significant(arm.ratio_before)),
+        numeric(arm.ratio_after, significant(arm.ratio_after)),
+    )
+
+
+SECTION = Section(key="gradient_flow", title="Gradient flow over time", summarise=summarise, present=present)
