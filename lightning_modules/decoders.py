@@ -35,8 +35,8 @@ class LanguageDecoder(nn.Module):
         c_k = sum_s a_ks m_s,  a_k = attention(m, g_(k-1));  g_k = GRU([y_(k-1); c_k], g_(k-1));  W [g_k; c_k] + b
 
     where m is the encoder's states, projected to the decoder's size, and y the embedding of the symbol before, at
-    first of the end. Without attention there is no c (Sutskever et al., 2014). Either way g_0 = tanh(V e + d), with e
-    the embedding that pooling made, so that no configured pooling is idle.
+    first of the end. Without attention there is no c (Sutskever et al., 2014). g_0 = tanh(V e + d), with e the
+    embedding of the recording: the pooled states, or with attention the last one.
 
     Attributes:
         end: the symbol that ends a sequence; languages are those below it.

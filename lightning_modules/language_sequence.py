@@ -16,7 +16,7 @@ from lightning_modules.data.switched import NONE, languages_of_frames
 from lightning_modules.decoders import Decoded, LanguageDecoder
 from lightning_modules.encoders import Encoded, Tap, build_encoder, length_mask
 from lightning_modules.lid_module import LidModule, Loss, Scored
-from lightning_modules.pooling import Pooling
+from lightning_modules.pooling import Pooling, last_state
 from lightning_modules.steps import mean_over_steps, middle_frames
 
 LONGEST: Final = 2
@@ -54,12 +54,14 @@ class LanguageSequence(LidModule):
         self.encoder = build_encoder(
             config.encoder, input_size=config.data.features.num_bands, num_languages=self.num_languages
         )
-        self.pooling = Pooling(
-            config.pooling, input_size=self.encoder.output_size, bidirectional=self.encoder.bidirectional
-        )
+        self.pooling: Pooling | None = None  # attention hears the states themselves
+        if config.task.attention == "none":
+            self.pooling = Pooling(
+                config.pooling, input_size=self.encoder.output_size, bidirectional=self.encoder.bidirectional
+            )
         self.decoder = LanguageDecoder(
             config.task,
-            embedding_size=self.pooling.output_size,
+            embedding_size=self.pooling.output_size if self.pooling else self.encoder.output_size,
             state_size=self.encoder.output_size,
             num_languages=self.num_languages,
         )
@@ -119,10 +121,9 @@ class LanguageSequence(LidModule):
     def _decode(
         self, encoded: Encoded, *, max_symbols: int, truth_BP: Tensor | None = None, teacher_share: float = 1.0
     ) -> Decoded:
-        embedding_BE = self.pooling(encoded.states, encoded.steps).embedding
         mask_BS = length_mask(encoded.steps, encoded.states.shape[1])
         decoded: Decoded = self.decoder(
-            embedding_BE,
+            self._embedding(encoded),
             encoded.states,
             mask_BS,
             max_symbols=max_symbols,
@@ -130,6 +131,13 @@ class LanguageSequence(LidModule):
             teacher_share=teacher_share,
         )
         return decoded
+
+    def _embedding(self, encoded: Encoded) -> Tensor:
+        """(B, E) what the decoder starts from: the pooled states, or with attention the last one."""
+        if self.pooling is None:
+            return last_state(encoded.states, encoded.steps, bidirectional=self.encoder.bidirectional)
+        embedding_BE: Tensor = self.pooling(encoded.states, encoded.steps).embedding
+        return embedding_BE
 
     def _of_outputs(
         self, log_posteriors_BSL: Tensor, steps_B: Tensor, languages_BT: Tensor, lengths_B: Tensor
