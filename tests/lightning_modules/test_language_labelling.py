@@ -136,7 +136,7 @@ def test_a_part_is_scored_by_the_steps_whose_middle_lies_in_it_or_the_nearest(fr
             inside = [s for s, middle in enumerate(middles) if start <= middle < end]
             if not inside:
                 num_nearest += 1
-                inside = [min(range(len(middles)), key=lambda s: (abs(middles[s] - (start + end - 1) / 2), s))]  # noqa: B023
+                inside = [min(range(len(middles)), key=lambda s: (abs(middles[s] - (start + end - 1) / 2), s))]
             expected = labels_SL[inside].mean(dim=0).log_softmax(dim=0)
             torch.testing.assert_close(scores[int(batch.indices[i, place])], expected, atol=1e-5, rtol=0)
             start = end

@@ -3,7 +3,7 @@
 Shape legend: B recordings, S steps, P parts, K symbols, L languages.
 """
 
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -255,7 +255,7 @@ def test_the_loss_is_the_mean_over_recordings_of_the_mean_over_languages_and_end
 
 
 def naive_distance(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-    @lru_cache(maxsize=None)
+    @cache
     def of(i: int, j: int) -> int:
         if i == 0 or j == 0:
             return i + j
