@@ -1,12 +1,15 @@
 """From a TrialConfig to a module, and back from a checkpoint."""
 
 from pathlib import Path
+from typing import assert_never
 
 import numpy as np
 import torch
 
-from lightning_modules.config import ClassificationConfig, TrialConfig
+from lightning_modules.config import ClassificationConfig, LabellingConfig, SequenceConfig, TrialConfig
 from lightning_modules.language_id import LanguageId
+from lightning_modules.language_labelling import LanguageLabelling
+from lightning_modules.language_sequence import LanguageSequence
 from lightning_modules.lid_module import LidModule
 
 
@@ -33,5 +36,9 @@ def _module(config: TrialConfig, *, num_parts: int) -> LidModule:
     match config.task:
         case ClassificationConfig():
             return LanguageId(config, num_parts=num_parts)
+        case LabellingConfig():
+            return LanguageLabelling(config, num_parts=num_parts)
+        case SequenceConfig():
+            return LanguageSequence(config, num_parts=num_parts)
         case _:
-            raise NotImplementedError(config.task.kind)
+            assert_never(config.task)

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.config import TrialConfig
+from lightning_modules.config import GRUReconstructionConfig, TrialConfig
 from lightning_modules.data.batches import Batch
+from lightning_modules.decoders import FeatureDecoder
 from lightning_modules.encoders import Encoded, Tap, build_encoder, length_mask
 from lightning_modules.heads import Head
 from lightning_modules.lid_module import LidModule, Loss, Scored
@@ -56,6 +57,12 @@ class LanguageId(LidModule):
             num_languages=self.num_languages,
             frames_per_s=features.frames_per_s,
         )
+        self.reconstruction: FeatureDecoder | None = None
+        if isinstance(config.reconstruction, GRUReconstructionConfig):
+            self.reconstruction = FeatureDecoder(
+                config.reconstruction, embedding_size=self.pooling.output_size, num_bands=features.num_bands
+            )
+        self._reconstruction_errors: list[Tensor] = []
 
     def forward(
         self, features_BTD: Tensor, lengths_B: Tensor, *, languages_B: Tensor | None = None, tap: Tap | None = None
@@ -75,13 +82,31 @@ class LanguageId(LidModule):
         return LanguageScores(self.without_prior(log_posteriors_BL), pooled.embedding, pooled.weights, encoded)
 
     def loss(self, batch: Batch, *, tap: Tap | None = None) -> Loss:
-        """Cross-entropy of each utterance's language."""
+        """Cross-entropy of each utterance's language, plus the weighted error of its reconstruction, if any."""
         scores = self(batch.features, batch.lengths, languages_B=batch.languages, tap=tap)
         loss = self.cross_entropy(self.with_prior(scores.log_likelihoods), batch.languages)
         if scores.encoded.log_posteriors is not None:
             loss = loss + self._of_outputs(scores.encoded, scores.encoded.log_posteriors, batch.languages)
+        if self.reconstruction is not None:
+            assert isinstance(self.config.reconstruction, GRUReconstructionConfig)
+            error = self.reconstruction.error(scores.embedding, batch.features, batch.lengths)
+            if self.training:
+                self._reconstruction_errors.append(error.detach())
+            loss = loss + self.config.reconstruction.weight * error
         num_correct = int((scores.log_likelihoods.argmax(dim=-1) == batch.languages).sum())
         return Loss(loss, num_correct, len(batch.languages))
+
+    def on_train_epoch_start(self) -> None:
+        """Forgets the errors of the epoch before, too."""
+        super().on_train_epoch_start()
+        self._reconstruction_errors = []
+
+    def training_metrics(self) -> dict[str, float]:
+        """Those of all tasks, and `train/reconstruction_error`: the epoch's mean squared error, unweighted."""
+        if not self._reconstruction_errors:
+            return super().training_metrics()
+        error = float(torch.stack(self._reconstruction_errors).mean())
+        return super().training_metrics() | {"train/reconstruction_error": error}
 
     def score(self, batch: Batch) -> Scored:
         """A row an utterance.

@@ -101,19 +101,22 @@ class LidModule(pl.LightningModule, ABC):
         return (log_likelihoods + self.log_prior_L).log_softmax(dim=-1)
 
     def cross_entropy(self, log_posteriors_NL: Tensor, languages_N: Tensor) -> Tensor:
-        """Mean over rows, smoothed and weighted as configured, in nats."""
+        """Mean over rows of `cross_entropies`."""
+        return self.cross_entropies(log_posteriors_NL, languages_N).mean()
+
+    def cross_entropies(self, log_posteriors_NL: Tensor, languages_N: Tensor) -> Tensor:
+        """(N,) smoothed and weighted as configured, in nats."""
         training = self.config.training
         weights_L = None
         if training.class_balance == "weights":
             weights_L = torch.exp(-self.log_prior_L) / self.num_languages
-        losses_N = nn.functional.cross_entropy(
+        return nn.functional.cross_entropy(
             log_posteriors_NL,
             languages_N,
             weight=weights_L,
             label_smoothing=training.label_smoothing,
             reduction="none",
         )
-        return losses_N.mean()
 
     # --- training ----------------------------------------------------------------------------------------------------
 

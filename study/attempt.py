@@ -24,7 +24,8 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 
 from lightning_modules.build import build_module
 from lightning_modules.config import TrialConfig
-from lightning_modules.data.batches import TrainingBatches, development_loader, training_loader
+from lightning_modules.data.batches import development_loader, training_loader
+from lightning_modules.data.tasks import training_batches
 from lightning_modules.errors import TrialError
 from lightning_modules.latency import latency_ms
 from lightning_modules.lid_module import Diverged, LidModule
@@ -91,11 +92,11 @@ def _take_slot(spec: AttemptSpec) -> None:
 
 def _train(spec: AttemptSpec, log: EventLog, speech: Speech | None, *, warm: bool) -> Ended:
     config = spec.config
-    speech = speech or open_speech(config.data, spec.workspace)
+    speech = speech or open_speech(config, spec.workspace)
     num_ranks = len(spec.slot.devices)
     micro_batches = max(spec.micro_batches, min(config.training.accumulation, config.training.batch_size))
     module = build_module(config, num_parts=micro_batches * num_ranks)
-    progress = TrialProgress(spec, log, utterances=speech.development)
+    progress = TrialProgress(spec, log, utterances=speech.development.rows)
     resume_from = _whole(TrialFolder(spec.trial_folder).last_checkpoint)
     resumed = _resumed(resume_from, patience=config.training.patience)
     log.append(_started(spec, log, module, resumed_epoch=resumed.first_epoch, warm=warm))
@@ -103,7 +104,7 @@ def _train(spec: AttemptSpec, log: EventLog, speech: Speech | None, *, warm: boo
         log.append(resumed.last_event)
     if resumed.has_stopped:
         return Ended(time_ms=log.now_ms(), outcome="complete")
-    batches = TrainingBatches(speech.recordings, store=speech.store, config=config)
+    batches = training_batches(speech.recordings, store=speech.store, config=config)
     module.learn_prior(batches.prior_L)
     training = training_loader(
         batches,
@@ -120,7 +121,7 @@ def _train(spec: AttemptSpec, log: EventLog, speech: Speech | None, *, warm: boo
     trainer.fit(
         module,
         training,
-        development_loader(speech.batches, num_ranks=num_ranks),
+        development_loader(speech.development.batches, num_ranks=num_ranks),
         ckpt_path=resume_from,
         weights_only=True,
     )

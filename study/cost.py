@@ -9,9 +9,8 @@ import torch
 
 from lightning_modules.build import build_module
 from lightning_modules.config import TrialConfig
-from lightning_modules.data.batches import TrainingBatches, evaluation_batches
 from lightning_modules.data.feature_store import FeatureStore, feature_store_path
-from lightning_modules.data.utterances import join_utterances
+from lightning_modules.data.tasks import scored_speech, training_batches
 from study.plan import StudyPlan
 from study.samplers import sample_params
 
@@ -65,22 +64,21 @@ def estimate_cost(plan: StudyPlan, *, num_trials: int) -> Cost:
 def _measure(plan: StudyPlan, config: TrialConfig) -> tuple[float, float, int]:
     """Seconds a step, seconds a development pass, and the number of parameters."""
     store = FeatureStore.open(feature_store_path(plan.corpus, config.data.features, plan.workspace.root))
-    batches = TrainingBatches(plan.corpus.recordings, store=store, config=config)
+    batches = training_batches(plan.corpus.recordings, store=store, config=config)
     module = build_module(config)
     optimizer = module.configure_optimizers()
     durations: list[float] = []
     for step in range(NUM_STEPS):
         started = time.perf_counter()
-        batch = batches[0, step]
-        scores = module(batch.features, batch.lengths).log_likelihoods
-        torch.autograd.backward(torch.nn.functional.nll_loss(scores, batch.languages))
+        torch.autograd.backward(module.loss(batches[0, step]).value)
         optimizer.step()
         optimizer.zero_grad()
         durations.append(time.perf_counter() - started)
-    utterances = join_utterances(plan.corpus.recordings, split="dev", data=config.data)
     started = time.perf_counter()
+    development = scored_speech(plan.corpus.recordings, split="dev", store=store, config=config)
+    module.eval()
     with torch.inference_mode():
-        for batch in evaluation_batches(utterances, store=store, languages=config.data.languages):
-            module(batch.features, batch.lengths)
+        for batch in development.batches:
+            module.score(batch)
     size = sum(parameter.numel() for parameter in module.parameters())
     return statistics.median(durations), time.perf_counter() - started, size

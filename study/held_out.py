@@ -1,8 +1,7 @@
 """The look at test data: an attempt that scores a trial's best checkpoint on speech that nothing was chosen by."""
 
 import dataclasses
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -10,13 +9,10 @@ import torch
 
 from lightning_modules import scoring
 from lightning_modules.build import load_module
-from lightning_modules.config import TrialConfig
-from lightning_modules.data.batches import evaluation_batches
 from lightning_modules.data.feature_store import FeatureStore, feature_store_path
-from lightning_modules.data.manifest import Utterance
 from lightning_modules.data.prepared import PreparedCorpus, open_corpus
-from lightning_modules.data.utterances import join_utterances
-from lightning_modules.lid_module import LidModule
+from lightning_modules.data.tasks import ScoredSpeech, scored_speech
+from lightning_modules.lid_module import LidModule, Scored, joined
 from reports.records import ScoreTable
 from reports.statistics import permutation_p_value
 from study.events import Ended, EventLog
@@ -31,46 +27,43 @@ def evaluate(spec: AttemptSpec, log: EventLog) -> Ended:
     config = spec.config
     corpus = open_corpus(config.data.corpus, spec.workspace)
     module = load_module(spec.checkpoint)
-    table = _scored("test", module, corpus, spec)
+    table, tallies = _scored("test", module, corpus, spec)
     write_json(TrialFolder(spec.trial_folder).scores, dataclasses.asdict(table), sync=True)
-    metrics = metrics_on_test(table, _development_scores(module, corpus, spec))
+    metrics = metrics_on_test(table, _development_scores(module, corpus, spec), tallies=tallies)
     return Ended(time_ms=log.now_ms(), outcome="complete", metrics=metrics)
 
 
-def _scored(split: Literal["dev", "test"], module: LidModule, corpus: PreparedCorpus, spec: AttemptSpec) -> ScoreTable:
+def _scored(
+    split: Literal["dev", "test"], module: LidModule, corpus: PreparedCorpus, spec: AttemptSpec
+) -> tuple[ScoreTable, Mapping[str, tuple[float, float]]]:
+    """Scores of a split, and its tallies of errors."""
     config = spec.config
-    utterances = join_utterances(corpus.recordings, split=split, data=config.data)
-    scores = score_split(module, corpus, utterances, config=config, workspace=spec.workspace)
-    return score_table(scores, utterances, config.data.languages)
+    store = FeatureStore.open(feature_store_path(corpus, config.data.features, spec.workspace))
+    speech = scored_speech(corpus.recordings, split=split, store=store, config=config)
+    scored = score_all(module, speech)
+    return score_table(scored.log_likelihoods.double().numpy(), speech.rows, config.data.languages), scored.tallies
 
 
 def _development_scores(module: LidModule, corpus: PreparedCorpus, spec: AttemptSpec) -> dict[str, Any]:
     """As training left them; made again where a power cut tore them, since training waits for no disk."""
     assert spec.development_scores is not None
     kept: dict[str, Any] | None = read_whole_json(spec.development_scores)
-    return dataclasses.asdict(_scored("dev", module, corpus, spec)) if kept is None else kept
+    if kept is not None:
+        return kept
+    table, _ = _scored("dev", module, corpus, spec)
+    return dataclasses.asdict(table)
 
 
-def score_split(
-    module: LidModule,
-    corpus: PreparedCorpus,
-    utterances: Sequence[Utterance],
-    *,
-    config: TrialConfig,
-    workspace: Path,
-) -> np.ndarray:
-    """Log-likelihoods (N, L) of utterances, in their order."""
-    store = FeatureStore.open(feature_store_path(corpus, config.data.features, workspace))
-    scores = np.zeros((len(utterances), len(config.data.languages)))
+def score_all(module: LidModule, speech: ScoredSpeech) -> Scored:
+    """All rows of a split, in their order."""
     with torch.inference_mode():
-        for batch in evaluation_batches(utterances, store=store, languages=config.data.languages):
-            scored = module.score(batch)
-            scores[scored.indices.numpy()] = scored.log_likelihoods.numpy()
-    return scores
+        return joined([module.score(batch) for batch in speech.batches])
 
 
-def metrics_on_test(table: ScoreTable, development: dict[str, Any]) -> dict[str, float]:
-    """The `test/` metrics: raw, calibrated on development data, and the permutation p-value over sources."""
+def metrics_on_test(
+    table: ScoreTable, development: dict[str, Any], *, tallies: Mapping[str, tuple[float, float]]
+) -> dict[str, float]:
+    """The `test/` metrics: raw, calibrated on development data, the permutation p-value over sources, and tallies."""
     languages = list(table.targets)
     llr, truth = np.array(table.llr), _indices(table.language, languages)
     calibration = scoring.fit_calibration(
@@ -88,6 +81,7 @@ def metrics_on_test(table: ScoreTable, development: dict[str, Any]) -> dict[str,
         "test/cllr": scoring.cllr(llr, truth),
         "test/cllr_calibrated": min(scoring.cllr(calibrated, truth), scoring.cllr_bound(len(languages))),
         "test/p_above_chance": permutation.p_value,
+        **{f"test/{name}": errors / count for name, (errors, count) in tallies.items() if count},
     }
 
 

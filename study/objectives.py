@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, assert_never
 
 from pydantic import Field
 
-from lightning_modules.config import Frozen, PositiveInt
+from lightning_modules.config import TASK_SCORES, Frozen, PositiveInt
 from lightning_modules.scoring import cllr_bound
 from reports.records import FURTHER_PREFIX, FurtherObjective
 from study.pruner_config import NoPrunerConfig
@@ -19,7 +19,17 @@ from study.sampler_config import CMAESConfig
 if TYPE_CHECKING:
     from study.config import StudyConfig
 
-Score = Literal["cllr_calibrated", "cllr", "c_primary_calibrated", "c_primary", "c_avg", "eer", "error_rate"]
+Score = Literal[
+    "cllr_calibrated",
+    "cllr",
+    "c_primary_calibrated",
+    "c_primary",
+    "c_avg",
+    "eer",
+    "error_rate",
+    "frame_error_rate",
+    "sequence_error_rate",
+]
 FurtherName = Literal[Score, "parameters", "latency"]
 
 LATENCY: Final = "latency"
@@ -69,14 +79,15 @@ def objective_bound(config: "StudyConfig") -> float:
 def score_bound(score: Score, num_languages: int) -> float:
     """A score's upper bound.
 
-    Cllr: twice a guess's 2 log2 N bits; C_primary: 6, all decisions wrong; C_avg, EER and error rate: 1.
+    Cllr: twice a guess's 2 log2 N bits; C_primary: 6, all decisions wrong; C_avg, EER and error rates: 1. A sequence
+    error rate can exceed 1, that of saying nothing, by saying too much.
     """
     match score:
         case "cllr" | "cllr_calibrated":
             return cllr_bound(num_languages)
         case "c_primary" | "c_primary_calibrated":
             return 6.0
-        case "c_avg" | "eer" | "error_rate":
+        case "c_avg" | "eer" | "error_rate" | "frame_error_rate" | "sequence_error_rate":
             return 1.0
         case _:
             assert_never(score)
@@ -114,8 +125,20 @@ def _meaning(name: FurtherName, latency: LatencyConfig) -> str:
 def objectives_complaint(config: "StudyConfig") -> str | None:
     """Why a study's objectives cannot be searched as it says, or None; begins with the key."""
     return (
-        _named_twice(config) or _latency_complaint(config) or (_several(config) if config.further_objectives else None)
+        _named_twice(config)
+        or _another_tasks(config)
+        or _latency_complaint(config)
+        or (_several(config) if config.further_objectives else None)
     )
+
+
+def _another_tasks(config: "StudyConfig") -> str | None:
+    kind = config.trial.task.kind
+    for key, names in (("objective", (config.objective,)), ("further_objectives", config.further_objectives)):
+        for name in names:
+            if (wanted := TASK_SCORES.get(name, kind)) != kind:
+                return f"{key} {name} is a score of trial.task.kind {wanted}, but that is {kind}; name another score."
+    return None
 
 
 def _named_twice(config: "StudyConfig") -> str | None:

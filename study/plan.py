@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, assert_never, get_args
 
-from lightning_modules.config import SEARCHABLE_DATA, FeaturesConfig
+from lightning_modules.config import SCORED_DATA, SEARCHABLE_DATA, FeaturesConfig
 from lightning_modules.data.feature_store import FeatureStore, feature_store_path
 from lightning_modules.data.manifest import Split, Utterance
 from lightning_modules.data.prepared import PreparedCorpus, describe_corpus, open_corpus
 from lightning_modules.data.splits import check_splits
-from lightning_modules.data.utterances import join_utterances
+from lightning_modules.data.switched_utterances import scored_rows
 from lightning_modules.errors import ConfigError, CorpusError
 from reports.records import SearchedParameter, StudyManifest
 from search_spaces.space import Space, load_space
@@ -140,7 +140,10 @@ def make_plan(
         corpus = open_corpus(data.corpus, workspace.root)
         check_splits(corpus.recordings)
     with _blamed_on(config, "data"):
-        of_split = {split: join_utterances(corpus.recordings, split=split, data=data) for split in get_args(Split)}
+        of_split = {
+            split: scored_rows(corpus.recordings, split=split, data=data, task=config.trial.task)
+            for split in get_args(Split)
+        }
     if config.evaluate:
         _check_sources(of_split["test"], corpus=corpus.name)
     check_sources(config, len({each.source for each in of_split["dev"]}))
@@ -185,6 +188,11 @@ def _check_searched(space: Space) -> None:
             raise ConfigError(
                 f"space {space.name}, key {parameter.path}: a study cannot search it, since its trials would be scored "
                 f"on different data; of data, only {', '.join(searchable)} can be searched. Make a study for each."
+            )
+        if parameter.path.startswith(SCORED_DATA):
+            raise ConfigError(
+                f"space {space.name}, key {parameter.path}: a study cannot search it, since its trials would be scored "
+                f"on different data; {' and '.join(SCORED_DATA)} are the same for all. Make a study for each."
             )
 
 

@@ -6,31 +6,28 @@ An attempt opens it by itself, or gets it from the warm server, which has opened
 from pathlib import Path
 from typing import NamedTuple
 
-from lightning_modules.config import DataConfig
-from lightning_modules.data.batches import Batch, evaluation_batches
+from lightning_modules.config import TrialConfig
 from lightning_modules.data.feature_store import FeatureStore, feature_store_path
-from lightning_modules.data.manifest import Recording, Utterance
+from lightning_modules.data.manifest import Recording
 from lightning_modules.data.prepared import open_corpus
-from lightning_modules.data.utterances import join_utterances
+from lightning_modules.data.tasks import ScoredSpeech, scored_speech
 
 
 class Speech(NamedTuple):
-    """A corpus, its features, the development utterances, and these as padded batches."""
+    """A corpus, its features, and what is scored of its development data."""
 
     recordings: tuple[Recording, ...]
     store: FeatureStore
-    development: tuple[Utterance, ...]
-    batches: list[Batch]
+    development: ScoredSpeech
 
 
-def open_speech(data: DataConfig, workspace: Path) -> Speech:
-    """Opens what `data` names.
+def open_speech(config: TrialConfig, workspace: Path) -> Speech:
+    """Opens what a configuration names.
 
     Raises:
         CorpusError: it is not prepared, or damaged.
     """
-    corpus = open_corpus(data.corpus, workspace)
-    store = FeatureStore.open(feature_store_path(corpus, data.features, workspace))
-    development = join_utterances(corpus.recordings, split="dev", data=data)
-    batches = evaluation_batches(development, store=store, languages=data.languages)
-    return Speech(corpus.recordings, store, development, batches)
+    corpus = open_corpus(config.data.corpus, workspace)
+    store = FeatureStore.open(feature_store_path(corpus, config.data.features, workspace))
+    development = scored_speech(corpus.recordings, split="dev", store=store, config=config)
+    return Speech(corpus.recordings, store, development)

@@ -49,6 +49,8 @@ from lightning_modules.config.pooling import (
     StatisticsPoolingConfig,
 )
 from lightning_modules.config.tasks import (
+    SCORED_DATA,
+    TASK_SCORES,
     ClassificationConfig,
     GRUReconstructionConfig,
     LabellingConfig,
@@ -89,7 +91,9 @@ from lightning_modules.config.trial import (
 )
 
 __all__ = [
+    "SCORED_DATA",
     "SEARCHABLE_DATA",
+    "TASK_SCORES",
     "AGCConfig",
     "AdamConfig",
     "AdamWConfig",

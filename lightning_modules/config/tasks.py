@@ -1,6 +1,6 @@
 """What a network is asked: one language an utterance, one a segment, or a recording's languages in order."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -65,6 +65,11 @@ class SequenceConfig(Frozen):
 
 
 TaskConfig = Annotated[ClassificationConfig | LabellingConfig | SequenceConfig, Field(discriminator="kind")]
+
+TASK_SCORES: Final = {"frame_error_rate": "labelling", "sequence_error_rate": "sequence"}
+"""Scores of one task alone -> its kind; all others are taken of rows in one language each, which every task has."""
+SCORED_DATA: Final = ("task.kind", "task.switching")
+"""What of a task says which development and test data it is scored on: these keys, and all below them."""
 
 
 class NoReconstructionConfig(Frozen):

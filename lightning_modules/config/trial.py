@@ -25,6 +25,7 @@ from lightning_modules.config.tasks import (
     ClassificationConfig,
     NoReconstructionConfig,
     ReconstructionConfig,
+    SwitchingConfig,
     TaskConfig,
 )
 from lightning_modules.config.training import (
@@ -102,6 +103,15 @@ class TrialConfig(Frozen):
         if self.training.class_balance != "sampler":
             return f"task.kind {self.task.kind} needs training.class_balance sampler."
         return None
+
+    def names_same_speech(self, other: Self) -> bool:
+        """Whether both are scored on the same rows of the same recordings, and train on the same speech."""
+        return self.data.names_same_speech(other.data) and self._switching == other._switching
+
+    @property
+    def _switching(self) -> SwitchingConfig | None:
+        """How what is scored is joined, where it is."""
+        return None if isinstance(self.task, ClassificationConfig) else self.task.switching
 
     def configuration_hash(self) -> str:
         """Hash of everything but the seed: equal for replicates; 12 hexadecimal digits."""

@@ -18,10 +18,19 @@ NUM_SHAPES = 4  # a channel is drawn as a sum of this many cosines over the band
 
 def augment(x_BTD: Tensor, config: AugmentationConfig, *, num_frames: int, generator: torch.Generator) -> Tensor:
     """Log-mel segments, as recorded -> normalised and augmented segments of `num_frames` frames."""
+    x_BTD = vary_speech(x_BTD, config, num_frames=num_frames, generator=generator)
+    return vary_channel(normalise_segments(x_BTD), config, generator=generator)
+
+
+def vary_speech(x_BTD: Tensor, config: AugmentationConfig, *, num_frames: int, generator: torch.Generator) -> Tensor:
+    """What is done before normalisation: speed, vocal tract and noise; (B, T, D) -> (B, num_frames, D)."""
     x_BTD = resample(x_BTD, config, num_frames=num_frames, generator=generator)
-    if config.noise > 0:
-        x_BTD = add_noise(x_BTD, config, generator=generator)
-    x_BTD = normalise_segments(x_BTD)
+    return add_noise(x_BTD, config, generator=generator) if config.noise > 0 else x_BTD
+
+
+def vary_channel(x_BTD: Tensor, config: AugmentationConfig, *, generator: torch.Generator) -> Tensor:
+    """What is done to normalised segments: channel, level and masks."""
+    num_frames = x_BTD.shape[1]
     x_BTD = x_BTD + config.band_offset * _smooth_curves(x_BTD, generator)
     x_BTD = x_BTD + config.gain * torch.randn(len(x_BTD), 1, 1, generator=generator)
     x_BTD = _mask(x_BTD, dim=1, count=config.time_masks, longest=max(1, num_frames // 10), generator=generator)

@@ -1,14 +1,13 @@
-"""Batches: balanced training segments, and padded development or test utterances.
+"""Batches: balanced training segments, padded development or test utterances, and how ranks share them.
 
 Every training batch is drawn from a generator seeded by (seed, epoch, step), so a resumed trial sees exactly the
 batches that an uninterrupted one would have seen.
 
-Shape legend: B utterances, T frames, D bands.
+Shape legend: B utterances or recordings, T frames, D bands, P parts of a recording, L languages.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from lightning_modules.data.augmentation import augment, raw_frames_needed
 from lightning_modules.data.feature_store import FeatureStore
 from lightning_modules.data.features import normalise
 from lightning_modules.data.manifest import Recording, Utterance
-from lightning_modules.errors import CorpusError
+from lightning_modules.data.segments import Segments, language_shares
 
 
 class Batch(NamedTuple):
@@ -30,6 +29,43 @@ class Batch(NamedTuple):
     lengths: Tensor
     languages: Tensor
     indices: Tensor
+
+
+class SwitchedBatch(NamedTuple):
+    """Code-switched recordings, padded.
+
+    Attributes:
+        features: (B, T, D).
+        lengths: (B,) frames of each recording.
+        part_languages: (B, P) each part's language, -1 where a recording has no such part.
+        part_frames: (B, P) its frames, in order; 0 where there is none.
+        num_parts: (B,) parts of each recording.
+        indices: (B, P) each part's place among the rows that are scored; -1 where there is none.
+    """
+
+    features: Tensor
+    lengths: Tensor
+    part_languages: Tensor
+    part_frames: Tensor
+    num_parts: Tensor
+    indices: Tensor
+
+
+AnyBatch = Batch | SwitchedBatch
+"""Every field of a batch has a row an utterance or recording, and one of them is `lengths`."""
+
+
+class TrainingData(Protocol):
+    """Whole training batches by (epoch, step).
+
+    Attributes:
+        prior_L: how often they hold each language.
+    """
+
+    prior_L: np.ndarray  # noqa: N815 - names carry shapes
+
+    def __getitem__(self, epoch_step: tuple[int, int], /) -> AnyBatch:
+        """The batch of a step, the same whenever it is asked for."""
 
 
 class EpochParts(Sampler[tuple[int, int, int]]):
@@ -78,20 +114,18 @@ class TrainingBatches(Dataset[Batch]):
     """
 
     def __init__(self, recordings: Sequence[Recording], *, store: FeatureStore, config: TrialConfig) -> None:
-        self._store = store
         self._config = config
-        self._pools = _pools(recordings, config.data.languages)
-        self.prior_L = _prior(recordings, config)
+        self._segments = Segments(recordings, store=store, languages=config.data.languages)
+        self.prior_L = language_shares(recordings, config)
 
     def __getitem__(self, epoch_step: tuple[int, int]) -> Batch:
-        epoch, step = epoch_step
-        entropy = np.random.SeedSequence((self._config.seed, 2, epoch, step))
-        rng = np.random.default_rng(entropy)
-        generator = torch.Generator().manual_seed(int(entropy.generate_state(1)[0]))
+        rng, generator = generators_of(self._config.seed, *epoch_step)
         languages = self._languages(rng)
-        num_frames = round(self._segment_s(step) * self._config.data.features.frames_per_s)
+        num_frames = round(self._segment_s(epoch_step[1]) * self._config.data.features.frames_per_s)
         num_raw_frames = raw_frames_needed(num_frames, self._config.augmentation)
-        segments = np.stack([self._segment(rng, int(language), num_raw_frames) for language in languages])
+        segments = np.stack(
+            [self._segments.draw(rng, int(language), num_frames=num_raw_frames) for language in languages]
+        )
         features = augment(
             torch.from_numpy(segments), self._config.augmentation, num_frames=num_frames, generator=generator
         )
@@ -104,36 +138,34 @@ class TrainingBatches(Dataset[Batch]):
 
     def _languages(self, rng: np.random.Generator) -> np.ndarray:
         """(B,) language indices: each language as often as any other, to within one, or drawn from the prior."""
-        num_languages = len(self._config.data.languages)
+        num_languages, batch_size = len(self._config.data.languages), self._config.training.batch_size
         if self._config.training.class_balance != "sampler":
-            return rng.choice(num_languages, size=self._config.training.batch_size, p=self.prior_L).astype(np.int64)
-        order = rng.permutation(num_languages)
-        return np.resize(order, self._config.training.batch_size).astype(np.int64)
-
-    def _segment(self, rng: np.random.Generator, language: int, num_frames: int) -> np.ndarray:
-        """(num_frames, D) float32: recordings of one speaker, in random order, joined and cut to length."""
-        speakers = self._pools[language][rng.integers(len(self._pools[language]))]
-        recordings = speakers[rng.integers(len(speakers))]
-        pieces: list[np.ndarray] = []
-        missing = num_frames
-        while missing > 0:
-            frames = self._store.frames(recordings[rng.integers(len(recordings))])
-            start = rng.integers(max(1, len(frames) - missing + 1)) if not pieces else 0
-            pieces.append(frames[start : start + missing])
-            missing -= len(pieces[-1])
-        return np.concatenate(pieces).astype(np.float32)
+            return rng.choice(num_languages, size=batch_size, p=self.prior_L).astype(np.int64)
+        return balanced_languages(rng, num_languages, count=batch_size)
 
 
-class BatchParts(Dataset[Batch]):
+def generators_of(seed: int, epoch: int, step: int) -> tuple[np.random.Generator, torch.Generator]:
+    """What a training batch is drawn and augmented with."""
+    entropy = np.random.SeedSequence((seed, 2, epoch, step))
+    return np.random.default_rng(entropy), torch.Generator().manual_seed(int(entropy.generate_state(1)[0]))
+
+
+def balanced_languages(rng: np.random.Generator, num_languages: int, *, count: int) -> np.ndarray:
+    """(count,) language indices: each language as often as any other, to within one."""
+    return np.resize(rng.permutation(num_languages), count).astype(np.int64)
+
+
+class BatchParts(Dataset[AnyBatch]):
     """Training batches cut into parts: rows part, part + num_parts, … of the batch of an (epoch, step)."""
 
-    def __init__(self, batches: TrainingBatches, *, num_parts: int) -> None:
+    def __init__(self, batches: TrainingData, *, num_parts: int) -> None:
         self._batches = batches
         self._num_parts = num_parts
 
-    def __getitem__(self, epoch_step_part: tuple[int, int, int]) -> Batch:
+    def __getitem__(self, epoch_step_part: tuple[int, int, int]) -> AnyBatch:
         epoch, step, part = epoch_step_part
-        return Batch(*(rows[part :: self._num_parts] for rows in self._batches[epoch, step]))
+        batch = self._batches[epoch, step]
+        return type(batch)(*(rows[part :: self._num_parts] for rows in batch))
 
 
 def evaluation_batches(
@@ -143,18 +175,24 @@ def evaluation_batches(
 
     `indices` give each utterance's place in `utterances`.
     """
-    lengths = [sum(len(store.frames(recording)) for recording in utterance.recordings) for utterance in utterances]
-    groups: list[list[int]] = []
-    for index in sorted(range(len(utterances)), key=lambda i: (lengths[i], i)):
-        if not groups or lengths[index] * (len(groups[-1]) + 1) > max_frames:
-            groups.append([])
-        groups[-1].append(index)
+    lengths = [sum(store.num_frames(recording) for recording in utterance.recordings) for utterance in utterances]
+    groups = groups_of_similar_length(lengths, max_frames=max_frames)
     return [_padded(group, utterances, store=store, languages=languages) for group in groups]
 
 
+def groups_of_similar_length(lengths: Sequence[int], *, max_frames: int) -> list[list[int]]:
+    """Places in `lengths`, the shortest first, in groups of `max_frames` padded frames at most, or of one."""
+    groups: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        if not groups or lengths[index] * (len(groups[-1]) + 1) > max_frames:
+            groups.append([])
+        groups[-1].append(index)
+    return groups
+
+
 def training_loader(
-    batches: TrainingBatches, *, steps_per_epoch: int, micro_batches: int = 1, num_ranks: int = 1
-) -> DataLoader[Batch]:
+    batches: TrainingData, *, steps_per_epoch: int, micro_batches: int = 1, num_ranks: int = 1
+) -> DataLoader[AnyBatch]:
     """Batches, in order, made in the training process: they cost a few milliseconds each.
 
     Args:
@@ -168,7 +206,7 @@ def training_loader(
     return DataLoader(parts, sampler=order, batch_size=None)
 
 
-def development_loader(batches: Sequence[Batch], *, num_ranks: int = 1) -> DataLoader[Batch]:
+def development_loader(batches: Sequence[AnyBatch], *, num_ranks: int = 1) -> DataLoader[AnyBatch]:
     """Padded batches of all utterances; each rank gets its share."""
     dataset: Any = batches  # a list is a map-style data set
     return DataLoader(dataset, sampler=RankShare(len(dataset), num_ranks=num_ranks), batch_size=None)
@@ -192,31 +230,3 @@ def _padded(
         torch.tensor([languages.index(utterances[i].language) for i in group]),
         torch.tensor(list(group)),
     )
-
-
-def _prior(recordings: Sequence[Recording], config: TrialConfig) -> np.ndarray:
-    """(L,) each language's share of the batches: equal, or its share of the training speech."""
-    languages = config.data.languages
-    if config.training.class_balance == "sampler":
-        return np.full(len(languages), 1.0 / len(languages))
-    seconds = dict.fromkeys(languages, 0.0)
-    for recording in recordings:
-        if recording.split == "train" and recording.language in seconds:
-            seconds[recording.language] += recording.duration_s
-    total_L = np.array(list(seconds.values()))
-    return np.asarray(total_L / total_L.sum())
-
-
-def _pools(recordings: Sequence[Recording], languages: Sequence[str]) -> list[list[list[list[str]]]]:
-    """Recording ids by language, source and speaker."""
-    tree: dict[str, dict[str, dict[str, list[str]]]] = {language: {} for language in languages}
-    for recording in sorted(recordings, key=lambda r: r.id):
-        if recording.split == "train" and recording.language in tree:
-            speakers = tree[recording.language].setdefault(recording.source, defaultdict(list))
-            speakers[recording.speaker].append(recording.id)
-    for language, sources in tree.items():
-        if not sources:
-            raise CorpusError(
-                f"language '{language}' has no training recordings in this corpus; leave it out of data.languages."
-            )
-    return [[list(speakers.values()) for speakers in sources.values()] for sources in tree.values()]

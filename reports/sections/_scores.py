@@ -61,6 +61,17 @@ SCORES: Final[dict[str, Score]] = {
         meaning="Bits an utterance that the scores leave unknown of its language. 0 is certainty; more than knowing "
         "nothing costs means overconfidence.",
     ),
+    "frame_error_rate": Score(
+        name="frame error rate", meaning="Share of all frames of code-switched recordings that got another language."
+    ),
+    "sequence_error_rate": Score(
+        name="sequence error rate",
+        meaning="Languages that must be inserted, deleted or replaced to get a recording's languages in order from "
+        "those that were emitted, over the number of languages; emitting none costs 1.",
+    ),
+    "sequence_wrong": Score(
+        name="wrong sequences", meaning="Share of recordings whose languages were not emitted exactly as they follow."
+    ),
 }
 """By the end of their metric's name, in the order of a table."""
 

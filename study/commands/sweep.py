@@ -105,7 +105,7 @@ def run_plan(plan: StudyPlan) -> int:
         ensure_features(plan, console)
         refuse_other_launchers(study_folder, config.launcher)
         launcher = build_launcher(
-            config.launcher, workspace=workspace, study=config.name, slots=plan.slots, speech=config.trial.data
+            config.launcher, workspace=workspace, study=config.name, slots=plan.slots, speech=config.trial
         )
         stack.callback(launcher.close)
         view = stack.enter_context(_view(console))

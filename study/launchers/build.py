@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import assert_never
 
-from lightning_modules.config import DataConfig
+from lightning_modules.config import TrialConfig
 from lightning_modules.errors import ConfigError
 from study.devices import Slot
 from study.launchers._base import Launcher
@@ -24,7 +24,7 @@ def build_launcher(
     workspace: Workspace,
     study: str,
     slots: Sequence[Slot],
-    speech: DataConfig | None = None,
+    speech: TrialConfig | None = None,
 ) -> Launcher:
     """The launcher that a configuration asks for.
 
@@ -33,7 +33,7 @@ def build_launcher(
         workspace: holds the study.
         study: its name; what runs on a cluster is found again by it.
         slots: of this machine, for `local`; clusters have their own.
-        speech: what attempts will train on, for `local` to open beforehand.
+        speech: names what attempts will train on, for `local` to open beforehand.
 
     Raises:
         ConfigError: the engine is not installed or cannot be reached.

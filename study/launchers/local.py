@@ -22,7 +22,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from lightning_modules.config import DataConfig
+from lightning_modules.config import TrialConfig
 from lightning_modules.errors import TrialError
 from study.devices import Slot
 from study.launchers._base import Life, Status, exit_record, read_from, tail_of
@@ -40,7 +40,7 @@ class LocalLauncher:
     """Attempts on this machine's slots."""
 
     def __init__(
-        self, workspace: Workspace, *, slots: Sequence[Slot], outlive: bool = True, speech: DataConfig | None = None
+        self, workspace: Workspace, *, slots: Sequence[Slot], outlive: bool = True, speech: TrialConfig | None = None
     ) -> None:
         """Takes the slots.
 
@@ -48,7 +48,7 @@ class LocalLauncher:
             workspace: holds the slots' locks, and the speech.
             slots: of this machine.
             outlive: whether attempts go on when this process ends.
-            speech: what attempts will train on: the warm server opens it once, and they share it.
+            speech: names what attempts will train on: the warm server opens it once, and they share it.
         """
         self._folder = workspace.slots
         self._speech = "" if speech is None else warm_speech(speech, workspace.root)
@@ -155,9 +155,9 @@ class LocalLauncher:
             return try_lock(file.fileno())
 
 
-def warm_speech(data: DataConfig, workspace: Path) -> str:
+def warm_speech(config: TrialConfig, workspace: Path) -> str:
     """What tells the warm server which speech to open."""
-    return json.dumps({"workspace": str(workspace), "data": data.model_dump(mode="json")})
+    return json.dumps({"workspace": str(workspace), "config": config.model_dump(mode="json")})
 
 
 def _forget(process: BaseProcess) -> None:

@@ -31,7 +31,7 @@ from study.speech import Speech, open_speech
 class OpenSpeech(NamedTuple):
     """Speech, and what it was opened as."""
 
-    data: DataConfig
+    config: TrialConfig
     workspace: Path
     speech: Speech
 
@@ -76,16 +76,16 @@ def opened(asked: str) -> OpenSpeech | None:
     if not asked:
         return None
     names = json.loads(asked)
-    data, workspace = DataConfig.model_validate(names["data"]), Path(names["workspace"])
+    config, workspace = TrialConfig.model_validate(names["config"]), Path(names["workspace"])
     try:
-        return OpenSpeech(data, workspace, open_speech(data, workspace))
+        return OpenSpeech(config, workspace, open_speech(config, workspace))
     except (CorpusError, OSError):
         return None
 
 
 def speech_of(spec: AttemptSpec) -> Speech | None:
     """What an attempt trains on, if it is open."""
-    if SPEECH is None or SPEECH.workspace != spec.workspace or not SPEECH.data.names_same_speech(spec.config.data):
+    if SPEECH is None or SPEECH.workspace != spec.workspace or not SPEECH.config.names_same_speech(spec.config):
         return None
     return SPEECH.speech
 

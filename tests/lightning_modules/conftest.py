@@ -12,10 +12,13 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from lightning_modules.build import build_module
 from lightning_modules.config import TrialConfig
-from lightning_modules.data.batches import TrainingBatches, evaluation_batches, training_loader
+from lightning_modules.data.batches import evaluation_batches, training_loader
 from lightning_modules.data.feature_store import FeatureStore
 from lightning_modules.data.manifest import Recording, Utterance
-from lightning_modules.language_id import LanguageId
+from lightning_modules.data.switched import switched_evaluation_batches
+from lightning_modules.data.switched_utterances import join_switched
+from lightning_modules.data.tasks import training_batches
+from lightning_modules.lid_module import LidModule
 
 NUM_FRAMES = 30
 NUM_BANDS = 8
@@ -98,15 +101,19 @@ def config() -> TrialConfig:
 @pytest.fixture
 def fit(
     store: FeatureStore, recordings: Sequence[Recording], utterances: Sequence[Utterance], tmp_path: Path
-) -> Callable[..., LanguageId]:
+) -> Callable[..., LidModule]:
     """Trains a module as attempts do: nothing printed, logged or saved but by callbacks."""
+
+    def evaluation_of(config: TrialConfig) -> Any:
+        if config.task.kind == "classification":
+            return evaluation_batches(utterances, store=store, languages=config.data.languages, max_frames=70)
+        joined = join_switched(utterances, switching=config.task.switching)
+        return switched_evaluation_batches(joined, store=store, data=config.data, max_frames=70)
 
     def run(
         config: TrialConfig, *, callbacks: list[pl.Callback], max_epochs: int | None = None, resume: Path | None = None
-    ) -> LanguageId:
+    ) -> LidModule:
         module = build_module(config)
-        assert isinstance(module, LanguageId)
-        evaluation: Any = evaluation_batches(utterances, store=store, languages=config.data.languages, max_frames=70)
         pl.Trainer(
             accelerator="cpu",
             devices=1,
@@ -122,10 +129,10 @@ def fit(
         ).fit(
             module,
             training_loader(
-                TrainingBatches(recordings, store=store, config=config),
+                training_batches(recordings, store=store, config=config),
                 steps_per_epoch=config.training.steps_per_epoch,
             ),
-            torch.utils.data.DataLoader(evaluation, batch_size=None),
+            torch.utils.data.DataLoader(evaluation_of(config), batch_size=None),
             ckpt_path=resume,
             weights_only=True,
         )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_modules.config import RecurrentEncoderConfig
+from lightning_modules.config import RecurrentEncoderConfig, TrialConfig
 from reports.records import FlowCurve, GradientFlow, parse_gradient_flow
 from study.devices import CPU, Slot
 from study.events import Ended, EpochEnded, Started, read_events
@@ -106,6 +106,19 @@ def test_half_batches_train_like_whole_ones(run: Callable[..., AttemptSpec]) -> 
     started = read_events(halves.folder / EVENTS_FILE)[0]
     assert isinstance(started, Started)
     assert started.micro_batches == 2
+
+
+@pytest.mark.parametrize("kind", ["labelling", "sequence"])
+def test_half_batches_on_two_ranks_train_like_whole_ones_whatever_the_task(
+    kind: str, run: Callable[..., AttemptSpec], tmp_path: Path
+) -> None:
+    config = config_of(write_tiny_study(tmp_path, epochs=2, steps=3)).trial.model_dump(mode="json")
+    config["task"] = {"kind": kind, "switching": {"min_part_s": 0.5, "max_part_s": 1.5}}
+    config["encoder"]["hidden_size"], config["training"]["batch_size"] = 16, 7
+    trial = TrialConfig.model_validate(config)
+    whole = run("whole", config=trial)
+    slot = Slot(name="cpu-0", devices=(CPU, CPU), num_threads=2)
+    check_same_training(run("parts", config=trial, slot=slot, micro_batches=2), whole)
 
 
 def test_two_ranks_train_like_one_process_and_the_first_one_reports(run: Callable[..., AttemptSpec]) -> None:

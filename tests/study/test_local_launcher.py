@@ -212,7 +212,7 @@ def test_attempts_share_the_speech_that_the_server_has_opened(
     other_data = third.config.data.model_copy(update={"max_utterances": 2})
     third = third.model_copy(update={"config": third.config.model_copy(update={"data": other_data})})
     kill_forkserver()  # another launcher's, whose speech is not this one's
-    launcher = LocalLauncher(Workspace(workspace), slots=SLOTS, speech=first.config.data)
+    launcher = LocalLauncher(Workspace(workspace), slots=SLOTS, speech=first.config)
     until(partial(launcher.submit, first))
     ended(launcher, first)
     (workspace / "corpora").unlink()

@@ -80,7 +80,19 @@ def test_without_a_pruner_named_there_is_none(tmp_path: Path) -> None:
             r"names cllr_calibrated, which is the .* objective already",
         ),
         ('further_objectives = ["speed"]\n', (), "", r"further_objectives\.0: .*'latency' \(got 'speed'\)"),
-        ('objective = "latency"\n', (), "", r"objective: .*'error_rate' \(got 'latency'\)"),
+        ('objective = "latency"\n', (), "", r"objective: .*'error_rate', .*'sequence_error_rate' \(got 'latency'\)"),
+        (
+            'objective = "frame_error_rate"\n',
+            (),
+            "",
+            r"objective frame_error_rate is a score of trial\.task\.kind labelling, but that is classification",
+        ),
+        (
+            'further_objectives = ["eer", "sequence_error_rate"]\n',
+            (),
+            '[trial.task]\nkind = "labelling"\n',
+            r"further_objectives sequence_error_rate is a score of trial\.task\.kind sequence, but that is labelling",
+        ),
         ("", (), "[latency]\nutterance_s = 3.0\n", r"latency is set, but not searched"),
     ],
 )

@@ -23,6 +23,38 @@ def test_trials_of_a_study_are_scored_on_the_same_data(workspace: Path, tmp_path
         make_plan(config_of(study), workspace=Workspace(workspace), slots=1)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '"task.kind" = { choices = ["labelling", "sequence"] }',
+        '"task.switching.max_parts" = { int = [3, 6] }',
+        '"task.switching.min_part_s" = { float = [0.5, 1.0] }',
+    ],
+)
+def test_what_a_task_is_scored_on_cannot_be_searched(line: str, workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path, changes='[trial.task]\nkind = "labelling"\n')
+    (tmp_path / "tiny_space.toml").write_text(f"[space]\n{line}\n")
+    with pytest.raises(ConfigError, match=r"key task\.[a-z_.]+: a study cannot search it, .* Make a study for each"):
+        make_plan(config_of(study), workspace=Workspace(workspace), slots=1)
+
+
+def test_how_a_task_is_learnt_can_be_searched(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path, changes='[trial.task]\nkind = "sequence"\n')
+    (tmp_path / "tiny_space.toml").write_text('[space]\n"task.teacher_share" = { float = [0.0, 1.0] }\n')
+    assert make_plan(config_of(study), workspace=Workspace(workspace), slots=1).space.name == "tiny_space"
+
+
+def test_too_little_speech_for_code_switched_recordings_is_told_with_study_and_key(
+    workspace: Path, tmp_path: Path
+) -> None:
+    study = write_tiny_study(
+        tmp_path,
+        changes='[trial.task]\nkind = "labelling"\nswitching = { min_part_s = 100.0, max_part_s = 200.0 }\n',
+    )
+    with pytest.raises(CorpusError, match=r"^study tiny, key trial\.data: there is no part .* in en, es, fr"):
+        make_plan(config_of(study), workspace=Workspace(workspace), slots=1)
+
+
 def test_a_space_that_does_not_suit_the_studys_own_configuration_is_refused(workspace: Path, tmp_path: Path) -> None:
     study = write_tiny_study(tmp_path, changes='[trial.clipping]\nkind = "none"\n')
     (tmp_path / "tiny_space.toml").write_text('[space]\n"clipping.max_norm" = { float = [0.1, 1.0] }\n')

@@ -1,0 +1,67 @@
+"""Monolingual training segments: drawn evenly over a language's sources and, within one, over its speakers.
+
+Shape legend: T frames, D bands, L languages.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from lightning_modules.config import TrialConfig
+from lightning_modules.data.feature_store import FeatureStore
+from lightning_modules.data.manifest import Recording
+from lightning_modules.errors import CorpusError
+
+
+class Segments:
+    """The training speech of the target languages, in pieces of any length.
+
+    Raises:
+        CorpusError: a language has none.
+    """
+
+    def __init__(self, recordings: Sequence[Recording], *, store: FeatureStore, languages: Sequence[str]) -> None:
+        self._store = store
+        self._pools = _pools(recordings, languages)
+
+    def draw(self, rng: np.random.Generator, language: int, *, num_frames: int) -> np.ndarray:
+        """(num_frames, D) float32: recordings of one speaker, in random order, joined and cut to length."""
+        speakers = self._pools[language][rng.integers(len(self._pools[language]))]
+        recordings = speakers[rng.integers(len(speakers))]
+        pieces: list[np.ndarray] = []
+        missing = num_frames
+        while missing > 0:
+            frames = self._store.frames(recordings[rng.integers(len(recordings))])
+            start = rng.integers(max(1, len(frames) - missing + 1)) if not pieces else 0
+            pieces.append(frames[start : start + missing])
+            missing -= len(pieces[-1])
+        return np.concatenate(pieces).astype(np.float32)
+
+
+def language_shares(recordings: Sequence[Recording], config: TrialConfig) -> np.ndarray:
+    """(L,) each language's share of the batches: equal, or its share of the training speech."""
+    languages = config.data.languages
+    if config.training.class_balance == "sampler":
+        return np.full(len(languages), 1.0 / len(languages))
+    seconds = dict.fromkeys(languages, 0.0)
+    for recording in recordings:
+        if recording.split == "train" and recording.language in seconds:
+            seconds[recording.language] += recording.duration_s
+    total_L = np.array(list(seconds.values()))
+    return np.asarray(total_L / total_L.sum())
+
+
+def _pools(recordings: Sequence[Recording], languages: Sequence[str]) -> list[list[list[list[str]]]]:
+    """Recording ids by language, source and speaker."""
+    tree: dict[str, dict[str, dict[str, list[str]]]] = {language: {} for language in languages}
+    for recording in sorted(recordings, key=lambda r: r.id):
+        if recording.split == "train" and recording.language in tree:
+            speakers = tree[recording.language].setdefault(recording.source, defaultdict(list))
+            speakers[recording.speaker].append(recording.id)
+    for language, sources in tree.items():
+        if not sources:
+            raise CorpusError(
+                f"language '{language}' has no training recordings in this corpus; leave it out of data.languages."
+            )
+    return [[list(speakers.values()) for speakers in sources.values()] for sources in tree.values()]

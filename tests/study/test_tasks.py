@@ -1,0 +1,71 @@
+"""Studies of the tasks on code-switched recordings, from their file to their report."""
+
+from pathlib import Path
+
+import pytest
+
+from reports.records import StudyState, TrialState
+from reports.render import write_report
+from reports.sections import unseen
+from study.cost import estimate_cost
+from study.evaluation import read_ledger
+from study.plan import make_plan
+from study.workspace import Workspace
+from tests.conftest import write_tiny_study
+from tests.study.helpers import config_of, record_of, run_study, trials_of
+
+pytestmark = pytest.mark.timeout(240)
+
+SWITCHING = "\n[trial.task.switching]\nmin_part_s = 0.8\nmax_part_s = 1.5\n"
+TASKS = {
+    "frame_error_rate": f'\n[trial.task]\nkind = "labelling"\n{SWITCHING}',
+    "sequence_error_rate": f'\n[trial.task]\nkind = "sequence"\ndecoder_size = 8\n{SWITCHING}',
+}
+SEQUENCE_SPACE = """
+[space]
+"task.attention" = { choices = ["none", "additive", "dot", "general"] }
+"task.teacher_share" = { float = [0.0, 1.0] }
+"pooling.kind" = { choices = ["last", "mean"], when = { "task.attention" = ["none"] } }
+"""
+
+
+def of(objective: str, folder: Path) -> Path:
+    path = write_tiny_study(folder, trials=3, epochs=2, steps=3, changes=TASKS[objective])
+    path.write_text(path.read_text().replace("seed = 3\n", f'seed = 3\nobjective = "{objective}"\n', 1))
+    if objective == "sequence_error_rate":
+        (folder / "tiny_space.toml").write_text(SEQUENCE_SPACE)
+    return path
+
+
+@pytest.mark.parametrize("objective", TASKS)
+def test_a_study_of_a_task_runs_from_its_file_to_its_report(objective: str, workspace: Path, tmp_path: Path) -> None:
+    study = of(objective, tmp_path)
+    assert run_study(study, workspace) is StudyState.COMPLETE
+    trials, record = trials_of(workspace), record_of(workspace)
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3
+    for trial, run in zip(trials, record.trials, strict=True):
+        assert trial.value is not None
+        assert 0.0 <= trial.value <= 1.0
+        least = min(point.value for point in run.history[f"val/{objective}"])
+        assert trial.value == min(least, 1.0)
+
+    (entry,) = read_ledger(Workspace(workspace).study("tiny"))
+    assert entry.metrics[f"test/{objective}"] >= 0.0
+    assert entry.metrics["test/cllr_calibrated"] > 0.0
+    table = record.scores_test
+    assert table is not None
+    assert len(set(table.utterance)) == len(table.utterance) == entry.num_utterances
+    assert set(table.language) == {"en", "es", "fr"}
+    assert all(0.8 <= seconds <= 1.5 for seconds in table.duration_s)
+
+    metric = next(each for each in unseen.summarise(record).metrics if each.objective == "raw")
+    assert metric.test.raw == entry.metrics[f"test/{objective}"]
+    report = write_report(record, tmp_path / "report").markdown.read_text()
+    assert metric.score.name in report
+
+
+@pytest.mark.parametrize("objective", TASKS)
+def test_what_a_study_of_a_task_costs_can_be_measured(objective: str, workspace: Path, tmp_path: Path) -> None:
+    plan = make_plan(config_of(of(objective, tmp_path)), workspace=Workspace(workspace), slots=1)
+    cost = estimate_cost(plan, num_trials=3)
+    assert 0.0 < cost.step_s < cost.trial_s < cost.study_s
