@@ -24,7 +24,8 @@ from pathlib import Path
 
 from lightning_modules.config import TrialConfig
 from reports.records import StudyManifest, TrialState
-from study.tracking import Tracker, open_tracker
+from study.mlflow_opening import open_tracker
+from study.tracking import Tracker
 from study.workspace import Workspace
 
 METRICS_AN_EPOCH = 40

@@ -12,11 +12,12 @@ from study.active import ActiveTrial, Outcome
 from study.config import StudyConfig
 from study.coordinator import Coordinator
 from study.launchers._base import Launcher
+from study.mlflow_opening import open_tracker
 from study.opening import open_trial_store
 from study.plan import StudyPlan, make_plan
 from study.provenance import run_tags
 from study.settling import settle
-from study.tracking import Tracker, open_tracker
+from study.tracking import Tracker
 from study.trial_store import TrialStore
 from study.view import Snapshot
 from study.workspace import StudyFolder, Workspace, coordinator_lease

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is first imported
 
 from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException

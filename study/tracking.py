@@ -5,30 +5,23 @@ found by their unique tag before one is created, and points keep their event's o
 twice changes nothing.
 """
 
-import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is first imported
-
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
+from mlflow.entities import DatasetInput, Metric
 
 from lightning_modules.config import TrialConfig
 from lightning_modules.errors import StorageError, TrialError
 from reports.records import (
     ARTIFACT_CHECKPOINT,
     ARTIFACT_LEDGER,
-    ARTIFACT_STUDY,
     BEST_EPOCH,
     BEST_OBJECTIVE,
     LATENCY_MS,
     NUM_PARAMETERS,
     STUDY_OBJECTIVE,
-    TAG_ATTEMPT,
     TAG_ATTEMPTS,
     TAG_CHAMPION,
     TAG_CONFIGURATION,
@@ -43,17 +36,16 @@ from reports.records import (
     TAG_STUDY,
     TAG_TRIAL,
     FailureClass,
-    StudyManifest,
     StudyState,
     TrialState,
-    attempt_tag,
     trial_tag,
 )
 from study.attempt_records import AttemptRecord
+from study.mlflow_attempts import AttemptRuns
 from study.mlflow_runs import PARENT, PointBuffer, Runs
-from study.mlflow_store import connect, find_experiment, open_experiment, open_parent_run, store_errors
+from study.mlflow_strays import close_strays, strangers
+from study.params import flat
 from study.recording import AttemptStarted, Content
-from study.workspace import Workspace
 
 
 class OpenedRun(NamedTuple):
@@ -84,7 +76,7 @@ class Tracker:
         self._named_by = named_by
         self._trials: dict[int, OpenedRun] = {}
         self._created: set[int] = set()  # trials whose run was asked for; an answer that was lost leaves it here
-        self._attempts: dict[str, AttemptRecord] = {}  # tag -> what MLflow was told
+        self._attempts = AttemptRuns(runs, study=study)
         self._points = PointBuffer(runs)
 
     @property
@@ -143,7 +135,7 @@ class Tracker:
         if measured.latency_ms is not None:
             points.append((LATENCY_MS, measured.latency_ms, measured.time_ms, 0))
         self._points.add(self._trials[attempt.number].run_id, points, tags=tags)
-        self._record_attempts(attempt.number, attempt.records)
+        self._attempts.record(attempt.number, attempt.records, parent=self._trials[attempt.number].run_id)
 
     def finish_trial(
         self,
@@ -176,7 +168,7 @@ class Tracker:
         run_id, started_ms = self._trials[number]
         time_ms = end_ms or started_ms
         self._runs.log_artifacts(run_id, artifacts)
-        self._record_attempts(number, attempts)
+        self._attempts.record(number, attempts, parent=run_id)
         tags = {TAG_STATE: state.value, TAG_FAILURE: failure, TAG_FAILURE_CLASS: failure_class or ""}
         points = _last_points(metrics, objective=objective, best_epoch=best_epoch, time_ms=time_ms)
         self._points.flush_run(run_id, points=points, tags={key: text for key, text in tags.items() if text})
@@ -184,6 +176,7 @@ class Tracker:
         if state is not TrialState.INTERRUPTED:
             told = math.nan if objective is None else objective
             self._runs.log(self._run_id, points=[Metric(STUDY_OBJECTIVE, told, time_ms, number)])
+        self._attempts.forget(number)
 
     def _create_run(self, number: int, config: TrialConfig, *, start_ms: int | None = None) -> Any:
         content = flat(config.model_dump(mode="json"))
@@ -201,39 +194,6 @@ class Tracker:
         name = f"{self._study}-{number:03d} {varied}".strip()
         return self._runs.create(name, self._tags | tags, start_ms=start_ms)
 
-    # --- its attempts ------------------------------------------------------------------------------------------------
-
-    def _record_attempts(self, number: int, records: Sequence[AttemptRecord]) -> None:
-        for record in records:
-            tag = attempt_tag(self._study, number, record.attempt)
-            if self._attempts.get(tag) != record:
-                self._record_attempt(number, record, tag=tag)
-                self._attempts[tag] = record
-
-    def _record_attempt(self, number: int, record: AttemptRecord, *, tag: str) -> None:
-        texts = {
-            TAG_STATE: record.state.value,
-            TAG_HOST: record.host,
-            TAG_DEVICE: record.device,
-            TAG_FAILURE_CLASS: record.failure_class,
-            TAG_FAILURE: record.failure,
-        }
-        run = self._runs.find(TAG_ATTEMPT, tag) or self._create_attempt_run(number, record, tag=tag)
-        self._runs.log(run.info.run_id, tags={key: text for key, text in texts.items() if text})
-        if record.end_ms is not None:
-            self._runs.end(run.info.run_id, record.state, end_ms=record.end_ms)
-
-    def _create_attempt_run(self, number: int, record: AttemptRecord, *, tag: str) -> Any:
-        tags = {
-            PARENT: self._trials[number].run_id,
-            TAG_KIND: "attempt",
-            TAG_STUDY: self._study,
-            TAG_ATTEMPT: tag,
-            TAG_NUMBER: str(number),
-        }
-        name = f"{self._study}-{number:03d} attempt {record.attempt}"
-        return self._runs.create(name, tags, start_ms=record.start_ms)
-
     # --- the study ---------------------------------------------------------------------------------------------------
 
     def recorded(self) -> set[int]:
@@ -250,28 +210,11 @@ class Tracker:
             known: the numbers of all trials.
             recorded: what `recorded` said, where it was asked just now.
         """
-        ours, suspects = set(known), set(self.recorded() if recorded is None else recorded)
-        trials = f"tags.`{TAG_KIND}` = 'trial'"
-        for condition in ("attributes.status = 'RUNNING'", f"tags.`{TAG_STATE}` = '{TrialState.INTERRUPTED}'"):
-            suspects |= _numbers(self._runs.search(f"{condition} and {trials}"))
-        return _numbers(self._runs.search(trials)) - ours if suspects - ours else set()
+        return strangers(self._runs, known, recorded=self.recorded() if recorded is None else recorded)
 
     def close_strays(self, *, is_ending: bool) -> None:
-        """Ends runs on which nothing works: all that run when a sweep ends, before it only those of recorded trials.
-
-        A second run of one trial is deleted: the server made it from a request whose answer came too late.
-        """
-        recorded = self.recorded()
-        for run in self._runs.search("attributes.status = 'RUNNING'"):
-            tags = run.data.tags
-            unique = {"trial": TAG_TRIAL, "attempt": TAG_ATTEMPT}.get(tags.get(TAG_KIND, ""))
-            if unique is None or not (is_ending or int(tags[TAG_NUMBER]) in recorded):
-                continue
-            if len(self._runs.search(f"tags.`{unique}` = '{tags[unique]}'")) > 1:
-                self._runs.delete(run.info.run_id)
-            else:
-                self._runs.log(run.info.run_id, tags={TAG_STATE: TrialState.INTERRUPTED.value})
-                self._runs.end(run.info.run_id, TrialState.INTERRUPTED)
+        """Ends runs on which nothing works: all that run when a sweep ends, before it only those of recorded trials."""
+        close_strays(self._runs, recorded=None if is_ending else self.recorded())
 
     def log_evaluation(
         self,
@@ -315,74 +258,6 @@ class Tracker:
         self._points.flush_if_due()
 
 
-def open_tracker(
-    workspace: Workspace,
-    manifest: StudyManifest,
-    *,
-    tags: Mapping[str, str],
-    data_hash: str,
-    url: str | None = None,
-) -> Tracker:
-    """The study's experiment and parent run, found or created, with the study's description and data set.
-
-    Args:
-        workspace: where the embedded store lies, and the artifacts of a database.
-        manifest: the study's description.
-        tags: tags of every run: commit, data hash.
-        data_hash: the corpus's hash.
-        url: MLflow's server or database; None for the embedded store.
-    """
-    client = connect(url or workspace.tracking_uri)
-    dataset = _dataset(str(manifest.corpus["name"]), data_hash)
-    with store_errors():
-        runs = Runs(client, open_experiment(client, workspace, manifest.name))
-        run_id = open_parent_run(client, runs.experiment_id, manifest, tags)
-        client.log_inputs(run_id, [dataset])
-    runs.log_artifacts(run_id, {ARTIFACT_STUDY: json.dumps(asdict(manifest), indent=1)})
-    tracker = Tracker(
-        runs,
-        run_id=run_id,
-        study=manifest.name,
-        tags=tags,
-        dataset=dataset,
-        named_by=tuple(parameter.path for parameter in manifest.parameters if parameter.choices),
-    )
-    tracker.close_strays(is_ending=False)
-    return tracker
-
-
-def refuse_strangers(workspace: Workspace, name: str, *, url: str) -> None:
-    """Refuses a new study whose name MLflow holds trials of: its files are gone, and its record must stay as it is.
-
-    Raises:
-        StorageError: naming the study.
-    """
-    experiment = find_experiment(url, name)
-    if experiment is None:
-        return
-    runs = Runs(connect(url), experiment).search(f"tags.`{TAG_KIND}` = 'trial'")
-    if num_runs := sum(1 for _ in runs):
-        raise StorageError(
-            f"MLflow holds {num_runs} run(s) of a study '{name}' whose files are no longer in "
-            f"{workspace.study(name).root}; give the study another name, or put the files back."
-        )
-
-
-def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested configuration as path -> value; lists stay whole."""
-    flattened: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            flattened |= flat(value, f"{prefix}{key}.")
-        else:
-            flattened[f"{prefix}{key}"] = value
-    return flattened
-
-
-def _numbers(runs: Iterable[Any]) -> set[int]:
-    return {int(run.data.tags[TAG_NUMBER]) for run in runs}
-
-
 def _last_points(
     metrics: Mapping[str, float], *, objective: float | None, best_epoch: int | None, time_ms: int
 ) -> list[Metric]:
@@ -392,8 +267,3 @@ def _last_points(
     if best_epoch is not None:
         values[BEST_EPOCH] = best_epoch
     return [Metric(key, value, time_ms, 0) for key, value in values.items()]
-
-
-def _dataset(corpus: str, data_hash: str) -> DatasetInput:
-    dataset = Dataset(name=corpus, digest=data_hash, source_type="lidstudy", source=json.dumps({"corpus": corpus}))
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training and development")])

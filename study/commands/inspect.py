@@ -17,9 +17,9 @@ from study.events import Ended, EpochEnded, read_events
 from study.following import Follower
 from study.launchers.census import AtWork, Census
 from study.opening import read_trials
+from study.params import flat
 from study.settling import read_manifest
 from study.spec import EVENTS_FILE
-from study.tracking import flat
 from study.trials import TrialSummary, best_trial, front
 from study.view import LiveView, front_line, further_text, shown
 from study.workspace import StudyFolder, TrialFolder, coordinator_pid, open_workspace, read_whole_json

@@ -29,11 +29,11 @@ from study.evaluation import read_ledger
 from study.idle import refuse_other_launchers
 from study.launchers.build import build_launcher
 from study.launchers.config import launcher_named
+from study.mlflow_opening import open_tracker, refuse_strangers
 from study.opening import open_trial_store, read_trials
 from study.plan import StudyPlan, make_plan, needs_features
 from study.provenance import run_tags
 from study.settling import check_settled, read_manifest, recorded_study, settle
-from study.tracking import open_tracker, refuse_strangers
 from study.trials import TrialSummary
 from study.view import LiveView, PlainView, View, duration
 from study.workspace import StudyFolder, Workspace, coordinator_lease, open_workspace

@@ -20,13 +20,13 @@ from study.control import Enqueue, send
 from study.coordinator import Coordinator
 from study.events import AnyEvent, EpochEnded
 from study.launchers.inline import InlineLauncher
+from study.mlflow_opening import open_tracker
 from study.opening import open_trial_store, read_trials
 from study.plan import StudyPlan, make_plan
 from study.provenance import run_tags
 from study.pruner_config import NoPrunerConfig
 from study.sampler_config import RandomConfig
 from study.settling import read_manifest, record_plan
-from study.tracking import open_tracker
 from study.view import PlainView
 from study.workspace import StudyFolder, coordinator_lease, open_workspace
 

@@ -19,11 +19,11 @@ from study.config import StudyConfig, load_study_config
 from study.coordinator import Coordinator
 from study.launchers._base import Launcher
 from study.launchers.inline import InlineLauncher
+from study.mlflow_opening import open_tracker, refuse_strangers
 from study.mlflow_place import mlflow_tracking_uri, records_url
 from study.opening import open_trial_store, read_trials
 from study.plan import make_plan
 from study.settling import settle
-from study.tracking import open_tracker, refuse_strangers
 from study.trials import TrialSummary
 from study.view import Snapshot
 from study.workspace import Workspace, coordinator_lease

@@ -1,5 +1,8 @@
 """Where MLflow keeps records: the study's file, the environment, the workspace; and no password anywhere."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,3 +102,13 @@ def test_a_database_is_given_up_after_some_seconds() -> None:
     assert mlflow_tracking_uri("postgresql://h/d") == "postgresql+psycopg://h/d?connect_timeout=10"
     assert mlflow_tracking_uri("postgresql+psycopg://h/d?a=b") == "postgresql+psycopg://h/d?a=b&connect_timeout=10"
     assert mlflow_tracking_uri("postgres://h/d?connect_timeout=3") == "postgresql+psycopg://h/d?connect_timeout=3"
+
+
+@pytest.mark.parametrize("first", ["study.mlflow_records", "study.backlog", "study.mlflow_opening"])
+def test_whichever_module_imports_mlflow_first_nothing_is_told_to_its_makers(first: str) -> None:
+    ask = "from mlflow.telemetry.client import get_telemetry_client; print(get_telemetry_client())"
+    bare = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}  # no sign of a test or CI
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {first}; {ask}"], capture_output=True, text=True, check=True, env=bare
+    )
+    assert done.stdout == "None\n"

@@ -216,6 +216,32 @@ def test_a_checkpoint_that_a_power_cut_damaged_costs_its_epochs_and_no_more(
     assert "last.ckpt cannot be read: the trial begins again, at epoch 0" in caplog.text
 
 
+class CutOffWhileItSaves(InlineLauncher):
+    """The first attempt of a trial is killed in the middle of a checkpoint; so is the last, after its last word."""
+
+    def submit(self, spec: AttemptSpec) -> bool:
+        super().submit(spec)
+        if spec.purpose == "evaluate":
+            return True
+        for name in ("last.tmp", "best.tmp"):
+            (spec.trial_folder / name).write_bytes(b"half of it")
+        if spec.attempt == 0:
+            log = spec.folder / EVENTS_FILE
+            log.write_bytes(log.read_bytes().splitlines(keepends=True)[0])
+            (spec.trial_folder / "last.ckpt").unlink()
+            (spec.trial_folder / "best.ckpt").unlink()
+            self._exit_status[spec.key] = -9
+        return True
+
+
+def test_a_checkpoint_that_was_cut_off_is_neither_resumed_nor_left(workspace: Path, one_trial: Path) -> None:
+    assert run_study(one_trial, workspace, launcher=CutOffWhileItSaves()) is StudyState.COMPLETE
+    check_complete(workspace)
+    folder = Workspace(workspace).study("tiny").trial(0)
+    assert len(folder.attempts()) == 2
+    assert {path.name for path in folder.root.glob("*.*")} == {"config.json", "best.ckpt", "scores.json"}
+
+
 @pytest.mark.parametrize(
     "content", [b"", b" " * 64, bytes(64), b'{"status": '], ids=["empty", "blank", "zeros", "half"]
 )

@@ -29,9 +29,11 @@ from reports.records import (
 from study.attempt_records import AttemptRecord
 from study.backlog import Backlog
 from study.events import Started
+from study.mlflow_opening import open_tracker
 from study.mlflow_runs import Runs
+from study.params import flat
 from study.recording import AttemptStarted
-from study.tracking import Tracker, flat, open_tracker
+from study.tracking import Tracker
 from study.workspace import Workspace
 from tests.study.helpers import catch_up
 
@@ -266,6 +268,27 @@ def test_attempts_are_runs_below_their_trial_and_count_as_no_trials(tmp_path: Pa
     study = load_study("tracked", tracking_uri=Workspace(tmp_path).tracking_uri)
     assert [run.number for run in study.trials] == [0, 1, 2]
     assert opened(tmp_path).recorded() == {0, 1, 2}
+
+
+def test_what_was_told_of_attempts_is_kept_until_their_trial_is_on_record(tmp_path: Path) -> None:
+    tracker = opened(tmp_path)
+    for number in range(3):
+        tracker.open_trial(number, TrialConfig(seed=number))
+        tracker.log_attempt(replace(STARTED, number=number, records=ATTEMPTS[:1]))
+        assert list(tracker._attempts._told) == [number]
+        tracker.finish_trial(
+            number,
+            TrialState.COMPLETE,
+            end_ms=200,
+            objective=0.0,
+            best_epoch=2,
+            metrics={},
+            failure="",
+            artifacts={},
+            attempts=ATTEMPTS,
+        )
+        assert list(tracker._attempts._told) == []
+    assert len(runs_of(tmp_path, f"tags.`{TAG_KIND}` = 'attempt'")) == 6
 
 
 def test_a_run_on_which_nothing_works_is_ended_with_the_study(tmp_path: Path) -> None:
