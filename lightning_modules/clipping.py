@@ -64,7 +64,7 @@ class GradientClipper:
         self._norms: list[float] = []  # AutoClip's, in ascending order
         self._recurrent: RecurrentClipping | None = None
         if isinstance(config, RecurrentClippingConfig):
-            self._recurrent = RecurrentClipping(config.max_norm)
+            self._recurrent = RecurrentClipping(config.max_state_norm)
 
     def tap(self, *, loss_scale: float = 1.0) -> RecurrentClipping | None:
         """What the forward pass has to go through, if the rule acts within the backward pass.

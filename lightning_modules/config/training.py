@@ -137,14 +137,14 @@ class SkipClippingConfig(Frozen):
 
 
 class RecurrentClippingConfig(Frozen):
-    """The gradient that flows from step to step is cut: each utterance's dL/dh_t is scaled down to max_norm.
+    """The gradient that flows from step to step is cut: each utterance's dL/dh_t is scaled down to max_state_norm.
 
     Attributes:
-        max_norm: of one utterance's gradient at one step, for a loss that is a mean over the batch.
+        max_state_norm: of one utterance's gradient at one step, for a loss that is a mean over the batch.
     """
 
     kind: Literal["recurrent"] = "recurrent"
-    max_norm: PositiveFloat = 1e-2
+    max_state_norm: PositiveFloat = 1e-2
 
 
 ClippingConfig = Annotated[

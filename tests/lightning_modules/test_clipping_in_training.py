@@ -136,7 +136,7 @@ ALL_RULES: list[dict[str, Any]] = [
     {"kind": "autoclip", "percentile": 30.0},
     {"kind": "agc", "max_ratio": 0.02},
     {"kind": "skip", "max_norm": 0.7},
-    {"kind": "recurrent", "max_norm": 0.005},
+    {"kind": "recurrent", "max_state_norm": 0.005},
 ]
 EVERY_RULE = pytest.mark.parametrize("rule", ALL_RULES, ids=lambda rule: rule["kind"])
 
