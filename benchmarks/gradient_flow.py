@@ -4,7 +4,8 @@
 
 An epoch is what Lightning runs of it: steps on batches of 32 utterances of 2 s, clipping, the optimiser's step, and the
 epoch's metrics. Prints, for each network, the median seconds of an epoch without and with measures every 20 steps, and
-the median of the ratios of neighbours, with its quartiles.
+the median of the ratios of neighbours, with its quartiles. Seconds are the process's own on its CPUs, which depend
+less on what else the machine does.
 """
 
 import argparse
@@ -74,7 +75,7 @@ def training(encoder: dict[str, Any], *, num_steps: int, every: int) -> tuple[Li
 
 def epoch(module: LidModule, optimizer: torch.optim.Optimizer, batch: Batch, *, num_steps: int) -> float:
     """Seconds."""
-    began = time.perf_counter()
+    began = time.process_time()
     module.train()
     module.on_train_epoch_start()
     for step in range(num_steps):
@@ -85,7 +86,7 @@ def epoch(module: LidModule, optimizer: torch.optim.Optimizer, batch: Batch, *, 
         optimizer.step()
         module.gradient_flow.after_step(module)
     module.training_metrics()
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from lightning_modules.heads import Head
 from lightning_modules.recurrent_clipping import RecurrentClipping
 
 QUANTILES: Final = (0.1, 0.5, 0.9)
+ATTENTION: Final = "pooling."  # whose own `output` is relevance
 
 
 class ClippingStep(NamedTuple):
@@ -195,7 +196,7 @@ def _clip_layers(network: nn.Module, *, max_norm: float) -> bool:
 def _clip_units(network: nn.Module, *, max_ratio: float, epsilon: float) -> bool:
     """G_i -> G_i · max_ratio · max(|W_i|, epsilon) / |G_i| wherever that is a reduction, i a row of a weight matrix.
 
-    The output layer is left out, and so is what has one dimension: biases, gains, the queries of attention.
+    Output layers are left out, and so is what has one dimension: biases, gains, the queries of attention.
     """
     are_over = []
     for parameter in _matrices(network):
@@ -209,8 +210,13 @@ def _clip_units(network: nn.Module, *, max_ratio: float, epsilon: float) -> bool
 
 
 def _matrices(network: nn.Module) -> list[nn.Parameter]:
-    """All weight matrices but those of the output layer."""
-    of_output = {id(each) for module in network.modules() if isinstance(module, Head) for each in module.parameters()}
+    """All weight matrices but those of output layers: of heads, and what encoders and decoders call `output`."""
+    outputs = (
+        module
+        for path, module in network.named_modules()
+        if isinstance(module, Head) or (path.rpartition(".")[2] == "output" and not path.startswith(ATTENTION))
+    )
+    of_output = {id(each) for module in outputs for each in module.parameters()}
     return [each for each in network.parameters() if each.ndim > 1 and id(each) not in of_output]
 
 

@@ -194,7 +194,14 @@ def network() -> nn.Module:
     head = Head(SingleHeadConfig(), input_size=4, num_languages=3, frames_per_s=100.0)
     head.short = nn.Linear(4, 3)
     return nn.ModuleDict(
-        {"recurrence": nn.GRU(3, 4, num_layers=2), "mix": nn.Conv1d(4, 4, 3), "gain": nn.LayerNorm(4), "head": head}
+        {
+            "recurrence": nn.GRU(3, 4, num_layers=2),
+            "mix": nn.Conv1d(4, 4, 3),
+            "gain": nn.LayerNorm(4),
+            "pooling": nn.ModuleDict({"output": nn.Linear(4, 4)}),
+            "decoder": nn.ModuleDict({"output": nn.Linear(4, 3)}),
+            "head": head,
+        }
     )
 
 
@@ -223,6 +230,8 @@ def test_layer_norm_scales_each_module_by_its_own_norm(seed: int) -> None:
         "recurrence": [name for name in gradients if name.startswith("recurrence.")],
         "mix": ["mix.weight", "mix.bias"],
         "gain": ["gain.weight", "gain.bias"],
+        "relevance": ["pooling.output.weight", "pooling.output.bias"],
+        "decoder": ["decoder.output.weight", "decoder.output.bias"],
         "output": ["head.output.weight", "head.output.bias"],
         "short": ["head.short.weight", "head.short.bias"],
     }
@@ -257,7 +266,7 @@ def test_agc_clips_each_row_of_each_weight_matrix_but_the_output_layers(seed: in
     module = network()
     gradients = with_random_gradients(module, seed=seed)
     weights = {name: parameter.detach().double().numpy() for name, parameter in module.named_parameters()}
-    left_out = {name for name in gradients if name.startswith("head.") or gradients[name].ndim == 1}
+    left_out = {name for name in gradients if name.startswith(("head.", "decoder.")) or gradients[name].ndim == 1}
     assert {"mix.bias", "gain.weight", "recurrence.bias_hh_l1", "head.output.weight", "head.short.weight"} < left_out
     expected = {
         name: gradient if name in left_out else naive_agc(weights[name], gradient, max_ratio=max_ratio, epsilon=1e-3)

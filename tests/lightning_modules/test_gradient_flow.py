@@ -329,6 +329,26 @@ def test_watching_states_leaves_module_gradients_and_random_numbers_as_they_were
     assert all(torch.equal(p.grad, torch.ones_like(p)) for p in module.parameters() if p.grad is not None)
 
 
+ENCODERS: list[dict[str, Any]] = [
+    {"kind": "recurrent", "cell": "gru", "hidden_size": 5, "num_layers": 2, "dropout": 0.5},
+    {"kind": "recurrent", "cell": "lstm", "hidden_size": 5},
+    {"kind": "output_recurrent", "hidden_size": 5},
+    {"kind": "hierarchical", **{level: {"hidden_size": 5} for level in ("low", "middle", "top")}},
+    {"kind": "tdnn", "channels": 8, "output_channels": 8},
+    {"kind": "ecapa_tdnn", "channels": 8, "output_channels": 8, "bottleneck": 4},
+]
+
+
+@pytest.mark.parametrize("encoder", ENCODERS, ids=lambda encoder: encoder["cell" if "cell" in encoder else "kind"])
+def test_states_of_every_encoder_are_watched(encoder: dict[str, Any]) -> None:
+    module, [batch] = build_module(config_of(encoder=encoder, pooling={"kind": "mean"})), whole_batches(1)
+    over_time = gradients_over_time(module, batch)
+    assert over_time
+    for name, values in over_time.items():
+        assert np.isfinite(values).all(), name
+        assert max(values) > 0.0, name
+
+
 def test_a_layer_without_recurrence_is_watched_as_a_whole() -> None:
     class Convolution(StepByStep):
         def forward(self, x_BTF: Tensor, lengths_B: Tensor, *, languages_BT: Any = None, tap: Any = None) -> Any:
