@@ -108,7 +108,8 @@ START: Final = Group(
 SGD: Final = Group(
     "sgd", {50: 40, 100: 40, 200: 40, 400: 40}, ((50, 100, 200, 400), (50, 100), (50, 100)), (ALL_WAYS,) * NUM_SEEDS
 )
-ADAM: Final = Group("adam", {50: 800, 100: 400}, ((50, 100), (50,), (50,)), (ALL_WAYS, (USUAL,), (USUAL,)))
+ADAM: Final = Group("adam", {50: 800}, ((50,),) * NUM_SEEDS, (ALL_WAYS, (USUAL,), (USUAL,)))
+ADAM_LONG: Final = Group("adam", {100: 800}, ((100,), (), ()), ((USUAL,),) * NUM_SEEDS)
 
 
 class Result(Frozen):
@@ -138,10 +139,12 @@ def main() -> None:
     parser.add_argument("what", choices=["train", "draw"])
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--only", choices=["none", "adam", "sgd"], help="one optimiser's arms")
+    parser.add_argument("--memory", type=int, help="arms of one T")
+    parser.add_argument("--seed", type=int, help="arms of one seed")
     arguments = parser.parse_args()
     if arguments.what == "train":
         torch.set_num_threads(1)
-        train_all(arguments.out, only=arguments.only)
+        train_all(arguments.out, asked=[arguments.only, arguments.memory, arguments.seed])
         return
     from benchmarks.textbook_figures import draw_all
 
@@ -153,8 +156,8 @@ def arms() -> Iterator[Arm]:
     for seed in range(NUM_SEEDS):
         yield from crossed(START, seed)
     for seed in range(NUM_SEEDS):
-        yield from crossed(SGD, seed)
-        yield from crossed(ADAM, seed)
+        for group in (SGD, ADAM, ADAM_LONG):
+            yield from crossed(group, seed)
 
 
 def crossed(group: Group, seed: int) -> Iterator[Arm]:
@@ -179,10 +182,12 @@ def read(path: Path) -> list[Result]:
     return [Result.model_validate_json(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def train_all(path: Path, *, only: str | None) -> None:
+def train_all(path: Path, *, asked: list[str | int | None]) -> None:
+    """Trains the arms of an optimiser, a T and a seed, each None for any, that are not in the file."""
     done = {result.arm for result in read(path)}
     for arm in arms():
-        if arm in done or only not in {None, arm.optimizer}:
+        described = (arm.optimizer, arm.memory, arm.seed)
+        if arm in done or any(each not in {None, of_arm} for each, of_arm in zip(asked, described, strict=True)):
             continue
         result = train(arm)
         with path.open("a") as file:

@@ -216,7 +216,15 @@ def utterances(config: TrialConfig) -> list[Utterance]:
     """Those that a batch stands for."""
     languages = config.data.languages
     return [
-        Utterance(f"u#{i}", languages[i % len(languages)], "noise", "nobody", "dev", (f"u{i}",), NUM_FRAMES / 100)
+        Utterance(
+            id=f"u#{i}",
+            language=languages[i % len(languages)],
+            source="noise",
+            speaker="nobody",
+            split="dev",
+            recordings=(f"u{i}",),
+            duration_s=NUM_FRAMES / config.data.features.frames_per_s,
+        )
         for i in range(BATCH_SIZE)
     ]
 
