@@ -12,24 +12,22 @@ and a few steps of SGD, whose steps do, to see what explodes and what clipping d
 """
 
 import argparse
-import itertools
 import json
 import math
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 import numpy as np
 import torch
 
 from benchmarks.gradient_over_time import gradient_over_time
-from benchmarks.long_memory import BASELINE, MemoryNetwork, Task, draw
+from benchmarks.long_memory import BASELINE, MemoryNetwork, draw
+from benchmarks.textbook_arms import Arm, Result, arms, read
 from lightning_modules.clipping import ClippingStep, GradientClipper
 from lightning_modules.config import (
     AdamConfig,
     Cell,
-    Frozen,
     NoClippingConfig,
     NormClippingConfig,
     OptimizerConfig,
@@ -39,99 +37,16 @@ from lightning_modules.config import (
 from lightning_modules.optimizers import build_optimizer
 
 RESULTS: Final = Path(__file__).with_suffix(".jsonl")
-CELLS: Final[tuple[Cell, ...]] = ("rnn_tanh", "rnn_relu", "gru", "lstm")
-TASKS: Final[tuple[Task, ...]] = ("adding", "copying")
 HIDDEN_SIZE: Final = 64
 BATCH_SIZE: Final = 32
 NUM_MEASURED: Final = 32
 NUM_HELD_OUT: Final = 500
 MAX_NORM: Final = 1.0
+SGD_RATE: Final = 1e-2
 ADAM_RATE: Final[dict[Cell, float]] = {"rnn_tanh": 1e-3, "rnn_relu": 1e-3, "gru": 1e-2, "lstm": 1e-2}
 """By a few hundred steps of adding at T = 50: gated cells learned nothing at 3e-3, the others' loss grew at 1e-2."""
-SGD_RATE: Final = 1e-2
-NUM_SEEDS: Final = 3
 LAGS: Final = 10
 """Curves are kept at so many lags, evenly, and at the first and the last."""
-
-
-Initialisation = Literal["orthogonal", "uniform"]
-Clipping = Literal["none", "norm"]
-
-
-class Arm(Frozen):
-    """One training.
-
-    Attributes:
-        memory: the T of the problem.
-        optimizer: none measures what a network begins with.
-        steps: of the optimiser.
-    """
-
-    task: Task
-    memory: int
-    cell: Cell
-    initialisation: Initialisation
-    optimizer: Literal["none", "adam", "sgd"]
-    clipping: Clipping
-    steps: int
-    seed: int
-
-
-class Group(NamedTuple):
-    """Arms that share an optimiser; what costs more is done under fewer seeds.
-
-    Attributes:
-        steps: T -> steps of the optimiser.
-        memories: of each seed, which T.
-        ways: of each seed, which initialisations and clipping rules.
-    """
-
-    optimizer: Literal["none", "adam", "sgd"]
-    steps: dict[int, int]
-    memories: tuple[tuple[int, ...], ...]
-    ways: tuple[tuple[tuple[Initialisation, Clipping], ...], ...]
-
-
-USUAL: Final[tuple[Initialisation, Clipping]] = ("orthogonal", "norm")
-ALL_WAYS: Final[tuple[tuple[Initialisation, Clipping], ...]] = (
-    ("orthogonal", "none"),
-    USUAL,
-    ("uniform", "none"),
-    ("uniform", "norm"),
-)
-START: Final = Group(
-    "none",
-    dict.fromkeys((50, 100, 200, 400), 0),
-    (((50, 100, 200, 400)), (50, 100), (50, 100)),
-    ((("orthogonal", "none"), ("uniform", "none")),) * NUM_SEEDS,
-)
-SGD: Final = Group(
-    "sgd", {50: 40, 100: 40, 200: 40, 400: 40}, ((50, 100, 200, 400), (50, 100), (50, 100)), (ALL_WAYS,) * NUM_SEEDS
-)
-ADAM: Final = Group("adam", {50: 800}, ((50,),) * NUM_SEEDS, (ALL_WAYS, (USUAL,), (USUAL,)))
-ADAM_LONG: Final = Group("adam", {100: 800}, ((100,), (), ()), ((USUAL,),) * NUM_SEEDS)
-
-
-class Result(Frozen):
-    """What came of an arm.
-
-    Attributes:
-        loss: on held-out sequences; None where it diverged.
-        gradient: after the last step: state's name -> lag (steps before the last) -> root mean square of |dL/dh_t|;
-            None where it diverged, and under SGD, which takes too few steps to learn.
-        diverged_at: the step at which loss or gradient was no longer finite.
-        share_clipped: of the steps.
-        largest_norm: of the whole gradient before clipping, over the steps that were finite.
-        cpu_s: seconds of processor time.
-    """
-
-    arm: Arm
-    loss: float | None
-    gradient: dict[str, dict[int, float]] | None
-    diverged_at: int | None
-    share_clipped: float
-    largest_norm: float
-    cpu_s: float
 
 
 def main() -> None:
@@ -147,39 +62,11 @@ def main() -> None:
         train_all(arguments.out, asked=[arguments.only, arguments.memory, arguments.seed])
         return
     from benchmarks.textbook_figures import draw_all
+    from benchmarks.textbook_tables import all_tables
 
-    draw_all(read(arguments.out))
-
-
-def arms() -> Iterator[Arm]:
-    """In the order of their training, what says most first."""
-    for seed in range(NUM_SEEDS):
-        yield from crossed(START, seed)
-    for seed in range(NUM_SEEDS):
-        for group in (SGD, ADAM, ADAM_LONG):
-            yield from crossed(group, seed)
-
-
-def crossed(group: Group, seed: int) -> Iterator[Arm]:
-    """Every task x cell x T x way of beginning and clipping of a group, under one seed."""
-    for memory, task, (initialisation, clipping), cell in itertools.product(
-        group.memories[seed], TASKS, group.ways[seed], CELLS
-    ):
-        yield Arm(
-            task=task,
-            memory=memory,
-            cell=cell,
-            initialisation=initialisation,
-            optimizer=group.optimizer,
-            clipping=clipping,
-            steps=group.steps[memory],
-            seed=seed,
-        )
-
-
-def read(path: Path) -> list[Result]:
-    """What has been trained so far."""
-    return [Result.model_validate_json(line) for line in path.read_text().splitlines()] if path.exists() else []
+    results = read(arguments.out)
+    draw_all(results)
+    print("\n\n".join(all_tables(results)))
 
 
 def train_all(path: Path, *, asked: list[str | int | None]) -> None:
