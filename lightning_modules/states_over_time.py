@@ -73,6 +73,6 @@ def _gradients(tap: StateTap, loss: Tensor) -> dict[str, list[float]]:
 def _mean_norm(gradient: Tensor | None) -> Tensor:
     """Mean over rows of the norm of each state: () of (R, H), (S,) of (R, S, H); 0 of a state that nothing read."""
     if gradient is None:
-        return torch.zeros(())
-    norms: Tensor = torch.linalg.vector_norm(gradient, dim=-1, dtype=torch.float32)
+        return torch.zeros((), dtype=torch.float64)
+    norms: Tensor = torch.linalg.vector_norm(gradient, dim=-1, dtype=torch.float64)
     return norms.mean(dim=0)

@@ -16,5 +16,8 @@ SPACES: Final[dict[str, Path]] = {
         "hierarchy",
         "decoding",
     )
+    "demo": _FOLDER / "demo.toml",
+    "architecture_clipping": _FOLDER / "architecture_clipping.toml",
+    "vanishing_gradients": _FOLDER / "vanishing_gradients.toml",
 }
 """The spaces that ship, by name. A new one is a .toml file beside this one and a line here."""

@@ -306,6 +306,16 @@ def test_gradients_over_time_are_those_of_the_chain_rule() -> None:
     assert found["state"][0] < found["state"][-1]
 
 
+def test_gradients_over_time_are_told_far_below_the_root_of_the_smallest_number() -> None:
+    module, [batch] = module_of(config_of()), whole_batches(1, loudness=0.3)
+    encoder: Any = module.encoder
+    with torch.no_grad():
+        encoder.weight_hh.mul_(1e-30 ** (1.0 / batch.features.shape[1]))
+    found = gradients_over_time(module, batch)["state"]
+    np.testing.assert_allclose(found, naive_over_time(module, batch), rtol=1e-3)
+    assert 0.0 < found[0] < 1e-25, "its square is zero in single precision"
+
+
 def test_gradients_over_time_depend_neither_on_batch_size_nor_on_dropout() -> None:
     [batch] = whole_batches(1)
     twice = type(batch)(*(torch.cat([rows, rows]) for rows in batch))
