@@ -15,9 +15,7 @@ SPACES: Final[dict[str, Path]] = {
         "attention",
         "hierarchy",
         "decoding",
+        "vanishing_gradients",
     )
-    "demo": _FOLDER / "demo.toml",
-    "architecture_clipping": _FOLDER / "architecture_clipping.toml",
-    "vanishing_gradients": _FOLDER / "vanishing_gradients.toml",
 }
 """The spaces that ship, by name. A new one is a .toml file beside this one and a line here."""
