@@ -31,7 +31,7 @@ def decoder(*, stride: int = 3) -> FeatureDecoder:
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
+    return np.asarray(1 / (1 + np.exp(-x)))
 
 
 def naive_frames(module: FeatureDecoder, embedding_E: np.ndarray, *, count: int) -> np.ndarray:

@@ -115,7 +115,7 @@ def test_neither_order_nor_company_changes_a_score_or_a_sequence(
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
+    return np.asarray(1 / (1 + np.exp(-x)))
 
 
 class Naive:
@@ -148,7 +148,7 @@ class Naive:
                     np.tanh(self.affine("attention.projection", m_SG) + asked) @ self.w["attention.context"]
                 )
             case "dot":
-                return m_SG @ g
+                return np.asarray(m_SG @ g)
             case _:
                 return np.asarray(m_SG @ (self.w["attention.query.weight"] @ g))
 

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 
 TRAIN = make_recordings("train")
 STORE = one_band_each(TRAIN)
-BATCH = {"training": {"batch_size": 7}}
+BATCH: dict[str, Any] = {"training": {"batch_size": 7}}
 
 
 def drawn(epoch: int = 0, step: int = 0, *, config: TrialConfig | None = None, **options: Any) -> SwitchedBatch:
@@ -50,7 +50,7 @@ def parts_of(batch: SwitchedBatch) -> list[list[tuple[int, Tensor]]]:
             (int(language), x_TD)
             for language, x_TD in zip(
                 batch.part_languages[i, :count],
-                batch.features[i, : batch.lengths[i]].split(batch.part_frames[i, :count].tolist()),
+                batch.features[i, : batch.lengths[i]].tensor_split(batch.part_frames[i, : count - 1].cumsum(0)),
                 strict=True,
             )
         ]
