@@ -163,8 +163,8 @@ class FeatureDecoder(nn.Module):
         """Mean squared error: over utterances, of each one's mean over its own frames and bands."""
         mask_BK = torch.arange(0, features_BTD.shape[1], self.stride, device=lengths_B.device) < lengths_B.unsqueeze(1)
         wanted_BKD = features_BTD[:, :: self.stride].masked_fill(~mask_BK.unsqueeze(-1), 0.0)
-        made_BKD = self(embedding_BE, num_frames=features_BTD.shape[1])
-        errors_BK = (made_BKD - wanted_BKD).square().mean(dim=-1) * mask_BK
+        made_BKD: Tensor = self(embedding_BE, num_frames=features_BTD.shape[1])
+        errors_BK: Tensor = (made_BKD - wanted_BKD).square().mean(dim=-1) * mask_BK
         return (errors_BK.sum(dim=1) / mask_BK.sum(dim=1)).mean()
 
 
