@@ -66,6 +66,6 @@ def test_a_study_of_a_task_runs_from_its_file_to_its_report(objective: str, work
 
 @pytest.mark.parametrize("objective", TASKS)
 def test_what_a_study_of_a_task_costs_can_be_measured(objective: str, workspace: Path, tmp_path: Path) -> None:
-    plan = make_plan(config_of(of(objective, tmp_path)), workspace=Workspace(workspace), slots=1)
+    plan = make_plan(config_of(of(objective, tmp_path)), workspace=Workspace(workspace), slots=2)
     cost = estimate_cost(plan, num_trials=3)
     assert 0.0 < cost.step_s < cost.trial_s < cost.study_s
