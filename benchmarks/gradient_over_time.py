@@ -20,8 +20,21 @@ def gradient_over_time(network: MemoryNetwork, sequences: Sequences) -> dict[str
     """State's name in the encoder -> its root mean square norm at every step, the first step's first."""
     network, tap = copy.deepcopy(network).double(), StateTap()
     targets = sequences.targets.double() if sequences.targets.is_floating_point() else sequences.targets
-    loss = len(targets) * network.loss(Sequences(sequences.inputs.double(), targets), tap=tap)
-    return {name: _norms(loss, [states[t] for t in sorted(states)]) for name, states in tap.steps.items()}
+    loss = network.loss(Sequences(sequences.inputs.double(), targets), tap=tap)
+    return norms_over_time(loss, tap, num_sequences=len(targets))
+
+
+def norms_over_time(loss: Tensor, tap: StateTap, *, num_sequences: int) -> dict[str, list[float]]:
+    """The same of any network whose states a tap has seen.
+
+    Args:
+        loss: a mean over the sequences.
+        tap: what saw them.
+        num_sequences: B.
+    """
+    return {
+        name: _norms(num_sequences * loss, [states[t] for t in sorted(states)]) for name, states in tap.steps.items()
+    }
 
 
 def _norms(loss: Tensor, states: list[Tensor]) -> list[float]:
