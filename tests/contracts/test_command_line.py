@@ -51,7 +51,9 @@ def test_the_coordinator_imports_no_torch() -> None:
 
 
 def test_an_unknown_preset(tmp_path: Path) -> None:
-    assert "unknown study 'dmeo'; presets: demo" in error_line(lidstudy("sweep", "dmeo", "--workspace", tmp_path))
+    assert "unknown study 'dmeo'; presets: architecture, " in error_line(
+        lidstudy("sweep", "dmeo", "--workspace", tmp_path)
+    )
 
 
 def test_a_wrong_key_of_a_study(tmp_path: Path) -> None:

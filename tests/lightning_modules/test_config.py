@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -33,32 +35,111 @@ OTHER_VALUES: dict[str, Any] = {
     "augmentation.noise": 3.5,
     "augmentation.time_masks": 3,
     "augmentation.band_masks": 3,
+    "data.long_segment_s": 3.0,
+    "task.kind": "labelling",
+    "task.switching.min_parts": 3,
+    "task.switching.max_parts": 5,
+    "task.switching.min_part_s": 1.25,
+    "task.switching.max_part_s": 4.5,
+    "task.decoder_size": 65,
+    "task.attention": "dot",
+    "task.teacher_share": 0.5,
+    "encoder.kind": "tdnn",
+    "encoder.initialisation": "uniform",
+    "encoder.forget_bias": 2.0,
     "encoder.cell": "lstm",
     "encoder.num_layers": 2,
     "encoder.hidden_size": 65,
     "encoder.dropout": 0.5,
     "encoder.bidirectional": False,
     "encoder.frames_per_step": 4,
+    "encoder.feedback.kind": "teacher_forcing",
+    "encoder.feedback.final_share": 0.25,
+    "encoder.low.cell": "lstm",
+    "encoder.low.hidden_size": 65,
+    "encoder.low.window": 21,
+    "encoder.low.hop": 9,
+    "encoder.middle.cell": "lstm",
+    "encoder.middle.hidden_size": 65,
+    "encoder.middle.window": 11,
+    "encoder.middle.hop": 9,
+    "encoder.top.cell": "lstm",
+    "encoder.top.hidden_size": 65,
+    "encoder.top.num_layers": 2,
+    "encoder.top.bidirectional": False,
+    "encoder.channels": 64,
+    "encoder.output_channels": 65,
+    "encoder.bottleneck": 65,
     "pooling.kind": "attention",
     "pooling.dropout": 0.5,
+    "pooling.score": "dot",
+    "pooling.num_heads": 2,
+    "pooling.attention_size": 65,
+    "head.kind": "by_duration",
+    "head.border_s": 4.0,
+    "reconstruction.kind": "gru",
+    "reconstruction.weight": 0.2,
+    "reconstruction.hidden_size": 65,
+    "reconstruction.stride": 5,
     "optimizer.kind": "adamw",
     "optimizer.learning_rate": 2e-3,
     "optimizer.weight_decay": 2e-2,
     "optimizer.momentum": 0.5,
+    "schedule.kind": "cosine",
+    "schedule.warmup_steps": 10,
+    "schedule.factor": 0.25,
+    "schedule.patience": 3,
     "clipping.kind": "none",
     "clipping.max_norm": 2.0,
     "clipping.max_value": 0.2,
+    "clipping.percentile": 20.0,
+    "clipping.max_ratio": 0.04,
+    "clipping.epsilon": 1e-2,
+    "clipping.max_state_norm": 1e-3,
     "training.max_epochs": 11,
     "training.steps_per_epoch": 41,
     "training.batch_size": 33,
     "training.patience": 3,
+    "training.accumulation": 2,
+    "training.label_smoothing": 0.1,
+    "training.class_balance": "none",
+    "training.precision": "bfloat16",
+    "training.bptt.kind": "truncated",
+    "training.bptt.frames": 50,
+    "training.gradient_flow.every": 10,
+    "training.gradient_flow.over_time": True,
 }
+HIERARCHICAL = {"encoder.kind": "hierarchical"}
+SCHEDULED = {"encoder.kind": "output_recurrent", "encoder.feedback.kind": "scheduled_sampling"}
+BY_DURATION = {"head.kind": "by_duration", "data.long_segment_s": 8.0}
 NEEDED: dict[str, dict[str, Any]] = {
+    **{path: {"task.kind": "labelling"} for path in OTHER_VALUES if path.startswith("task.switching.")},
+    **{f"task.{name}": {"task.kind": "sequence"} for name in ("decoder_size", "attention", "teacher_share")},
+    "encoder.feedback.kind": {"encoder.kind": "output_recurrent"},
+    "encoder.feedback.final_share": SCHEDULED,
+    **{path: HIERARCHICAL for path in OTHER_VALUES if re.match(r"encoder\.(low|middle|top)\.", path)},
+    **{path: {"encoder.kind": "ecapa_tdnn"} for path in ("encoder.channels", "encoder.output_channels")},
+    "encoder.bottleneck": {"encoder.kind": "ecapa_tdnn"},
+    "pooling.score": {"pooling.kind": "attention"},
+    "pooling.num_heads": {"pooling.kind": "multi_head"},
+    "pooling.attention_size": {"pooling.kind": "attentive_statistics"},
+    "head.kind": {"data.long_segment_s": 8.0},
+    "head.border_s": BY_DURATION,
+    **{f"reconstruction.{name}": {"reconstruction.kind": "gru"} for name in ("weight", "hidden_size", "stride")},
     "optimizer.weight_decay": {"optimizer.kind": "adamw"},
     "optimizer.momentum": {"optimizer.kind": "sgd"},
+    "schedule.factor": {"schedule.kind": "plateau"},
+    "schedule.patience": {"schedule.kind": "plateau"},
     "clipping.max_value": {"clipping.kind": "value"},
+    "clipping.percentile": {"clipping.kind": "autoclip"},
+    "clipping.max_ratio": {"clipping.kind": "agc"},
+    "clipping.epsilon": {"clipping.kind": "agc"},
+    "clipping.max_state_norm": {"clipping.kind": "recurrent"},
+    "training.bptt.kind": {"encoder.bidirectional": False},
+    "training.bptt.frames": {"encoder.bidirectional": False, "training.bptt.kind": "truncated"},
 }
-ONLY_ONE_VALUE = {"data.features.kind", "data.features.sample_rate_hz", "encoder.kind"}
+ONLY_ONE_VALUE = {"data.features.kind", "data.features.sample_rate_hz"}
+UNIONS = ("task", "encoder", "pooling", "head", "reconstruction", "optimizer", "schedule", "clipping", "training.bptt")
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:
@@ -74,8 +155,13 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
 
 
 def make(flat: dict[str, Any]) -> TrialConfig:
-    kinds = {"clipping.kind": "norm"} if "clipping.max_norm" in flat else {}
-    kinds |= {"optimizer.kind": "adam"} if "optimizer.learning_rate" in flat else {}
+    """With the default kind of each section of which something is said."""
+    default = TrialConfig()
+    kinds = {
+        f"{section}.kind": attrgetter(f"{section}.kind")(default)
+        for section in UNIONS
+        if any(path.startswith(f"{section}.") for path in flat)
+    }
     return TrialConfig.model_validate(nested(kinds | flat))
 
 
@@ -89,7 +175,8 @@ def paths_of(tree: dict[str, Any], prefix: str = "") -> set[str]:
 @st.composite
 def configs(draw: st.DrawFn) -> TrialConfig:
     """Configurations with some values changed."""
-    chosen = draw(st.lists(st.sampled_from(sorted(OTHER_VALUES)), unique=True))
+    free = sorted(path for path in OTHER_VALUES if path not in NEEDED and not path.endswith(".kind"))
+    chosen = draw(st.lists(st.sampled_from(free), unique=True))
     floats = st.floats(1e-6, 0.5)
     flat = {path: OTHER_VALUES[path] for path in chosen if not path.startswith(("optimizer.", "clipping."))}
     optimizer = draw(st.sampled_from(["adam", "adamw", "sgd"]))
@@ -127,7 +214,9 @@ def test_no_part_can_be_changed(part: str) -> None:
     ],
 )
 def test_an_unknown_field_is_refused_by_its_name(path: str) -> None:
-    with pytest.raises(ValidationError, match=rf"{path}\s+Extra inputs are not permitted"):
+    *section, name = path.split(".")
+    place = "".join(rf"{part}\.(?:\w+\.)?" for part in section)  # a union adds its kind
+    with pytest.raises(ValidationError, match=rf"{place}{name}\s+Extra inputs are not permitted"):
         make({path: 1})
 
 
@@ -245,7 +334,7 @@ def test_a_value_out_of_range_is_refused_by_its_path(path: str, value: float) ->
     with pytest.raises(ValidationError) as refusal:
         make({path: value})
     [error] = refusal.value.errors()
-    place = [part for part in error["loc"] if part not in {"adam", "norm"}]  # a union adds its kind
+    place = [part for part in error["loc"] if part not in {"adam", "norm", "recurrent"}]  # a union adds its kind
     assert ".".join(map(str, place)) == path
 
 
@@ -274,9 +363,10 @@ def test_a_value_at_the_edge_is_kept(path: str, value: float) -> None:
     ("path", "choices"),
     [
         ("encoder.cell", "'rnn_tanh', 'rnn_relu', 'gru' or 'lstm'"),
-        ("pooling.kind", "'last', 'mean', 'max', 'statistics' or 'attention'"),
+        ("pooling.kind", "'statistics', 'attention', 'multi_head', 'attentive_statistics'"),
         ("optimizer.kind", "'adam', 'adamw', 'sgd'"),
-        ("clipping.kind", "'none', 'norm', 'value'"),
+        ("clipping.kind", "'none', 'norm', 'layer_norm', 'value', 'autoclip', 'agc', 'skip', 'recurrent'"),
+        ("encoder.kind", "'recurrent', 'output_recurrent', 'hierarchical', 'tdnn', 'ecapa_tdnn'"),
     ],
 )
 def test_a_choice_that_is_not_there_is_answered_with_those_that_are(path: str, choices: str) -> None:

@@ -16,7 +16,7 @@ def test_every_preset_is_valid() -> None:
 
 
 def test_an_unknown_preset_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"unknown study 'nope'; presets: demo.*.*\.toml"):
+    with pytest.raises(ConfigError, match=r"unknown study 'nope'; presets: .*demo.*\.toml"):
         load_study_config("nope")
 
 
