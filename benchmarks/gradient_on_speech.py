@@ -48,7 +48,8 @@ def configuration(cell: Cell, initialisation: Initialisation) -> TrialConfig:
 
 
 def kept(config: TrialConfig, speech: Speech) -> float:
-    batch: Batch = training_batches(speech.recordings, store=speech.store, config=config)[0, 0]
+    batch = training_batches(speech.recordings, store=speech.store, config=config)[0, 0]
+    assert isinstance(batch, Batch)
     module, tap = build_module(config).double().eval(), StateTap()
     loss = module.loss(batch._replace(features=batch.features.double()), tap=tap).value
     norms = norms_over_time(loss, tap, num_sequences=len(batch.lengths))[STATE]
