@@ -32,7 +32,7 @@ def ray_cluster(*, nodes: int) -> Iterator[Any]:
 
     os.environ["PYTHONPATH"] = str(ROOT)  # the nodes import this checkout
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets in it need a short path
-    Path("/tmp/ray").mkdir(exist_ok=True)  # where Ray notes the cluster's address, whatever its temp_dir is
+    Path("/tmp/ray").mkdir(exist_ok=True)  # noqa: S108 - where Ray notes the cluster's address, whatever its temp_dir is
     head = {"num_cpus": 0, "include_dashboard": False, "_system_config": SOON_DEAD, "temp_dir": folder}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
