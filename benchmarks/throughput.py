@@ -23,7 +23,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -48,9 +47,10 @@ from lightning_modules.config import (
 )
 from lightning_modules.data.batches import Batch, development_loader
 from lightning_modules.data.manifest import Utterance
-from study.attempt import NOT_FOR_USERS, build_trainer
+from study.attempt import build_trainer
 from study.devices import Slot
 from study.events import EventLog
+from study.processes import hide_library_warnings
 from study.progress import TrialProgress
 from study.spec import EVENTS_FILE, AttemptSpec
 
@@ -245,7 +245,7 @@ def peak_mb() -> float:
 def quiet() -> None:
     import logging
 
-    warnings.filterwarnings("ignore", message=NOT_FOR_USERS)
+    hide_library_warnings()
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 

@@ -10,7 +10,6 @@ import os
 import resource
 import socket
 import traceback
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -41,7 +40,6 @@ from study.workspace import STORAGE_ERRORS, TrialFolder
 
 logger = logging.getLogger(__name__)
 
-NOT_FOR_USERS = ".*(does not have many workers|TorchScript|LeafSpec|`srun` command).*"
 OUT_OF_MEMORY = (MemoryError.__name__, torch.OutOfMemoryError.__name__)
 PRECISION: Final[dict[str, Any]] = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
@@ -65,9 +63,7 @@ def run_attempt(
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # it greets every trainer
     try:
         _take_slot(spec)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=NOT_FOR_USERS)
-            ended = _train(spec, log, speech, warm=warm) if spec.purpose == "train" else evaluate(spec, log)
+        ended = _train(spec, log, speech, warm=warm) if spec.purpose == "train" else evaluate(spec, log)
     except Exception as error:  # noqa: BLE001 - the attempt's edge
         if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
             logger.error("the workspace cannot be written: %s", error)  # noqa: TRY400 - the traceback says nothing more

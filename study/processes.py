@@ -1,10 +1,12 @@
-"""What is asked of the operating system about processes."""
+"""What is asked of the operating system about processes, and what a process that trains hides from its user."""
 
 import ctypes
 import signal
+import warnings
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+NOT_FOR_USERS = ".*(does not have many workers|TorchScript|LeafSpec|`srun` command).*"
 
 
 def die_with_parent() -> None:
@@ -34,3 +36,12 @@ def count_oom_kills() -> int:
         return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
     except (OSError, StopIteration, ValueError):
         return 0
+
+
+def hide_library_warnings() -> None:
+    """Hides what Lightning and torch tell their own developers, for as long as this process lives.
+
+    To be called before threads start: `warnings.catch_warnings` would end when another thread's does, and figures and
+    tables are drawn beside a training with that.
+    """
+    warnings.filterwarnings("ignore", message=NOT_FOR_USERS)

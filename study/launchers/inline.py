@@ -7,6 +7,7 @@ from collections.abc import Callable
 from study.devices import Slot
 from study.events import AnyEvent
 from study.launchers._base import Life, Status, read_from
+from study.processes import hide_library_warnings
 from study.spec import EVENTS_FILE, SPEC_FILE, AttemptSpec
 from study.workspace import write_json
 
@@ -27,6 +28,7 @@ class InlineLauncher:
         self._stop = stop or threading.Event()
         self._watch = watch
         self._exit_status: dict[str, int] = {}
+        hide_library_warnings()
 
     def free_slots(self) -> tuple[Slot, ...]:
         """The slot is free whenever anyone can ask."""

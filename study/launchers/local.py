@@ -26,7 +26,7 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.errors import TrialError
 from study.devices import Slot
 from study.launchers._base import Life, Status, exit_record, read_from, tail_of
-from study.processes import count_oom_kills, die_with_parent, end_with_parent
+from study.processes import count_oom_kills, die_with_parent, end_with_parent, hide_library_warnings
 from study.spec import EVENTS_FILE, EXIT_FILE, OUTPUT_FILE, SPEC_FILE, SUPERVISOR_FILE, AttemptSpec
 from study.workspace import Workspace, read_whole_json, try_lock, write_json
 
@@ -291,6 +291,7 @@ def _train(folder: Path, supervisor: int) -> None:
         die_with_parent()
         if os.getppid() != supervisor:
             os._exit(1)
+        hide_library_warnings()
         server = sys.modules.get(WARM_MODULE)
         from study.attempt import run_attempt
 

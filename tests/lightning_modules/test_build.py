@@ -13,8 +13,6 @@ from lightning_modules.build import build_module, load_module
 from lightning_modules.config import TrialConfig
 from lightning_modules.lid_module import LidModule
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*(does not have many workers|TorchScript|LeafSpec).*")
-
 CELLS = ["rnn_tanh", "rnn_relu", "gru", "lstm"]
 POOLINGS = ["last", "mean", "max", "statistics", "attention"]
 

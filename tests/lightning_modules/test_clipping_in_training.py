@@ -29,9 +29,7 @@ from lightning_modules.lid_module import Diverged
 from lightning_modules.recurrent_clipping import RecurrentClipping
 from tests.lightning_modules.conftest import NUM_BANDS
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*(does not have many workers|TorchScript|LeafSpec|no `val_dataloader`).*"
-)
+pytestmark = pytest.mark.filterwarnings("ignore:.*no `val_dataloader`.*")
 
 Fit = Callable[..., LanguageId]
 NUM_STEPS = 4

@@ -19,8 +19,6 @@ from lightning_modules.decoders import FeatureDecoder
 from lightning_modules.language_id import LanguageId
 from lightning_modules.lid_module import LidModule
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*(does not have many workers|TorchScript|LeafSpec).*")
-
 NUM_BANDS = 8
 
 

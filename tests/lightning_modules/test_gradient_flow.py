@@ -26,8 +26,6 @@ from lightning_modules.language_id import LanguageId
 from lightning_modules.states_over_time import gradients_over_time
 from tests.lightning_modules.test_clipping_in_training import StepByStep, config_of, module_of, whole_batches
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*(does not have many workers|TorchScript|LeafSpec).*")
-
 Fit = Callable[..., LanguageId]
 ALLOWED_BY_MLFLOW = re.compile(r"[A-Za-z0-9_\-. /:]+")
 

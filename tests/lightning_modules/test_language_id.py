@@ -28,8 +28,6 @@ from lightning_modules.language_id import LanguageId
 from lightning_modules.lid_module import Diverged, development_metrics
 from lightning_modules.optimizers import build_optimizer
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*(does not have many workers|TorchScript|LeafSpec).*")
-
 CELLS = ["rnn_tanh", "rnn_relu", "gru", "lstm"]
 POOLINGS = ["last", "mean", "max", "statistics", "attention", "multi_head", "attentive_statistics"]
 NUM_BANDS = 8

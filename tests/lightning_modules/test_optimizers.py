@@ -14,8 +14,6 @@ from lightning_modules.config import ScheduleConfig, TrialConfig
 from lightning_modules.language_id import LanguageId
 from lightning_modules.optimizers import rate_at
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*(does not have many workers|TorchScript|LeafSpec).*")
-
 SCHEDULE: TypeAdapter[Any] = TypeAdapter(ScheduleConfig)
 NUM_STEPS = 10
 

@@ -30,8 +30,6 @@ from tests.lightning_modules.switching import (
     one_band_each,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
-
 TRAIN = make_recordings("train")
 STORE = one_band_each(TRAIN)
 BATCH: dict[str, Any] = {"training": {"batch_size": 7}}

@@ -14,8 +14,6 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.lid_module import LidModule, development_metrics
 from tests.lightning_modules.switching import eight_recordings
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*(does not have many workers|TorchScript|LeafSpec).*")
-
 SWITCHING = {"min_parts": 2, "max_parts": 3, "min_part_s": 0.15, "max_part_s": 0.25}
 DATA = {"utterance_s": 0.3, "minimum_s": 0.1}
 TASKS: dict[str, dict[str, Any]] = {

@@ -1,6 +1,8 @@
 """An attempt's process: parts of a batch, ranks, memory, GPUs that are not there, and what it says of itself."""
 
 import os
+import threading
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,16 +12,17 @@ import pytest
 import torch
 
 from lightning_modules.config import RecurrentEncoderConfig, TrialConfig
-from reports.records import FlowCurve, GradientFlow, parse_gradient_flow
+from reports.records import FlowCurve, GradientFlow, TrialState, parse_gradient_flow
 from study.devices import CPU, Slot
-from study.events import Ended, EpochEnded, Started, read_events
+from study.events import AnyEvent, Ended, EpochEnded, Started, read_events
 from study.launchers._base import Life, Status
+from study.launchers.inline import InlineLauncher
 from study.launchers.local import LocalLauncher
 from study.objectives import LatencyConfig
 from study.spec import EVENTS_FILE, AttemptSpec
 from study.workspace import TrialFolder, Workspace, write_json
 from tests.conftest import write_tiny_study
-from tests.study.helpers import config_of, until
+from tests.study.helpers import config_of, run_study, trials_of, until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -227,3 +230,28 @@ def test_epochs_tell_what_each_development_source_costs(run: Callable[..., Attem
     costs = epochs_of(spec)[-1].sources
     assert set(costs) == {"espeak-en-c", "espeak-es-c", "espeak-fr-c"}
     assert all(0 < bits < 20 for bits in costs.values())
+
+
+@pytest.mark.filterwarnings("error:.*(does not have many workers|LeafSpec)")
+def test_what_another_thread_does_with_warnings_ends_no_training_here(workspace: Path, tmp_path: Path) -> None:
+    """As where a figure of the trial before is drawn while this one trains."""
+    is_drawing, has_begun, is_drawn = (threading.Event() for _ in range(3))
+
+    def draw() -> None:
+        with warnings.catch_warnings():
+            is_drawing.set()
+            has_begun.wait()
+        is_drawn.set()
+
+    def watch(event: AnyEvent) -> None:
+        if isinstance(event, Started):  # before Lightning looks at the loaders and warns of their workers
+            has_begun.set()
+            is_drawn.wait()
+
+    launcher = InlineLauncher(watch=watch)
+    thread = threading.Thread(target=draw)
+    thread.start()
+    is_drawing.wait()
+    run_study(write_tiny_study(tmp_path, trials=1), workspace, launcher=launcher)
+    thread.join()
+    assert [trial.state for trial in trials_of(workspace)] == [TrialState.COMPLETE]
