@@ -28,12 +28,13 @@ class Windows(NamedTuple):
 def count_windows(steps_B: Tensor, *, window: int, hop: int) -> Tensor:
     """Windows of each sequence: as many as it takes to reach its last input, n = 1 + ceil(max(0, S - window) / hop).
 
-    Where the hop exceeds the window there are inputs between windows, which none reads; a window never starts past the
-    end.
+    Args:
+        steps_B: inputs of each sequence, at least 1.
+        window: inputs a window.
+        hop: from one window's start to the next one's, at most a window: so each input is in one, and none starts
+            past the end.
     """
-    reaching_B = 1 + torch.div((steps_B - window).clamp(min=0) + hop - 1, hop, rounding_mode="floor")
-    starting_B = torch.div(steps_B + hop - 1, hop, rounding_mode="floor")
-    return torch.minimum(reaching_B, starting_B)
+    return 1 + torch.div((steps_B - window).clamp(min=0) + hop - 1, hop, rounding_mode="floor")
 
 
 def cut(x_BSF: Tensor, steps_B: Tensor, *, window: int, hop: int) -> Windows:
