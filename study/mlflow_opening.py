@@ -44,7 +44,7 @@ def open_tracker(
         study=manifest.name,
         tags=tags,
         dataset=dataset,
-        named_by=tuple(parameter.path for parameter in manifest.parameters if parameter.choices),
+        searched=manifest.parameters,
     )
     tracker.close_strays(is_ending=False)
     return tracker

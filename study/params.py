@@ -1,7 +1,10 @@
-"""A configuration as flat params."""
+"""A configuration as flat params, and in a few words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from lightning_modules.config import TrialConfig
+from reports.records import SearchedParameter
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -13,3 +16,23 @@ def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flattened[f"{prefix}{key}"] = value
     return flattened
+
+
+def in_words(config: TrialConfig, searched: Sequence[SearchedParameter]) -> str:
+    """What a configuration chose, as `lstm 64 attention`: the values of the choices that it had.
+
+    A choice of yes or no is the name of what it is about, or nothing.
+    """
+    params = flat(config.model_dump(mode="json"))
+    chosen = (each for each in searched if each.choices and _existed(each, params))
+    return " ".join(filter(None, (_word(each.path, params[each.path]) for each in chosen)))
+
+
+def _existed(parameter: SearchedParameter, params: Mapping[str, object]) -> bool:
+    return parameter.path in params and all(params.get(path) in values for path, values in parameter.when.items())
+
+
+def _word(path: str, value: object) -> str:
+    if isinstance(value, bool):
+        return path.rpartition(".")[2] if value else ""
+    return str(value)

@@ -81,6 +81,11 @@ class StudyPlan:
         """How attempts measure latency; None where that is no objective."""
         return self.config.latency if LATENCY in self.config.further_objectives else None
 
+    @property
+    def searched(self) -> tuple[SearchedParameter, ...]:
+        """The parameters of the space, as reports know them."""
+        return tuple(SearchedParameter(**each) for each in self.space.searched_parameters())
+
     def manifest(self) -> StudyManifest:
         """The study's own description, for MLflow and reports."""
         return StudyManifest(
@@ -89,7 +94,7 @@ class StudyPlan:
             objective=f"val/{self.config.objective}",
             objective_bound=self.objective_bound,
             num_trials=self.num_trials,
-            parameters=tuple(SearchedParameter(**each) for each in self.space.searched_parameters()),
+            parameters=self.searched,
             config=self.config.model_dump(mode="json"),
             space=self.space.to_json(),
             languages=self.config.trial.data.languages,

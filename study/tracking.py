@@ -36,6 +36,7 @@ from reports.records import (
     TAG_STUDY,
     TAG_TRIAL,
     FailureClass,
+    SearchedParameter,
     StudyState,
     TrialState,
     trial_tag,
@@ -44,7 +45,7 @@ from study.attempt_records import AttemptRecord
 from study.mlflow_attempts import AttemptRuns
 from study.mlflow_runs import PARENT, PointBuffer, Runs
 from study.mlflow_strays import close_strays, strangers
-from study.params import flat
+from study.params import flat, in_words
 from study.recording import AttemptStarted, Content
 
 
@@ -66,14 +67,14 @@ class Tracker:
         study: str,
         tags: Mapping[str, str],
         dataset: DatasetInput,
-        named_by: tuple[str, ...],
+        searched: Sequence[SearchedParameter],
     ) -> None:
         self._runs = runs
         self._run_id = run_id
         self._study = study
         self._tags = dict(tags)
         self._dataset = dataset
-        self._named_by = named_by
+        self._searched = searched
         self._trials: dict[int, OpenedRun] = {}
         self._created: set[int] = set()  # trials whose run was asked for; an answer that was lost leaves it here
         self._attempts = AttemptRuns(runs, study=study)
@@ -179,8 +180,6 @@ class Tracker:
         self._attempts.forget(number)
 
     def _create_run(self, number: int, config: TrialConfig, *, start_ms: int | None = None) -> Any:
-        content = flat(config.model_dump(mode="json"))
-        varied = " ".join(str(content[path]) for path in self._named_by if path in content)
         tags = {
             PARENT: self._run_id,
             TAG_KIND: "trial",
@@ -191,7 +190,7 @@ class Tracker:
             TAG_CONFIGURATION: config.configuration_hash(),
             TAG_STATE: TrialState.RUNNING.value,
         }
-        name = f"{self._study}-{number:03d} {varied}".strip()
+        name = f"{self._study}-{number:03d} {in_words(config, self._searched)}".strip()
         return self._runs.create(name, self._tags | tags, start_ms=start_ms)
 
     # --- the study ---------------------------------------------------------------------------------------------------

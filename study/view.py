@@ -13,9 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lightning_modules.config import RecurrentEncoderConfig, TrialConfig
-from reports.records import TRAIN_LOSS, VAL_C_AVG, TrialState
+from reports.records import TRAIN_LOSS, VAL_C_AVG, SearchedParameter, TrialState
 from study.active import ActiveTrial, Outcome
+from study.params import in_words
 from study.trials import TrialSummary, best_trial, front
 
 MAX_FRONT = 12
@@ -103,8 +103,9 @@ class View(Protocol):
 class PlainView:
     """One line a trial, for logs and pipes."""
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str], None], *, searched: Sequence[SearchedParameter] = ()) -> None:
         self._write = write
+        self._searched = searched
 
     def update(self, snapshot: Snapshot) -> None:
         """Plain lines are written when something ends, not all the time."""
@@ -115,13 +116,14 @@ class PlainView:
 
     def trial_ended(self, trial: ActiveTrial, outcome: Outcome) -> None:
         """Writes how it ended."""
-        self._write(ending(trial, outcome))
+        self._write(ending(trial, outcome, searched=self._searched))
 
 
 class LiveView:
     """A table that is redrawn in place, with messages scrolling above it."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, searched: Sequence[SearchedParameter] = ()) -> None:
+        self._searched = searched
         self._live = Live(console=console, auto_refresh=False, transient=False)
 
     def __enter__(self) -> Self:
@@ -144,21 +146,16 @@ class LiveView:
         style = {TrialState.COMPLETE: "green", TrialState.FAILED: "red", TrialState.DIVERGED: "yellow"}.get(
             outcome.state, "dim"
         )
-        self._live.console.print(Text(ending(trial, outcome), style=style))
+        self._live.console.print(Text(ending(trial, outcome, searched=self._searched), style=style))
 
 
-def ending(trial: ActiveTrial, outcome: Outcome) -> str:
-    """One line for a trial that has ended."""
+def ending(trial: ActiveTrial, outcome: Outcome, *, searched: Sequence[SearchedParameter] = ()) -> str:
+    """One line for a trial that has ended; it names what the space had it choose."""
     epochs = f"{trial.last_epoch + 1} epochs"
     best = f", best {trial.best_objective:.3f} at epoch {trial.best_epoch}" if trial.best_objective is not None else ""
-    what = f"{network(trial.config)}, {trial.config.pooling.kind}, {trial.config.clipping.kind}"
-    return f"trial {trial.number:>3} {outcome.state.value:<11} {epochs}{best}{further_text(outcome.further)}  ({what})"
-
-
-def network(config: TrialConfig) -> str:
-    """The encoder in a few words: `lstm 128`, `ecapa_tdnn`."""
-    encoder = config.encoder
-    return f"{encoder.cell} {encoder.hidden_size}" if isinstance(encoder, RecurrentEncoderConfig) else encoder.kind
+    words = in_words(trial.config, searched)
+    what = f"  ({words})" if words else ""
+    return f"trial {trial.number:>3} {outcome.state.value:<11} {epochs}{best}{further_text(outcome.further)}{what}"
 
 
 def render(snapshot: Snapshot) -> Group:

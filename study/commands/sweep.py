@@ -108,7 +108,7 @@ def run_plan(plan: StudyPlan) -> int:
             config.launcher, workspace=workspace, study=config.name, slots=plan.slots, speech=config.trial
         )
         stack.callback(launcher.close)
-        view = stack.enter_context(_view(console))
+        view = stack.enter_context(_view(console, plan))
         view.message(headline(plan))
         store = open_trial_store(study_folder, config, plan.space)
         stack.callback(store.close)
@@ -249,12 +249,12 @@ def _in_process(function: Callable[P, R], *arguments: P.args, **keywords: P.kwar
 
 
 @contextmanager
-def _view(console: Console) -> Iterator[View]:
+def _view(console: Console, plan: StudyPlan) -> Iterator[View]:
     if console.is_terminal:
-        with LiveView(console) as view:
+        with LiveView(console, searched=plan.searched) as view:
             yield view
     else:
-        yield PlainView(lambda text: console.print(text, markup=False))
+        yield PlainView(lambda text: console.print(text, markup=False), searched=plan.searched)
 
 
 @contextmanager

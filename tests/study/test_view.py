@@ -8,9 +8,10 @@ import pytest
 from rich.console import Console
 
 from lightning_modules.config import TrialConfig
-from reports.records import TrialState
+from reports.records import SearchedParameter, TrialState
 from study.active import ActiveTrial, Outcome
 from study.events import EpochEnded
+from study.params import in_words
 from study.trials import TrialSummary, best_trial
 from study.view import MOST_ROWS, LiveView, PlainView, RemainingTime, SlotRow, Snapshot, duration, ending, render
 from study.workspace import TrialFolder
@@ -83,7 +84,7 @@ def test_several_objectives_are_told_in_one_short_line() -> None:
     assert line in console.file.getvalue()
     assert replace(several, trials=()).front == replace(SNAPSHOT, further=()).front == ""
     further = {"objective/parameters": 12345.0, "objective/latency": 3.25}
-    assert ", parameters 12,345, latency 3.25 ms  (" in ending(
+    assert ", parameters 12,345, latency 3.25 ms" in ending(
         trained(), Outcome(state=TrialState.COMPLETE, further=further)
     )
 
@@ -96,6 +97,29 @@ def test_plain_lines_are_one_an_ending() -> None:
     assert lines == [ending(trained(), Outcome(state=TrialState.PRUNED))]
     assert "trial   3 pruned" in lines[0]
     assert "best 1.900 at epoch 1" in lines[0]
+
+
+def test_an_ending_names_what_was_chosen_and_nothing_else() -> None:
+    searched = (
+        SearchedParameter(path="task.attention", kind="choices", choices=("none", "dot")),
+        SearchedParameter(path="encoder.hidden_size", kind="choices", choices=(32, 64)),
+        SearchedParameter(path="encoder.bidirectional", kind="choices", choices=(False, True)),
+        SearchedParameter(path="encoder.dropout", kind="float", low=0.0, high=1.0),
+        SearchedParameter(
+            path="pooling.kind", kind="choices", choices=("last", "mean"), when={"task.attention": ("none",)}
+        ),
+    )
+
+    def named(attention: str, *, bidirectional: bool) -> str:
+        encoder = {"kind": "recurrent", "hidden_size": 32, "bidirectional": bidirectional}
+        config = {"task": {"kind": "sequence", "attention": attention}, "encoder": encoder, "pooling": {"kind": "mean"}}
+        return in_words(TrialConfig.model_validate(config), searched)
+
+    assert named("dot", bidirectional=True) == "dot 32 bidirectional"
+    assert named("none", bidirectional=False) == "none 32 mean"
+    trial = replace(trained(), config=TrialConfig.model_validate({"encoder": {"kind": "recurrent", "hidden_size": 32}}))
+    assert ending(trial, Outcome(state=TrialState.PRUNED), searched=searched[1:2]).endswith("epoch 1  (32)")
+    assert ending(trial, Outcome(state=TrialState.PRUNED)).endswith("epoch 1")
 
 
 def test_diverged_trials_are_never_the_best() -> None:
