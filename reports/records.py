@@ -5,6 +5,7 @@ neither can drift from the other. Nothing here imports mlflow or pandas.
 """
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -163,6 +164,16 @@ class SearchedParameter:
     high: float | None = None
     log: bool = False
     when: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def exists(self, params: Mapping[str, Any]) -> bool:
+        """Whether a configuration was given it, for a network has some value of most paths all the same."""
+        holds = all(params.get(path) in allowed for path, allowed in self.when.items())
+        return holds and params.get(self.path) is not None
+
+
+def chosen(searched: Iterable[SearchedParameter], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Path -> value of the parameters that a configuration was given, in the order of the space."""
+    return {each.path: params[each.path] for each in searched if each.exists(params)}
 
 
 @dataclass(frozen=True, kw_only=True)

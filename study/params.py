@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning_modules.config import TrialConfig
-from reports.records import SearchedParameter
+from reports.records import SearchedParameter, chosen
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -24,12 +24,8 @@ def in_words(config: TrialConfig, searched: Sequence[SearchedParameter]) -> str:
     A choice of yes or no is the name of what it is about, or nothing.
     """
     params = flat(config.model_dump(mode="json"))
-    chosen = (each for each in searched if each.choices and _existed(each, params))
-    return " ".join(filter(None, (_word(each.path, params[each.path]) for each in chosen)))
-
-
-def _existed(parameter: SearchedParameter, params: Mapping[str, object]) -> bool:
-    return parameter.path in params and all(params.get(path) in values for path, values in parameter.when.items())
+    choices = (each for each in searched if each.choices)
+    return " ".join(filter(None, (_word(path, value) for path, value in chosen(choices, params).items())))
 
 
 def _word(path: str, value: object) -> str:

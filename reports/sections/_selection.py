@@ -64,9 +64,4 @@ def recognised(table: ScoreTable) -> tuple[str, ...]:
 
 def having(parameter: SearchedParameter, trials: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
     """The trials in which a conditional parameter exists."""
-    return tuple(
-        trial
-        for trial in trials
-        if trial.params.get(parameter.path) is not None
-        and all(trial.params.get(path) in allowed for path, allowed in parameter.when.items())
-    )
+    return tuple(trial for trial in trials if parameter.exists(trial.params))

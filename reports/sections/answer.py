@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from reports.records import TEST_P_VALUE, ScoreTable, StudyRecord
+from reports.records import TEST_P_VALUE, ScoreTable, StudyRecord, chosen
 from reports.sections import _difference, data
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Items, Section
@@ -102,18 +102,18 @@ class Answer:
 def summarise(study: StudyRecord) -> Answer:
     """The answer's numbers."""
     trial = select.chosen(study)
-    paths = [p.path for p in study.manifest.parameters]
+    searched = study.manifest.parameters
     return Answer(
         question=study.manifest.question,
         corpus=str(study.manifest.corpus.get("name", "an unnamed corpus")),
         languages=study.manifest.languages,
-        searched=tuple(paths),
+        searched=tuple(each.path for each in searched),
         states=Counter(t.state.value for t in study.trials),
         budget=study.manifest.num_trials,
         objective_name=study.manifest.objective,
         chosen=trial.number if trial else None,
         chosen_objective=trial.objective if trial else None,
-        chosen_params={path: trial.params[path] for path in paths if path in trial.params} if trial else {},
+        chosen_params=chosen(searched, trial.params) if trial else {},
         num_compared=len(select.scored(study)),
         least=least.number if (least := select.best(study)) else None,
         test=_test(study),

@@ -1,12 +1,13 @@
 """Several objectives: the trials than which no other is as good in all of them and better in one."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from reports.figures import Dot, Panel, scatter_figure
 from reports.pareto import non_dominated
-from reports.records import TAG_DEVICE, TAG_HOST, StudyRecord, TrialRecord
+from reports.records import TAG_DEVICE, TAG_HOST, SearchedParameter, StudyRecord, TrialRecord, chosen
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
 from reports.sections._parameters import ParameterColumn, parameter_columns
@@ -93,16 +94,26 @@ def summarise(study: StudyRecord) -> Front:
     first = Axis(name=study.manifest.objective.removeprefix("val/"), meaning="it chooses each trial's epoch")
     return Front(
         axes=(first, *(Axis(name=each.name, meaning=each.meaning) for each in further)),
-        results=tuple(_result(groups[point], point, on_front=place in places) for place, point in enumerate(points)),
+        results=tuple(
+            _result(groups[point], point, on_front=place in places, searched=study.manifest.parameters)
+            for place, point in enumerate(points)
+        ),
         num_left_out=len(scored) - sum(map(len, groups.values())),
         machines=tuple(sorted({_machine(trial) for trials in groups.values() for trial in trials} - {""})),
         parameters=parameter_columns(study.manifest.parameters),
     )
 
 
-def _result(trials: list[TrialRecord], values: tuple[float, ...], *, on_front: bool) -> Result:
+def _result(
+    trials: list[TrialRecord],
+    values: tuple[float, ...],
+    *,
+    on_front: bool,
+    searched: Iterable[SearchedParameter],
+) -> Result:
+    params = chosen(searched, trials[0].params)
     numbers = tuple(trial.number for trial in trials)
-    return Result(numbers=numbers, values=values, on_front=on_front, params=trials[0].params)
+    return Result(numbers=numbers, values=values, on_front=on_front, params=params)
 
 
 def _machine(trial: TrialRecord) -> str:

@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final
 
-from reports.records import BEST_PREFIX, GRAD_SHARE_CLIPPED, NUM_PARAMETERS, StudyRecord, TrialRecord, TrialState
+from reports.records import (
+    BEST_PREFIX,
+    GRAD_SHARE_CLIPPED,
+    NUM_PARAMETERS,
+    SearchedParameter,
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+    chosen,
+)
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Column, Section, Table, Text
 from reports.sections._parameters import ParameterColumn, parameter_columns
@@ -83,7 +92,7 @@ class Leaderboard:
 
 def summarise(study: StudyRecord) -> Leaderboard:
     """Configurations by mean objective; those without one come last."""
-    searched = tuple(parameter.path for parameter in study.manifest.parameters)
+    searched = study.manifest.parameters
     groups: dict[str, list[TrialRecord]] = defaultdict(list)
     for trial in study.trials:
         groups[trial.configuration_hash or f"trial {trial.number}"].append(trial)
@@ -96,14 +105,14 @@ def summarise(study: StudyRecord) -> Leaderboard:
     )
 
 
-def _row(key: str, trials: Sequence[TrialRecord], searched: Sequence[str]) -> Row:
+def _row(key: str, trials: Sequence[TrialRecord], searched: Sequence[SearchedParameter]) -> Row:
     complete = [t for t in trials if t.state is TrialState.COMPLETE and select.is_finite(t.objective)]
     objectives = select.objectives(complete)
     middle = mean_sd(objectives) if objectives else None
     return Row(
         configuration_hash=key,
         numbers=tuple(trial.number for trial in trials),
-        params={path: trials[0].params.get(path) for path in searched},
+        params=chosen(searched, trials[0].params),
         states=Counter(trial.state.value for trial in trials),
         n=len(objectives),
         objective=middle.mean if middle else None,
