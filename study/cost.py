@@ -11,6 +11,7 @@ from lightning_modules.build import build_module
 from lightning_modules.config import TrialConfig
 from lightning_modules.data.feature_store import FeatureStore, feature_store_path
 from lightning_modules.data.tasks import scored_speech, training_batches
+from lightning_modules.optimizers import build_optimizer
 from study.plan import StudyPlan
 from study.samplers import sample_params
 
@@ -66,7 +67,7 @@ def _measure(plan: StudyPlan, config: TrialConfig) -> tuple[float, float, int]:
     store = FeatureStore.open(feature_store_path(plan.corpus, config.data.features, plan.workspace.root))
     batches = training_batches(plan.corpus.recordings, store=store, config=config)
     module = build_module(config)
-    optimizer = module.configure_optimizers()
+    optimizer = build_optimizer(config.optimizer, list(module.parameters()))
     durations: list[float] = []
     for step in range(NUM_STEPS):
         started = time.perf_counter()

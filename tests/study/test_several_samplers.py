@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("closing")
 SAMPLERS: dict[str, tuple[SamplerConfig, str]] = {
     "tpe": (TPEConfig(startup_trials=4), RANGES),
     "tpe with conditions": (TPEConfig(startup_trials=4), CONDITIONS),
-    "gp": (GPConfig(startup_trials=4), RANGES),
+    "gp": (GPConfig(startup_trials=2), RANGES),
     "nsga2": (NSGA2Config(population=4), RANGES),
     "nsga3": (NSGA3Config(population=4, crossover="sbx"), CHOICES),
     "qmc": (QMCConfig(), RANGES),
@@ -51,6 +51,11 @@ SAMPLERS: dict[str, tuple[SamplerConfig, str]] = {
 }
 LEARNING = ("tpe", "gp", "nsga2", "nsga3")
 NUM_TRIALS = 12
+NUM_OF_GP = 6  # its process imports torch, and it fits a model an objective
+
+
+def num_trials(name: str) -> int:
+    return NUM_OF_GP if name == "gp" else NUM_TRIALS
 
 
 def study_of(name: str, folder: Path) -> tuple[StudyConfig, Space]:
@@ -79,12 +84,12 @@ def in_one_go(root: Path, config: StudyConfig, space: Space, count: int) -> list
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_study_that_is_resumed_proposes_the_same(name: str, tmp_path: Path) -> None:
     config, space = study_of(name, tmp_path)
-    whole = in_one_go(tmp_path / "whole", config, space, NUM_TRIALS)
+    whole = in_one_go(tmp_path / "whole", config, space, num_trials(name))
     parts: list[dict[str, Any]] = []
-    for _ in range(NUM_TRIALS // 3):
+    for _ in range(len(whole) // 3):
         parts += in_one_go(tmp_path / "parts", config, space, 3)
     assert parts == whole
-    assert len({tuple(sorted(params.items())) for params in whole}) > NUM_TRIALS / 3
+    assert len({tuple(sorted(params.items())) for params in whole}) > len(whole) / 3
     store = open_store(tmp_path / "whole", config, space)
     for trial in store.trials():
         assert trial.values == (objective(trial.params), *further(config, trial.params))
@@ -97,7 +102,7 @@ def test_it_also_does_where_trials_overlap_and_end_in_another_order(name: str, t
     def overlapping(root: Path, *, reopen: bool) -> list[dict[str, Any]]:
         store = open_store(root, config, space)
         proposals: list[dict[str, Any]] = []
-        for _ in range(3):
+        for _ in range(2):
             trials = [asked(store) for _ in range(3)]
             for place in (2, 0, 1):
                 if reopen:
@@ -120,13 +125,13 @@ def test_what_is_proposed_depends_on_the_further_objectives_too(name: str, tmp_p
     for sign in (1.0, -1.0):
         store = open_store(tmp_path / f"sign{sign}", config, space)
         proposals.append([])
-        for _ in range(NUM_TRIALS):
+        for _ in range(num_trials(name)):
             number, params = asked(store)
             values = tuple(sign * value for value in further(config, params))
             store.tell(number, TrialState.COMPLETE, value=objective(params), further=values)
             proposals[-1].append(params)
         store.close()
-    assert proposals[0][:4] == proposals[1][:4], "nothing is learnt at the start"
+    assert proposals[0][:2] == proposals[1][:2], "nothing is learnt at the start"
     assert proposals[0] != proposals[1]
 
 

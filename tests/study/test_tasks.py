@@ -64,6 +64,12 @@ def test_a_study_of_a_task_runs_from_its_file_to_its_report(objective: str, work
     assert metric.score.name in report
 
 
+def test_what_a_study_costs_can_be_measured_under_a_schedule(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path, changes='\n[trial.schedule]\nkind = "cosine"\nwarmup_steps = 2\n')
+    cost = estimate_cost(make_plan(config_of(study), workspace=Workspace(workspace), slots=2), num_trials=3)
+    assert 0.0 < cost.step_s < cost.trial_s
+
+
 @pytest.mark.parametrize("objective", TASKS)
 def test_what_a_study_of_a_task_costs_can_be_measured(objective: str, workspace: Path, tmp_path: Path) -> None:
     plan = make_plan(config_of(of(objective, tmp_path)), workspace=Workspace(workspace), slots=2)
