@@ -7,7 +7,7 @@ initialisation, so that the section names them; it says what was measured, and p
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from reports.figures import FlowLine, flow_figure
 from reports.records import FlowCurve, GradientFlow, StudyRecord, TrialRecord
@@ -26,7 +26,8 @@ class Arm:
     """Trials of one cell and clipping rule, and one recurrence in them.
 
     Attributes:
-        name: the cell or encoder, and the clipping rule.
+        network: the cell or encoder.
+        clipping: the rule.
         states: the recurrence's or layer's name.
         n: trials.
         before: geometric mean over trials of |dL/dh_t| at t = 0, 1, …, before the first step.
@@ -34,12 +35,18 @@ class Arm:
         is_main: whether the figure shows it: the last recurrence that reads forwards.
     """
 
-    name: str
+    network: str
+    clipping: str
     states: str
     n: int
     before: tuple[float, ...]
     after: tuple[float, ...]
     is_main: bool
+
+    @property
+    def name(self) -> str:
+        """`lstm, norm`."""
+        return f"{self.network}, {self.clipping}"
 
     @property
     def ratio_before(self) -> float:
@@ -82,11 +89,12 @@ def summarise(study: StudyRecord) -> Flow:
     measured = [trial for trial in study.trials if trial.number in flows]
     not_finite = tuple(trial.number for trial in measured if not _is_finite(flows[trial.number]))
     trials = [trial for trial in measured if trial.number not in not_finite]
-    groups: dict[tuple[str, str, int, bool], list[TrialRecord]] = {}
+    groups: dict[_Key, list[TrialRecord]] = {}
     for trial in trials:
         curve = flows[trial.number].curves[0]
         for states, values in curve.norms.items():
-            groups.setdefault((_arm(trial), states, len(values), states == _main(curve)), []).append(trial)
+            key = _Key(*_arm(trial), states, len(values), is_main=states == _main(curve))
+            groups.setdefault(key, []).append(trial)
     return Flow(
         arms=tuple(_summary(key, group, flows) for key, group in sorted(groups.items())),
         poolings=_levels(trials, "pooling.kind"),
@@ -105,25 +113,35 @@ def _is_finite(flow: GradientFlow) -> bool:
     return all(math.isfinite(value) for curve in ends for values in curve.norms.values() for value in values)
 
 
-def _arm(trial: TrialRecord) -> str:
+class _Key(NamedTuple):
+    """What the trials of an arm have in common."""
+
+    network: str
+    clipping: str
+    states: str
+    num_steps: int
+    is_main: bool
+
+
+def _arm(trial: TrialRecord) -> tuple[str, str]:
     cell = trial.params.get("encoder.cell") or trial.params.get("encoder.kind", "?")
-    return f"{cell}, {trial.params.get('clipping.kind', '?')}"
+    return str(cell), str(trial.params.get("clipping.kind", "?"))
 
 
 def _levels(trials: Iterable[TrialRecord], path: str) -> tuple[str, ...]:
     return tuple(sorted({parameter(trial.params[path]) for trial in trials if trial.params.get(path) is not None}))
 
 
-def _summary(key: tuple[str, str, int, bool], trials: Sequence[TrialRecord], flows: dict[int, GradientFlow]) -> Arm:
-    name, states, _, is_main = key
+def _summary(key: _Key, trials: Sequence[TrialRecord], flows: dict[int, GradientFlow]) -> Arm:
     curves = [flows[trial.number].curves for trial in trials]
     return Arm(
-        name=name,
-        states=states,
+        network=key.network,
+        clipping=key.clipping,
+        states=key.states,
         n=len(trials),
-        before=_middle([each[0].norms[states] for each in curves]),
-        after=_middle([each[-1].norms[states] for each in curves]),
-        is_main=is_main,
+        before=_middle([each[0].norms[key.states] for each in curves]),
+        after=_middle([each[-1].norms[key.states] for each in curves]),
+        is_main=key.is_main,
     )
 
 
@@ -170,12 +188,16 @@ def present(flow: Flow) -> tuple[Block, ...]:
         caption=f"|dL/dh_t| against t of {states}: a line an arm, the geometric mean of its trials.",
         draw=lambda: flow_figure(
             {
-                "before training": [FlowLine(name=arm.name, values=arm.before) for arm in shown],
-                "after training": [FlowLine(name=arm.name, values=arm.after) for arm in shown],
+                "before training": [_line(arm, arm.before) for arm in shown],
+                "after training": [_line(arm, arm.after) for arm in shown],
             }
         ),
     )
     return (Text(_sentence(shown)), Text(_conditions(flow), tone="quiet"), drawing, table)
+
+
+def _line(arm: Arm, values: tuple[float, ...]) -> FlowLine:
+    return FlowLine(network=arm.network, clipping=arm.clipping, values=values)
 
 
 def _sentence(arms: Sequence[Arm]) -> str:

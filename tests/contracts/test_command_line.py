@@ -9,6 +9,7 @@ import pytest
 
 from study.workspace import Workspace, write_json
 from tests.conftest import write_tiny_study
+from tests.study.helpers import run_study
 
 HEAVY = ("torch", "mlflow", "optuna", "pandas", "matplotlib")
 LOOK = f"""
@@ -138,7 +139,7 @@ def test_score_agrees_with_the_worked_values(tmp_path: Path) -> None:
 
 def test_a_dry_run_counts_what_is_left_and_refuses_what_a_sweep_would(workspace: Path, tmp_path: Path) -> None:
     study = write_tiny_study(tmp_path, trials=2)
-    assert lidstudy("sweep", study, "--workspace", workspace).returncode == 0
+    run_study(study, workspace)
     done = lidstudy("sweep", study, "--dry-run", "--workspace", workspace)
     assert "2 trials have ended already, 0 are left" in done.stdout
     more = lidstudy("sweep", study, "--dry-run", "--trials", "3", "--workspace", workspace)
@@ -150,7 +151,7 @@ def test_a_dry_run_counts_what_is_left_and_refuses_what_a_sweep_would(workspace:
 
 def test_a_damaged_journal_is_one_line_and_hides_no_other_study(workspace: Path, tmp_path: Path) -> None:
     study = write_tiny_study(tmp_path, trials=1)
-    assert lidstudy("sweep", study, "--workspace", workspace).returncode == 0
+    run_study(study, workspace)
     damaged = Workspace(workspace).study("broken")
     write_json(damaged.manifest, json.loads(Workspace(workspace).study("tiny").manifest.read_text()))
     damaged.journal.write_text("rubbish\nand more\n")
@@ -164,7 +165,7 @@ def test_a_damaged_journal_is_one_line_and_hides_no_other_study(workspace: Path,
 
 def test_a_report_onto_a_file_is_refused(workspace: Path, tmp_path: Path) -> None:
     study = write_tiny_study(tmp_path, trials=1)
-    assert lidstudy("sweep", study, "--workspace", workspace).returncode == 0
+    run_study(study, workspace)
     (tmp_path / "report").write_text("in the way")
     line = error_line(lidstudy("report", "tiny", "--out", tmp_path / "report", "--workspace", workspace))
     assert "choose another --out" in line

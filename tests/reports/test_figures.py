@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from reports import figures
-from reports.records import TrialRecord, TrialState
+from reports.records import GRAD_NORM_AFTER, MetricPoint, TrialRecord, TrialState
 
 MakeTrial = Callable[..., TrialRecord]
 COUNTS = ((5, 1), (0, 6))
@@ -60,6 +60,35 @@ def test_what_is_missing_is_left_out() -> None:
     assert figures.to_png(figures.learning_curves({}))
     empty = figures.Curve(number=1, state=TrialState.FAILED, points=())
     assert figures.to_svg(figures.curves_figure([empty], objective="val/x"))
+
+
+def test_an_epoch_whose_steps_were_all_dropped_has_no_norm_to_draw(trial: MakeTrial) -> None:
+    history = trial(0).history | {GRAD_NORM_AFTER: (MetricPoint(step=0, value=0.0, time_ms=0),)}
+    _, norms = figures.learning_curves(history).axes
+    assert norms.get_yscale() == "log"
+    assert [line.get_label() for line in norms.lines] == ["largest before clipping", "mean before clipping"]
+    assert figures.to_png(figures.learning_curves(history))
+
+
+def test_colours_tell_networks_and_styles_clipping_rules() -> None:
+    lines = [
+        figures.FlowLine(network=network, clipping=rule, values=(0.1, 1.0))
+        for network in ("gru", "lstm")
+        for rule in ("none", "norm")
+    ]
+    figure = figures.flow_figure({"before": lines, "after": lines[:1]})
+    drawn = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
+    assert len(drawn) == 4
+    assert len({colour for colour, _ in drawn}) == len({style for _, style in drawn}) == 2
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.texts] == ["gru", "lstm", "clipping none", "clipping norm"]
+    assert (figure.axes[1].lines[0].get_color(), figure.axes[1].lines[0].get_linestyle()) in drawn
+
+
+def test_one_rule_needs_no_name() -> None:
+    lines = [figures.FlowLine(network=name, clipping="norm", values=(0.1, 1.0)) for name in ("gru", "lstm")]
+    (legend,) = figures.flow_figure({"before": lines}).legends
+    assert [text.get_text() for text in legend.texts] == ["gru", "lstm"]
 
 
 def test_one_language_never_spoken_and_one_dot_are_drawn() -> None:

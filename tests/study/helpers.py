@@ -73,18 +73,25 @@ def run_study(
         settle(plan, folder)
         store = open_trial_store(folder, config, plan.space)
         stack.callback(store.close)
+        launcher = launcher or InlineLauncher()
         coordinator = Coordinator(
             plan,
             folder=folder,
             store=store,
             tracker=open_tracker(place, plan.manifest(), tags={}, data_hash=plan.data_hash, url=plan.mlflow_url),
-            launcher=launcher or InlineLauncher(),
+            launcher=launcher,
             view=view or RecordingView(),
             stop=stop,
             monotonic=monotonic,
+            sleep=_nap if isinstance(launcher, InlineLauncher) else time.sleep,
         )
         prepare(coordinator)
         return coordinator.run()
+
+
+def _nap(_: float) -> None:
+    """Attempts in this process end as they are submitted, so that only other threads are waited for."""
+    time.sleep(0.001)
 
 
 def fast_clock() -> Callable[[], float]:

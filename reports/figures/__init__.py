@@ -1,0 +1,27 @@
+"""Still figures of studies and trials, drawn by matplotlib; what draws them takes data and returns a figure."""
+
+from reports.figures._axes import BLUE, INK, ORANGE, QUIET, RULE, SERIES
+from reports.figures.all_trials import Curve, Dot, Panel, curves_figure, scatter_figure
+from reports.figures.gradient_flow import FlowLine, flow_figure
+from reports.figures.one_trial import confusion_figure, learning_curves
+from reports.figures.output import to_png, to_svg
+
+__all__ = [
+    "BLUE",
+    "INK",
+    "ORANGE",
+    "QUIET",
+    "RULE",
+    "SERIES",
+    "Curve",
+    "Dot",
+    "FlowLine",
+    "Panel",
+    "confusion_figure",
+    "curves_figure",
+    "flow_figure",
+    "learning_curves",
+    "scatter_figure",
+    "to_png",
+    "to_svg",
+]
