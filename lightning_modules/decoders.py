@@ -65,6 +65,7 @@ class LanguageDecoder(nn.Module):
         mask_BS: Tensor,
         *,
         max_symbols: int,
+        min_symbols: int = 1,
         truth_BP: Tensor | None = None,
         teacher_share: float = 1.0,
     ) -> Decoded:
@@ -75,6 +76,7 @@ class LanguageDecoder(nn.Module):
             h_BSH: the encoder's states.
             mask_BS: True where a step belongs to its recording.
             max_symbols: K.
+            min_symbols: that it emits though all recordings have ended.
             truth_BP: the languages that it is told in place of its own, -1 past their end; at least K - 1 places.
             teacher_share: how often; a coin a step and recording.
         """
@@ -94,7 +96,7 @@ class LanguageDecoder(nn.Module):
                 before_B = self._told(before_B, truth_BP, place, teacher_share=teacher_share)
                 continue
             has_ended_B = has_ended_B | (before_B == self.end)
-            if has_ended_B.all():
+            if place + 1 >= min_symbols and has_ended_B.all():
                 break
         kept = [each for each in weights if each is not None]
         return Decoded(

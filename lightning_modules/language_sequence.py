@@ -5,7 +5,7 @@ all recordings, L languages.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -42,9 +42,9 @@ class LanguageSequences(NamedTuple):
 class LanguageSequence(LidModule):
     """An encoder, and a decoder that emits the languages in order and an end symbol.
 
-    Neighbouring parts of a recording never have the same language. Whoever knows the history, as the decoder does in
-    training and scoring, can exclude one language before it hears anything: with L languages, scores of the second and
-    further parts that only guess get log2(L - 1) bits of Cllr, not log2 L.
+    Neighbouring parts of a recording never have the same language. Whoever is told the true history, as the decoder is
+    in training, can exclude one language before it hears anything. Scores are therefore told nothing: each place is
+    scored given what the decoder said itself, so that who only guesses gets 1 / L of the languages right.
     """
 
     def __init__(self, config: TrialConfig, *, num_parts: int = 1) -> None:
@@ -103,17 +103,19 @@ class LanguageSequence(LidModule):
         return Loss(loss, num_correct, int(mask_BK.sum()))
 
     def score(self, batch: SwitchedBatch) -> Scored:
-        """A row a part: log-posteriors over the languages at its place, given the true history.
+        """A row a part: log-posteriors over the languages at its place, given the decoder's own symbols before it.
 
-        The end is left out and the rest normalised again. The tallies come from greedy decoding:
-        `sequence_error_rate` is the edit distance over the true length, `sequence_wrong` the share of recordings whose
-        languages are not exactly right.
+        The end is left out and the rest normalised again; a decoder that ends too early is asked for the places that
+        are left. The tallies come from the same greedy decoding, up to its end: `sequence_error_rate` is the edit
+        distance over the true length, `sequence_wrong` the share of recordings whose languages are not exactly right.
         """
         encoded = self.encoder(batch.features, batch.lengths)
-        told = self._decode(encoded, max_symbols=batch.part_languages.shape[1], truth_BP=batch.part_languages)
-        own = self._decode(encoded, max_symbols=LONGEST * self.task.switching.max_parts)
-        is_part_BP = length_mask(batch.num_parts, batch.part_languages.shape[1])
-        scores_BPL = told.log_posteriors[..., : self.num_languages].log_softmax(dim=-1)
+        num_places = batch.part_languages.shape[1]
+        own = self._decode(
+            encoded, min_symbols=num_places, max_symbols=max(num_places, LONGEST * self.task.switching.max_parts)
+        )
+        is_part_BP = length_mask(batch.num_parts, num_places)
+        scores_BPL = own.log_posteriors[:, :num_places, : self.num_languages].log_softmax(dim=-1)
         return Scored(
             batch.indices[is_part_BP],
             scores_BPL[is_part_BP],
@@ -121,18 +123,9 @@ class LanguageSequence(LidModule):
             _tallies(self.decoder.sequences(own.symbols), _truth(batch)),
         )
 
-    def _decode(
-        self, encoded: Encoded, *, max_symbols: int, truth_BP: Tensor | None = None, teacher_share: float = 1.0
-    ) -> Decoded:
+    def _decode(self, encoded: Encoded, **options: Any) -> Decoded:
         mask_BS = length_mask(encoded.steps, encoded.states.shape[1])
-        decoded: Decoded = self.decoder(
-            self._embedding(encoded),
-            encoded.states,
-            mask_BS,
-            max_symbols=max_symbols,
-            truth_BP=truth_BP,
-            teacher_share=teacher_share,
-        )
+        decoded: Decoded = self.decoder(self._embedding(encoded), encoded.states, mask_BS, **options)
         return decoded
 
     def _embedding(self, encoded: Encoded) -> Tensor:

@@ -3,6 +3,8 @@
 Shape legend: B recordings, S steps, P parts, K symbols, L languages.
 """
 
+import itertools
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -216,27 +218,52 @@ def test_without_attention_there_are_no_weights_and_pooling_says_what_is_heard()
 # --- scores and losses ------------------------------------------------------------------------------------------------
 
 
-def told(module: LanguageSequence, batch: SwitchedBatch, i: int) -> Tensor:
-    """(P + 1, L + 1) log-posteriors of one recording given its true history, by the naive loop."""
+def naive_scores(module: LanguageSequence, batch: SwitchedBatch, i: int, *, history: list[int] | None) -> Tensor:
+    """(P + 1, L + 1) log-posteriors of one recording by the naive loop, given a history, or its own symbols."""
     naive = Naive(module)
     with torch.no_grad():
         encoded = module.encoder(batch.features, batch.lengths)
         embedding_BE = module._embedding(encoded)
     h_SH = encoded.states[i, : int(encoded.steps[i])].double().numpy()
-    g, rows = np.tanh(naive.affine("start", embedding_BE[i].double().numpy())), []
-    for before in [END, *batch.part_languages[i, : int(batch.num_parts[i])].tolist()]:
+    g, rows, before = np.tanh(naive.affine("start", embedding_BE[i].double().numpy())), [], END
+    for place in range(int(batch.num_parts[i]) + 1):
         g, log_posteriors, _ = naive.step(before, g, h_SH)
         rows.append(torch.from_numpy(log_posteriors))
+        before = int(log_posteriors.argmax()) if history is None else [*history, END][place]
     return torch.stack(rows).float()
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
-def test_a_part_is_scored_given_the_true_languages_before_it(attention: str) -> None:
+def test_a_part_is_scored_given_what_the_decoder_said_before_it(attention: str) -> None:
     module, batch = emitter(attention), eight_recordings()
-    expected = [told(module, batch, i)[:-1, :END].log_softmax(dim=1) for i in range(8)]
+    expected = [naive_scores(module, batch, i, history=None)[:-1, :END].log_softmax(dim=1) for i in range(8)]
     torch.testing.assert_close(scores_of(module, batch), torch.cat(expected), atol=1e-4, rtol=0)
     scored = module.score(batch)
     assert scored.languages.tolist() == batch.part_languages[batch.part_languages >= 0].tolist()
+
+
+def test_a_decoder_that_ends_too_early_is_scored_at_every_place() -> None:
+    module, batch = deepcopy(emitter("additive")), eight_recordings()
+    before = scores_of(module, batch)
+    module.decoder.output.bias.data[END] = 100.0
+    after = scores_of(module, batch)
+    assert emitted_by(module, batch) == [[]] * 8
+    assert after.shape == before.shape
+    assert torch.isfinite(after).all()
+
+
+def test_a_deaf_decoder_is_as_often_right_as_chance() -> None:
+    """Though it has learnt that neighbours differ in language, which it could use if it were told the truth."""
+    module = make("none")
+    orders = [list(order) for order in itertools.product(range(3), repeat=3) if order[0] != order[1] != order[2]]
+    batch = noise(orders, [[4] * 3] * len(orders))
+    module.decoder.start.requires_grad_(requires_grad=False)
+    module.decoder.start.weight.zero_()
+    train(module, batch, steps=60)
+    scored = module.eval().score(batch)
+    is_right = scored.log_likelihoods.argmax(dim=1) == scored.languages
+    assert float(is_right.float().mean()) == pytest.approx(1 / 3)
+    assert float(module.loss(batch).value.detach()) < 0.8, "it has learnt so: log 3, log 2, log 2 and 0 make 0.62"
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
@@ -244,8 +271,8 @@ def test_the_loss_is_the_mean_over_recordings_of_the_mean_over_languages_and_end
     module, batch = emitter(attention), eight_recordings()
     losses, rights, symbols = [], 0, 0
     for i in range(8):
-        rows = told(module, batch, i)
-        truth = [*batch.part_languages[i, : int(batch.num_parts[i])].tolist(), END]
+        languages = batch.part_languages[i, : int(batch.num_parts[i])].tolist()
+        rows, truth = naive_scores(module, batch, i, history=languages), [*languages, END]
         losses.append(-np.mean([float(rows[k, symbol]) for k, symbol in enumerate(truth)]))
         rights += sum(int(rows[k].argmax()) == symbol for k, symbol in enumerate(truth))
         symbols += len(truth)
@@ -320,7 +347,7 @@ def test_without_a_teacher_a_decoder_hears_what_it_said_itself() -> None:
     assert float(untaught.loss(other).value.detach()) != pytest.approx(loss_of(module, other), rel=1e-3)
 
 
-def test_scoring_tells_the_truth_whatever_training_does() -> None:
+def test_scoring_tells_no_truth_whatever_training_does() -> None:
     batch, taught = eight_recordings(), emitter("additive")
     untaught = make(
         task={"teacher_share": 0.0}, encoder={"cell": "gru", "hidden_size": 6, "bidirectional": True}
