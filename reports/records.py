@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from lightning_modules.errors import StorageError
 
+CLASSIFICATION: Final = "classification"
+
 # --- tags ------------------------------------------------------------------------------------------------------------
 TAG_KIND: Final = "lidstudy.kind"  # "study" on the parent run, "trial" on its children, "attempt" on theirs
 TAG_STUDY: Final = "lidstudy.study"
@@ -230,6 +232,17 @@ class StudyManifest:
     seed: int
     further_objectives: tuple[FurtherObjective, ...] = ()
     time_budget_s: float | None = None
+
+    @property
+    def scored(self) -> str:
+        """What is scored: `scored_of`."""
+        return scored_of(self.config)
+
+
+def scored_of(config: Mapping[str, Any]) -> str:
+    """What each score of a study's is of: an `utterance`, or a `segment`, in one language, of code-switched speech."""
+    kind = config.get("trial", {}).get("task", {}).get("kind", CLASSIFICATION)
+    return "utterance" if kind == CLASSIFICATION else "segment"
 
 
 @dataclass(frozen=True, kw_only=True)

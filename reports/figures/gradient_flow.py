@@ -64,7 +64,7 @@ def _strokes(rules: Sequence[str]) -> dict[str, dict[str, Any]]:
     if len(rules) == 1:
         return {rules[0]: {"linewidth": 1.4}}
     thin = [{"linestyle": style, "linewidth": 1.2} for style in STYLES]
-    strokes = [{"linestyle": "-", "linewidth": 3.2, "alpha": 0.45}, *thin]
+    strokes: list[dict[str, Any]] = [{"linestyle": "-", "linewidth": 3.2, "alpha": 0.45}, *thin]
     return {rule: strokes[place % len(strokes)] for place, rule in enumerate(rules)}
 
 

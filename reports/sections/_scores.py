@@ -18,7 +18,7 @@ class Score:
         name: as tables call it.
         unit: of its numbers, or "".
         lower_is_better: false of accuracy alone.
-        meaning: one sentence for a reader who has not met it.
+        meaning: one sentence for a reader who has not met it; `{scored}` stands for `utterance` or `segment`.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Score:
 SCORES: Final[dict[str, Score]] = {
     "accuracy": Score(
         name="accuracy",
-        meaning="Share of utterances whose language has the largest score, averaged over languages, each counting "
+        meaning="Share of {scored}s whose language has the largest score, averaged over languages, each counting "
         "the same.",
         lower_is_better=False,
     ),
@@ -58,8 +58,8 @@ SCORES: Final[dict[str, Score]] = {
     "cllr": Score(
         name="Cllr",
         unit="bits",
-        meaning="Bits an utterance that the scores leave unknown of its language. 0 is certainty; more than knowing "
-        "nothing costs means overconfidence.",
+        meaning="Bits that the scores leave unknown of a {scored}'s language, on average. 0 is certainty; more than "
+        "knowing nothing costs means overconfidence.",
     ),
     "frame_error_rate": Score(
         name="frame error rate", meaning="Share of all frames of code-switched recordings that got another language."

@@ -44,7 +44,8 @@ class TestScore:
     c_primary: float | None
     p_value: float | None
     num_evaluations: int
-    num_utterances: int
+    scored: str
+    num_scored: int
     num_sources: int
     num_speakers: int
     trained_on: tuple[str, ...] | None
@@ -136,7 +137,8 @@ def _test(study: StudyRecord) -> TestScore | None:
         c_primary=study.test_metrics.get(C_PRIMARY),
         p_value=study.test_metrics.get(TEST_P_VALUE),
         num_evaluations=max(1, len(study.ledger)),  # there are metrics, so somebody looked
-        num_utterances=counts[0],
+        scored=study.manifest.scored,
+        num_scored=counts[0],
         num_sources=counts[1],
         num_speakers=counts[2],
         trained_on=_common(corpus, "train") if corpus.portions else None,
@@ -203,7 +205,7 @@ def _found(answer: Answer) -> str:
     if test.c_primary is not None:
         reached += f" and a C_primary of {number(test.c_primary)} (chance 1.000)"
     return (
-        f"On {count(test.num_utterances, 'test utterance')} from {count(test.num_sources, 'source')} and "
+        f"On {count(test.num_scored, f'test {test.scored}')} from {count(test.num_sources, 'source')} and "
         f"{count(test.num_speakers, 'speaker')}, {_independence(test)}, it reached {reached}; "
         f"{_verdict(test)}{_dependence(test)}. {_below(test)}Test data was evaluated {times(answer.num_evaluations)}."
     )

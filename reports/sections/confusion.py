@@ -10,9 +10,10 @@ from reports.sections._text import count, numeric, share
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """Counts: a row a spoken language, a column a recognised one."""
+    """Counts of what is scored: a row a spoken language, a column a recognised one."""
 
     split: str
+    scored: str
     languages: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
 
@@ -41,26 +42,34 @@ class Confusion:
 def summarise(study: StudyRecord) -> Confusion:
     """Confusion of the stored scores."""
     tables = (("development", study.scores_dev), ("test", study.scores_test))
-    return Confusion(matrices=tuple(_matrix(split, table) for split, table in tables if table and table.utterance))
+    scored = study.manifest.scored
+    return Confusion(
+        matrices=tuple(_matrix(split, table, scored=scored) for split, table in tables if table and table.utterance)
+    )
 
 
-def _matrix(split: str, table: ScoreTable) -> Matrix:
+def _matrix(split: str, table: ScoreTable, *, scored: str) -> Matrix:
     from lightning_modules.scoring import confusion
 
     index = {language: i for i, language in enumerate(table.targets)}
     kept = [(row, index[lang]) for row, lang in zip(table.llr, table.language, strict=True) if lang in index]
     counts = confusion([row for row, _ in kept], [truth for _, truth in kept])
-    return Matrix(split=split, languages=table.targets, counts=tuple(tuple(int(c) for c in row) for row in counts))
+    return Matrix(
+        split=split,
+        scored=scored,
+        languages=table.targets,
+        counts=tuple(tuple(int(c) for c in row) for row in counts),
+    )
 
 
 def sentence(matrix: Matrix) -> str:
     """Which language is most often taken for which."""
     if matrix.worst is None:
-        return f"On {matrix.split} data no utterance is taken for another language."
+        return f"On {matrix.split} data no {matrix.scored} is taken for another language."
     spoken, recognised, amount, total = matrix.worst
     return (
         f"On {matrix.split} data “{spoken}” is most often taken for “{recognised}”: "
-        f"{amount} of {count(total, 'utterance')} ({share(amount / total)})."
+        f"{amount} of {count(total, matrix.scored)} ({share(amount / total)})."
     )
 
 
@@ -86,7 +95,7 @@ def _table(matrix: Matrix) -> Table:
         Column("recognised"),
     )
     rows = tuple(_row(matrix, i) for i in range(len(matrix.languages)))
-    return Table(caption=f"Confusion on {matrix.split} data, utterances", columns=columns, rows=rows)
+    return Table(caption=f"Confusion on {matrix.split} data, {matrix.scored}s", columns=columns, rows=rows)
 
 
 def _row(matrix: Matrix, i: int) -> tuple[Cell, ...]:

@@ -226,7 +226,7 @@ def _conditions(flow: Flow) -> str:
         conditions.append(f"initialisation {listing(flow.initialisations)}")
     said = (
         f"Measured on one training batch without dropout, under {', '.join(conditions)}. The norm is that of each "
-        "utterance's own loss, averaged over utterances; t counts the encoder's steps."
+        "utterance's or recording's own loss, averaged over them; t counts the encoder's steps."
     )
     if set(flow.poolings) & READS_EVERY_STATE:
         said += (

@@ -35,6 +35,7 @@ class Reproduce:
     chosen: int | None
     config: dict[str, Any]
     ledger: tuple[LedgerEntry, ...]
+    scored: str
 
 
 def summarise(study: StudyRecord) -> Reproduce:
@@ -63,6 +64,7 @@ def summarise(study: StudyRecord) -> Reproduce:
         chosen=trial.number if trial else None,
         config=nested(trial.params) if trial else {},
         ledger=study.ledger,
+        scored=study.manifest.scored,
     )
 
 
@@ -121,17 +123,17 @@ def present(reproduce: Reproduce) -> tuple[Block, ...]:
         text = json.dumps(reproduce.config, indent=2, ensure_ascii=False)
         blocks.append(Code(caption=f"Configuration of trial {reproduce.chosen}", text=text, language="json"))
     if reproduce.ledger:
-        blocks.append(_ledger_table(reproduce.ledger))
+        blocks.append(_ledger_table(reproduce))
     return tuple(blocks)
 
 
-def _ledger_table(ledger: tuple[LedgerEntry, ...]) -> Table:
+def _ledger_table(reproduce: Reproduce) -> Table:
     columns = (
         Column("time", numeric=False),
         Column("trial"),
         Column("run", numeric=False),
         Column("data hash", numeric=False),
-        Column("utterances"),
+        Column(f"{reproduce.scored}s"),
         Column("sources"),
         Column("speakers"),
     )
@@ -143,7 +145,7 @@ def _ledger_table(ledger: tuple[LedgerEntry, ...]) -> Table:
             Cell(entry.data_hash or NOTHING),
             *(numeric(n, str(n)) for n in (entry.num_utterances, entry.num_sources, entry.num_speakers)),
         )
-        for entry in ledger
+        for entry in reproduce.ledger
     )
     return Table(caption="Ledger: every evaluation on test data", columns=columns, rows=rows)
 

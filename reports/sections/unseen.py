@@ -22,7 +22,7 @@ CALIBRATION: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """One score of one set of utterances, of raw and of calibrated scores."""
+    """One score of one set of data, of raw and of calibrated scores."""
 
     raw: float | None
     calibrated: float | None
@@ -50,12 +50,12 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Recall:
-    """How many of a source's utterances were recognised."""
+    """How many of a source's utterances or segments were recognised."""
 
     language: str
     source: str
     num_speakers: int
-    num_utterances: int
+    num_scored: int
     recognised: int
     most_taken_for: str
 
@@ -67,6 +67,7 @@ class Unseen:
     Attributes:
         metrics: every score that test or development data have; the latter alone before test data was looked at.
         smallest_p: the least p-value that the sources allow.
+        scored: what each score is of, `utterance` or `segment`.
     """
 
     chosen: int | None
@@ -75,6 +76,7 @@ class Unseen:
     metrics: tuple[Metric, ...]
     recalls: tuple[Recall, ...]
     smallest_p: float | None
+    scored: str
 
 
 def summarise(study: StudyRecord) -> Unseen:
@@ -87,6 +89,7 @@ def summarise(study: StudyRecord) -> Unseen:
         metrics=_metrics(study, trial),
         recalls=_recalls(table) if table else (),
         smallest_p=_smallest_p(table) if table and TEST_P_VALUE in study.test_metrics else None,
+        scored=study.manifest.scored,
     )
 
 
@@ -123,7 +126,7 @@ def _recalls(table: ScoreTable) -> tuple[Recall, ...]:
                 language=language,
                 source=source,
                 num_speakers=len({table.speaker[i] for i in rows}),
-                num_utterances=len(rows),
+                num_scored=len(rows),
                 recognised=len(rows) - taken.total(),
                 most_taken_for=min(taken, key=lambda guess: (-taken[guess], guess), default=""),
             )
@@ -154,7 +157,7 @@ def _rests_on(unseen: Unseen) -> Text:
     test = unseen.test
     if test is None:
         return Text("No trial was evaluated on test data yet.", tone="quiet")
-    amounts = (test.num_utterances, "utterance"), (test.num_sources, "source"), (test.num_speakers, "speaker")
+    amounts = (test.num_scored, test.scored), (test.num_sources, "source"), (test.num_speakers, "speaker")
     on = ", ".join(count(amount, noun) for amount, noun in amounts)
     return Text(f"Trial {unseen.chosen} on {on}. {_significance(unseen)}")
 
@@ -205,12 +208,16 @@ def _metric_cells(metric: Metric) -> tuple[Cell, ...]:
 
 def _reading_table(unseen: Unseen) -> Table:
     """For readers who have not met these scores; calibration is said last, because every score has both columns."""
-    rows = [(metric.score.name, f"{metric.score.meaning} {_guess(metric)}") for metric in unseen.metrics]
+    rows = [(metric.score.name, _meaning(metric, unseen.scored)) for metric in unseen.metrics]
     rows.append(("calibrated", CALIBRATION))
     columns = (Column("score", numeric=False), Column("what it says", numeric=False, wrap=True))
     return Table(
         caption="How to read the scores", columns=columns, rows=tuple((Cell(name), Cell(text)) for name, text in rows)
     )
+
+
+def _meaning(metric: Metric, scored: str) -> str:
+    return f"{metric.score.meaning.format(scored=scored)} {_guess(metric)}"
 
 
 def _guess(metric: Metric) -> str:
@@ -223,7 +230,7 @@ def _recall_table(unseen: Unseen) -> Table:
         Column("language", numeric=False),
         Column("source", numeric=False),
         Column("speakers"),
-        Column("utterances"),
+        Column(f"{unseen.scored}s"),
         Column("recognised"),
         Column("recall"),
         Column("most taken for", numeric=False),
@@ -233,9 +240,9 @@ def _recall_table(unseen: Unseen) -> Table:
             Cell(recall.language),
             Cell(recall.source),
             numeric(recall.num_speakers, str(recall.num_speakers)),
-            numeric(recall.num_utterances, str(recall.num_utterances)),
+            numeric(recall.num_scored, str(recall.num_scored)),
             numeric(recall.recognised, str(recall.recognised)),
-            numeric(recall.recognised / recall.num_utterances, share(recall.recognised / recall.num_utterances)),
+            numeric(recall.recognised / recall.num_scored, share(recall.recognised / recall.num_scored)),
             Cell(recall.most_taken_for or "–"),
         )
         for recall in unseen.recalls

@@ -16,7 +16,7 @@ from rich.console import Console
 from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.feature_store import build_feature_store
 from lightning_modules.errors import ConfigError, StorageError
-from reports.records import TEST_P_VALUE, StudyState, TrialState
+from reports.records import TEST_P_VALUE, StudyState, TrialState, scored_of
 from reports.sections._text import p_value
 from search_spaces.space import Space
 from study.commands.console import make_console, progress_bars
@@ -287,13 +287,13 @@ def _test_lines(folder: StudyFolder) -> list[str]:
     entries = read_ledger(folder)
     if not entries:
         return []
-    entry = entries[-1]
-    num_languages = len(read_manifest(folder)["languages"])
+    entry, manifest = entries[-1], read_manifest(folder)
+    num_languages, scored = len(manifest["languages"]), scored_of(manifest["config"])
     shown = "above chance" if entry.metrics[TEST_P_VALUE] * len(entries) < SIGNIFICANT else "above chance is not shown"
     accuracy = f"accuracy {entry.metrics['test/accuracy']:.3f} (chance {1 / num_languages:.3f})"
     c_primary = f"C_primary {entry.metrics['test/c_primary']:.3f} (chance 1.000)"
     return [
-        f"test data, {entry.num_utterances} utterances, {entry.num_sources} sources: {accuracy}, {c_primary}",
+        f"test data, {entry.num_utterances} {scored}s, {entry.num_sources} sources: {accuracy}, {c_primary}",
         f"{shown} ({p_value(entry.metrics[TEST_P_VALUE])} over sources; looks at test data: {len(entries)})",
     ]
 

@@ -1,9 +1,13 @@
-"""What a configuration was given, beside what every network has some value of."""
+"""What a configuration was given, beside what every network has some value of; and what is scored."""
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from reports.records import SearchedParameter, StudyRecord, TrialRecord, chosen
+from reports.render import write_report
 from reports.sections import answer, leaderboard
 
 MakeTrial = Callable[..., TrialRecord]
@@ -31,3 +35,25 @@ def test_reports_name_what_a_configuration_was_given(trial: MakeTrial, make_stud
     (column,) = board.parameters
     assert [column.cell(row.params).text for row in board.rows] == ["dot", "none, mean"]
     assert answer.summarise(study).chosen_params == {"task.attention": "dot"}
+
+
+@pytest.mark.parametrize(
+    ("task", "scored", "other"),
+    [({}, "utterance", "segment"), *(({"kind": kind}, "segment", "utterance") for kind in ("labelling", "sequence"))],
+)
+def test_reports_say_what_is_scored(
+    demo: StudyRecord, task: dict[str, str], scored: str, other: str, tmp_path: Path
+) -> None:
+    config = demo.manifest.config | {"trial": {"task": task}}
+    study = dataclasses.replace(demo, manifest=dataclasses.replace(demo.manifest, config=config))
+    text = write_report(study, tmp_path).markdown.read_text()
+    for said in (
+        f"On 120 test {scored}s from 10 sources",
+        f"on 120 {scored}s, 10 sources",
+        f"Share of {scored}s whose language",
+        f"Bits that the scores leave unknown of a {scored}'s language",
+        f"Confusion on test data, {scored}s",
+    ):
+        assert said in text
+    assert text.count(f"| {scored}s |") == 2, "recalls and ledger"
+    assert f" {other}s" not in text.replace(demo.manifest.question, "")

@@ -82,7 +82,7 @@ def test_the_answer_names_the_trial_that_development_data_chose(demo: StudyRecor
     assert found.chance_accuracy == pytest.approx(0.2)
     assert found.nothing_known == pytest.approx(math.log2(5))
     assert found.test is not None
-    assert (found.test.num_utterances, found.test.num_sources, found.test.num_speakers) == (120, 10, 20)
+    assert (found.test.num_scored, found.test.num_sources, found.test.num_speakers) == (120, 10, 20)
 
 
 @pytest.mark.parametrize(("p", "above"), [(0.049, True), (0.05, False), (0.4, False), (None, False)])
@@ -404,7 +404,7 @@ def test_no_confusion_is_said_in_words(make_study: MakeStudy) -> None:
 def test_recall_is_told_by_language_and_source(demo: StudyRecord) -> None:
     found = unseen.summarise(demo)
     assert len(found.recalls) == 10
-    assert sum(recall.num_utterances for recall in found.recalls) == 120
+    assert sum(recall.num_scored for recall in found.recalls) == 120
 
 
 def test_scores_stand_beside_chance_raw_and_calibrated(demo: StudyRecord) -> None:
