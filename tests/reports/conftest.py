@@ -14,6 +14,7 @@ import pytest
 from lightning_modules.config import TrialConfig, content_hash
 from reports import records as r
 from reports.records import MetricPoint, StudyManifest, StudyRecord, TrialRecord, TrialState
+from tests.reports.helpers import MakeStudy
 
 START_MS = 1_790_000_000_000
 LANGUAGES = ("en", "es", "fr", "it", "ru")
@@ -21,7 +22,6 @@ BOUND = 2 * math.log2(len(LANGUAGES))
 EPOCHS = 8
 COMMON = {"encoder.cell", "training.max_epochs"}  # params that hold these are a whole configuration
 
-MakeStudy = Callable[..., StudyRecord]
 WriteStudy = Callable[[StudyRecord, str], None]
 
 

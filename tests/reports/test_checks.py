@@ -1,5 +1,4 @@
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,7 @@ from reports.records import (
     TrialRecord,
     TrialState,
 )
-
-MakeTrial = Callable[..., TrialRecord]
-MakeStudy = Callable[..., StudyRecord]
+from tests.reports.helpers import MakeStudy, MakeTrial
 
 
 def with_corpus(study: StudyRecord, **corpus: Any) -> StudyRecord:

@@ -1,14 +1,13 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 
 import pytest
 
 from reports import figures
-from reports.records import GRAD_NORM_AFTER, MetricPoint, TrialRecord, TrialState
+from reports.records import GRAD_NORM_AFTER, MetricPoint, TrialState
+from tests.reports.helpers import MakeTrial
 
-MakeTrial = Callable[..., TrialRecord]
 COUNTS = ((5, 1), (0, 6))
 
 

@@ -9,14 +9,13 @@ import pytest
 from lightning_modules.errors import StorageError
 from reports import records as r
 from reports.load import load_study
-from reports.records import StudyRecord, TrialRecord, TrialState
+from reports.records import StudyRecord, TrialState
+from tests.reports.helpers import MakeStudy, MakeTrial
 
 # SQLAlchemy 2.1 deprecates a loader that MLflow 3.17's own models use.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
 WriteStudy = Callable[[StudyRecord, str], None]
-MakeTrial = Callable[..., TrialRecord]
-MakeStudy = Callable[..., StudyRecord]
 
 
 def client_of(uri: str) -> Any:

@@ -1,17 +1,14 @@
 """What a configuration was given, beside what every network has some value of; and what is scored."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from reports.records import SearchedParameter, StudyRecord, TrialRecord, chosen
+from reports.records import SearchedParameter, StudyRecord, chosen
 from reports.render import write_report
 from reports.sections import answer, leaderboard
-
-MakeTrial = Callable[..., TrialRecord]
-MakeStudy = Callable[..., StudyRecord]
+from tests.reports.helpers import MakeStudy, MakeTrial
 
 SEARCHED = (
     SearchedParameter(path="task.attention", kind="choices", choices=("none", "dot")),

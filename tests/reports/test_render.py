@@ -1,7 +1,6 @@
 import csv
 import io
 import re
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,9 +8,7 @@ import pytest
 
 from reports.records import BEST_OBJECTIVE, OBJECTIVE, StudyRecord, TrialRecord, TrialState
 from reports.render import cards, trials_csv, write_report
-
-MakeTrial = Callable[..., TrialRecord]
-MakeStudy = Callable[..., StudyRecord]
+from tests.reports.helpers import MakeStudy, MakeTrial
 
 
 @pytest.fixture(params=["demo", "no trials", "running", "one trial", "all diverged", "no metrics", "no data"])

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,16 +15,14 @@ from reports.records import (
     FlowCurve,
     GradientFlow,
     StudyRecord,
-    TrialRecord,
     parse_gradient_flow,
 )
 from reports.sections._blocks import Drawing, Table, Text
 from reports.sections.gradient_flow import SECTION, present, summarise
 from tests.reports.conftest import WriteStudy
+from tests.reports.helpers import MakeStudy, MakeTrial
 
 NUM_STEPS = 40
-MakeTrial = Callable[..., TrialRecord]
-MakeStudy = Callable[..., StudyRecord]
 
 
 def falling(decay: float, *, scale: float = 1.0) -> tuple[float, ...]:

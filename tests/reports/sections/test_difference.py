@@ -6,9 +6,7 @@ import pytest
 from reports.records import StudyRecord, TrialRecord, TrialState
 from reports.sections import _difference as difference
 from reports.sections import answer
-
-MakeTrial = Callable[..., TrialRecord]
-MakeStudy = Callable[..., StudyRecord]
+from tests.reports.helpers import MakeStudy, MakeTrial
 
 
 @pytest.fixture

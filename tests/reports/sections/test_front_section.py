@@ -15,9 +15,7 @@ from reports.pareto import dominates, non_dominated
 from reports.records import ARTIFACT_STUDY, TAG_DEVICE, TAG_HOST, FurtherObjective, StudyRecord, TrialRecord, TrialState
 from reports.sections import front
 from reports.sections._blocks import Drawing, Table, Text
-
-MakeTrial = Callable[..., TrialRecord]
-MakeStudy = Callable[..., StudyRecord]
+from tests.reports.helpers import MakeStudy, MakeTrial
 
 FURTHER = (
     FurtherObjective(name="parameters", metric="objective/parameters", meaning="trained parameters"),

@@ -1,0 +1,34 @@
+import dataclasses
+from statistics import mean
+
+import pytest
+
+from reports.records import GRAD_NORM_MAX, GRAD_SHARE_CLIPPED, MetricPoint, StudyRecord, TrialRecord, TrialState
+from reports.sections import clipping
+from tests.reports.helpers import MakeStudy, MakeTrial
+
+
+def test_clipping_rules_stand_beside_their_results(demo: StudyRecord) -> None:
+    found = clipping.summarise(demo)
+    rules = {rule.kind: rule for rule in found.rules}
+    norm = [trial for trial in demo.trials if trial.params["clipping.kind"] == "norm"]
+    complete = [t.objective for t in norm if t.state is TrialState.COMPLETE and t.objective is not None]
+    assert sum(rule.trials for rule in found.rules) == len(demo.trials)
+    assert rules["norm"].objective == pytest.approx(mean(complete))
+    assert rules["norm"].norm_max == max(p.value for trial in norm for p in trial.history[GRAD_NORM_MAX])
+    assert rules["none"].share_clipped == 0.0
+    assert sum(rule.diverged for rule in found.rules) == sum(dot.diverged for dot in found.share.dots) == 2
+
+
+def test_a_threshold_that_was_never_reached_is_told(trial: MakeTrial, make_study: MakeStudy) -> None:
+    def clipped(number: int, kind: str, *shares: float) -> TrialRecord:
+        points = tuple(MetricPoint(step=i, value=value, time_ms=0) for i, value in enumerate(shares))
+        return dataclasses.replace(trial(number, params={"clipping.kind": kind}), history={GRAD_SHARE_CLIPPED: points})
+
+    study = make_study(clipped(0, "norm", 0, 0), clipped(1, "norm", 0, 0.1), clipped(2, "none", 0), clipped(3, "norm"))
+    assert clipping.summarise(study).never_reached == (0,)
+
+
+def test_clipping_without_measures_is_left_out(trial: MakeTrial, make_study: MakeStudy) -> None:
+    begun = dataclasses.replace(trial(0, TrialState.RUNNING), history={}, metrics={})
+    assert clipping.present(clipping.summarise(make_study(begun))) == ()

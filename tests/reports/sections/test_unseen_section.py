@@ -1,0 +1,50 @@
+import dataclasses
+
+import pytest
+
+from reports.records import TEST_P_VALUE, StudyRecord
+from reports.sections import answer, unseen
+from tests.reports.helpers import MakeStudy, MakeTrial, table
+
+
+def test_recall_is_told_by_language_and_source(demo: StudyRecord) -> None:
+    found = unseen.summarise(demo)
+    assert len(found.recalls) == 10
+    assert sum(recall.num_scored for recall in found.recalls) == 120
+
+
+def test_scores_stand_beside_chance_raw_and_calibrated(demo: StudyRecord) -> None:
+    study = dataclasses.replace(demo, test_metrics=demo.test_metrics | {"test/accuracy_calibrated": 0.53})
+    metrics = {metric.score.name: metric for metric in unseen.summarise(study).metrics}
+    assert metrics["C_primary"].chance == 1.0
+    assert (metrics["C_primary"].test.raw, metrics["C_primary"].test.calibrated) == (0.872, 0.761)
+    assert (metrics["accuracy"].test.raw, metrics["accuracy"].test.calibrated) == (0.517, 0.53)
+    assert metrics["EER"].test.calibrated is None
+
+
+def test_the_objective_stands_among_the_scores(demo: StudyRecord) -> None:
+    marked = [metric for metric in unseen.summarise(demo).metrics if metric.objective]
+    assert [(metric.score.name, metric.objective) for metric in marked] == [("Cllr", "calibrated")]
+    assert marked[0].development.calibrated == answer.summarise(demo).chosen_objective
+    assert marked[0].development.raw != marked[0].development.calibrated
+
+
+def test_scores_on_development_data_wait_for_no_test(trial: MakeTrial, make_study: MakeStudy) -> None:
+    found = unseen.summarise(make_study(trial(0)))
+    assert found.test is None
+    assert {metric.score.name for metric in found.metrics} >= {"accuracy", "Cllr"}
+    assert not any(metric.test.known for metric in found.metrics)
+
+
+def test_a_test_that_could_not_have_shown_anything_is_called_so(demo: StudyRecord) -> None:
+    few = table(("en", "a", (2.0, -2.0)), ("es", "b", (-2.0, 2.0)))
+    study = dataclasses.replace(demo, scores_test=few, test_metrics={TEST_P_VALUE: 0.5, "test/accuracy": 1.0})
+    found = unseen.summarise(study)
+    assert found.smallest_p == pytest.approx(0.5)
+    assert found.test is not None
+    assert not found.test.above_chance
+
+
+def test_a_source_of_two_languages_has_no_smallest_p(demo: StudyRecord) -> None:
+    mixed = table(("en", "a", (2.0, -2.0)), ("es", "a", (-2.0, 2.0)))
+    assert unseen.summarise(dataclasses.replace(demo, scores_test=mixed)).smallest_p is None
