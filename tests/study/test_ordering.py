@@ -22,7 +22,7 @@ from study.ordering import InOrder, seen_by
 from study.spec import EVENTS_FILE, AttemptSpec
 from study.trials import TrialSummary
 from study.workspace import TrialFolder, Workspace
-from tests.conftest import write_tiny_study
+from tests.conftest import new_workspace, write_tiny_study
 from tests.study.helpers import RecordingView, record_of, run_study, trials_of
 
 pytestmark = pytest.mark.timeout(240)
@@ -78,54 +78,58 @@ def deterministic_study(folder: Path) -> Path:
     return study
 
 
+@pytest.fixture(scope="module")
+def undisturbed(shared_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace of a study that ran in one go: to be read alone."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    workspace = new_workspace(shared_speech, folder / "workspace")
+    assert run_study(deterministic_study(folder), workspace, launcher=Shuffled(1)) is StudyState.COMPLETE
+    return workspace
+
+
 def told(trials: list[TrialSummary]) -> list[tuple[object, ...]]:
     return [(trial.number, trial.state, trial.value, tuple(trial.params.items())) for trial in trials]
 
 
 def test_the_finishing_order_changes_nothing(
-    workspace: Path, tmp_path: Path, another_workspace: Callable[[], Path]
+    undisturbed: Path, tmp_path: Path, another_workspace: Callable[[], Path]
 ) -> None:
-    study = deterministic_study(tmp_path)
-    found = []
-    for seed, place in ((1, workspace), (2, another_workspace()), (3, another_workspace())):
+    study, expected = deterministic_study(tmp_path), told(trials_of(undisturbed))
+    for seed in (2, 3):
+        place = another_workspace()
         assert run_study(study, place, launcher=Shuffled(seed)) is StudyState.COMPLETE
-        found.append(told(trials_of(place)))
-    assert found[0] == found[1] == found[2]
-    states = {trial[1] for trial in found[0]}
+        assert told(trials_of(place)) == expected
+    states = {trial[1] for trial in expected}
     assert states == {TrialState.COMPLETE, TrialState.PRUNED}, "both must occur for this to show anything"
 
 
-def test_a_pruned_trial_is_told_as_pruned_everywhere(workspace: Path, tmp_path: Path) -> None:
-    run_study(deterministic_study(tmp_path), workspace, launcher=Shuffled(1))
-    folder = Workspace(workspace).study("tiny")
-    pruned = [trial for trial in trials_of(workspace) if trial.state is TrialState.PRUNED]
+def test_a_pruned_trial_is_told_as_pruned_everywhere(undisturbed: Path) -> None:
+    folder = Workspace(undisturbed).study("tiny")
+    pruned = [trial for trial in trials_of(undisturbed) if trial.state is TrialState.PRUNED]
+    runs = record_of(undisturbed).trials
     assert pruned
     for trial in pruned:
         (stop,) = folder.trial(trial.number).root.glob("attempt-*/stop.json")
         assert json.loads(stop.read_text()) == {"reason": "pruned", "epoch": max(trial.reports)}
-        run = record_of(workspace).trials[trial.number]
+        run = runs[trial.number]
         assert run.state is TrialState.PRUNED
         assert run.objective is None
         assert len(run.history["val/loss"]) > max(trial.reports)
         assert "best/cllr_calibrated" in run.metrics
 
 
-def test_stops_in_mid_study_change_nothing(
-    workspace: Path, tmp_path: Path, another_workspace: Callable[[], Path]
-) -> None:
+def test_stops_in_mid_study_change_nothing(workspace: Path, tmp_path: Path, undisturbed: Path) -> None:
     study = deterministic_study(tmp_path)
-    assert run_study(study, workspace, launcher=Shuffled(1)) is StudyState.COMPLETE
-    place = another_workspace()
     for seed, patience in ((4, 2), (5, 3)):
         view = RecordingView()
 
         def stop_after(coordinator: Coordinator, view: RecordingView = view, patience: int = patience) -> None:
             view.on_ended = lambda count: coordinator.request_stop() if count == patience else None
 
-        state = run_study(study, place, launcher=Shuffled(seed), view=view, prepare=stop_after)
+        state = run_study(study, workspace, launcher=Shuffled(seed), view=view, prepare=stop_after)
         assert state is StudyState.INTERRUPTED
-    assert run_study(study, place, launcher=Shuffled(6)) is StudyState.COMPLETE
-    assert told(trials_of(place)) == told(trials_of(workspace))
+    assert run_study(study, workspace, launcher=Shuffled(6)) is StudyState.COMPLETE
+    assert told(trials_of(workspace)) == told(trials_of(undisturbed))
 
 
 class AtOnce(Shuffled):
@@ -136,15 +140,10 @@ class AtOnce(Shuffled):
         return super().poll(spec)
 
 
-def test_it_does_not_matter_how_soon_events_are_read(
-    workspace: Path, another_workspace: Callable[[], Path], tmp_path: Path
-) -> None:
-    study = deterministic_study(tmp_path)
-    run_study(study, workspace, launcher=Shuffled(1))
-    at_once = another_workspace()
-    run_study(study, at_once, launcher=AtOnce(1))
-    assert told(trials_of(at_once)) == told(trials_of(workspace))
-    assert TrialState.PRUNED in {trial.state for trial in trials_of(at_once)}
+def test_it_does_not_matter_how_soon_events_are_read(workspace: Path, tmp_path: Path, undisturbed: Path) -> None:
+    run_study(deterministic_study(tmp_path), workspace, launcher=AtOnce(1))
+    assert told(trials_of(workspace)) == told(trials_of(undisturbed))
+    assert TrialState.PRUNED in {trial.state for trial in trials_of(workspace)}
 
 
 class Died(Exception):  # noqa: N818 - a kill, no error

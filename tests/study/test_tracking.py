@@ -3,6 +3,7 @@
 import math
 import random
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,35 +99,35 @@ def num_points(root: Path) -> int:
         return int(connection.execute("select count(*) from metrics").fetchone()[0])
 
 
-def test_a_second_telling_adds_no_run_and_no_point(tmp_path: Path) -> None:
-    tell_all(opened(tmp_path))
-    first, points = load_study("tracked", tracking_uri=Workspace(tmp_path).tracking_uri), num_points(tmp_path)
-    tell_all(opened(tmp_path))
-    assert num_points(tmp_path) == points
-    assert load_study("tracked", tracking_uri=Workspace(tmp_path).tracking_uri) == first
+def test_a_second_telling_adds_no_run_and_no_point(workspace: Path) -> None:
+    tell_all(opened(workspace))
+    first, points = load_study("tracked", tracking_uri=Workspace(workspace).tracking_uri), num_points(workspace)
+    tell_all(opened(workspace))
+    assert num_points(workspace) == points
+    assert load_study("tracked", tracking_uri=Workspace(workspace).tracking_uri) == first
     assert [run.state for run in first.trials] == [TrialState.COMPLETE]
 
 
-def test_a_trials_latency_is_what_its_first_attempt_measured(tmp_path: Path) -> None:
+def test_a_trials_latency_is_what_its_first_attempt_measured(workspace: Path) -> None:
     first = STARTED.started.model_copy(update={"latency_ms": 2.5})
     again = STARTED.started.model_copy(update={"latency_ms": 9.0, "time_ms": 90})
-    tracker = opened(tmp_path)
+    tracker = opened(workspace)
     tracker.open_trial(0, TrialConfig())
     for attempt in (replace(STARTED, started=first), replace(STARTED, started=again, measured=first)):
         tracker.log_attempt(attempt)
     tracker.flush()
-    (run,) = load_study("tracked", tracking_uri=Workspace(tmp_path).tracking_uri).trials
+    (run,) = load_study("tracked", tracking_uri=Workspace(workspace).tracking_uri).trials
     assert run.metrics["model/latency_ms"] == 2.5
     assert run.metrics["model/num_parameters"] == 7
 
 
-def test_the_hash_of_a_change_goes_once_the_change_is_committed(tmp_path: Path) -> None:
+def test_the_hash_of_a_change_goes_once_the_change_is_committed(workspace: Path) -> None:
     def tags(given: dict[str, str]) -> dict[str, str]:
         tracker = open_tracker(
-            Workspace(tmp_path), MANIFEST, tags=given, data_hash="abc", url=Workspace(tmp_path).tracking_uri
+            Workspace(workspace), MANIFEST, tags=given, data_hash="abc", url=Workspace(workspace).tracking_uri
         )
         tracker.finish_study(StudyState.COMPLETE)
-        return load_study("tracked", tracking_uri=Workspace(tmp_path).tracking_uri).tags
+        return load_study("tracked", tracking_uri=Workspace(workspace).tracking_uri).tags
 
     assert tags({TAG_COMMIT: "1", TAG_DIFF: "f00"})[TAG_DIFF] == "f00"
     after = tags({TAG_COMMIT: "2"})
@@ -134,22 +135,22 @@ def test_the_hash_of_a_change_goes_once_the_change_is_committed(tmp_path: Path) 
     assert TAG_DIFF not in after
 
 
-def test_what_is_recorded_is_known_to_the_next_coordinator(tmp_path: Path) -> None:
-    tracker = opened(tmp_path)
+def test_what_is_recorded_is_known_to_the_next_coordinator(workspace: Path) -> None:
+    tracker = opened(workspace)
     tracker.open_trial(0, TrialConfig())
     tracker.open_trial(1, TrialConfig(seed=1))
     tracker.finish_trial(
         1, TrialState.PRUNED, end_ms=5, objective=None, best_epoch=None, metrics={}, failure="", artifacts={}
     )
-    assert opened(tmp_path).recorded() == {1}
+    assert opened(workspace).recorded() == {1}
 
 
-def test_a_run_whose_maker_died_early_gets_its_params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_whose_maker_died_early_gets_its_params(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Runs, "describe", lambda *_, **__: None)
-        opened(tmp_path).open_trial(0, TrialConfig())
-    opened(tmp_path).open_trial(0, TrialConfig())
-    (run,) = load_study("tracked", tracking_uri=Workspace(tmp_path).tracking_uri).trials
+        opened(workspace).open_trial(0, TrialConfig())
+    opened(workspace).open_trial(0, TrialConfig())
+    (run,) = load_study("tracked", tracking_uri=Workspace(workspace).tracking_uri).trials
     assert run.params["encoder.hidden_size"] == 64
 
 
@@ -235,8 +236,10 @@ def rows(root: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_calls_whose_answer_is_lost_are_made_again_and_add_nothing(tmp_path: Path, seed: int) -> None:
-    calm, disturbed = tmp_path / "calm", tmp_path / "disturbed"
+def test_calls_whose_answer_is_lost_are_made_again_and_add_nothing(
+    another_workspace: Callable[[], Path], seed: int
+) -> None:
+    calm, disturbed = another_workspace(), another_workspace()
     tell_through_backlog(calm, seed=None)
     assert tell_through_backlog(disturbed, seed=seed) > 10
     assert rows(disturbed) == rows(calm)
@@ -248,30 +251,30 @@ def runs_of(root: Path, condition: str) -> list[Any]:
     return [run for run in runs if run.data.tags[TAG_KIND] != "study"]
 
 
-def test_values_that_are_no_numbers_come_back_as_they_were(tmp_path: Path) -> None:
-    tell_through_backlog(tmp_path, seed=None)
-    history = load_study("tracked", tracking_uri=Workspace(tmp_path).tracking_uri).trials[0].history
+def test_values_that_are_no_numbers_come_back_as_they_were(workspace: Path) -> None:
+    tell_through_backlog(workspace, seed=None)
+    history = load_study("tracked", tracking_uri=Workspace(workspace).tracking_uri).trials[0].history
     assert [point.value for point in history["val/cllr"]] == [math.inf] * 3
     assert all(math.isnan(point.value) for point in history["val/loss"])
     assert [point.step for point in history["val/loss"]] == [0, 1, 2]
 
 
-def test_attempts_are_runs_below_their_trial_and_count_as_no_trials(tmp_path: Path) -> None:
-    tell_through_backlog(tmp_path, seed=None)
-    lost, last = runs_of(tmp_path, f"tags.`{TAG_KIND}` = 'attempt'")
-    (trial,) = runs_of(tmp_path, f"tags.`{TAG_TRIAL}` = 'tracked/2'")
+def test_attempts_are_runs_below_their_trial_and_count_as_no_trials(workspace: Path) -> None:
+    tell_through_backlog(workspace, seed=None)
+    lost, last = runs_of(workspace, f"tags.`{TAG_KIND}` = 'attempt'")
+    (trial,) = runs_of(workspace, f"tags.`{TAG_TRIAL}` = 'tracked/2'")
     assert {run.data.tags["mlflow.parentRunId"] for run in (lost, last)} == {trial.info.run_id}
     assert (lost.info.status, lost.info.start_time, lost.info.end_time) == ("FAILED", 10, 50)
     assert (lost.data.tags[TAG_FAILURE_CLASS], lost.data.tags[TAG_HOST]) == ("lost", "here")
     assert (last.info.status, last.data.tags[TAG_STATE]) == ("FINISHED", "complete")
     assert TAG_FAILURE_CLASS not in last.data.tags
-    study = load_study("tracked", tracking_uri=Workspace(tmp_path).tracking_uri)
+    study = load_study("tracked", tracking_uri=Workspace(workspace).tracking_uri)
     assert [run.number for run in study.trials] == [0, 1, 2]
-    assert opened(tmp_path).recorded() == {0, 1, 2}
+    assert opened(workspace).recorded() == {0, 1, 2}
 
 
-def test_what_was_told_of_attempts_is_kept_until_their_trial_is_on_record(tmp_path: Path) -> None:
-    tracker = opened(tmp_path)
+def test_what_was_told_of_attempts_is_kept_until_their_trial_is_on_record(workspace: Path) -> None:
+    tracker = opened(workspace)
     for number in range(3):
         tracker.open_trial(number, TrialConfig(seed=number))
         tracker.log_attempt(replace(STARTED, number=number, records=ATTEMPTS[:1]))
@@ -288,33 +291,33 @@ def test_what_was_told_of_attempts_is_kept_until_their_trial_is_on_record(tmp_pa
             attempts=ATTEMPTS,
         )
         assert list(tracker._attempts._told) == []
-    assert len(runs_of(tmp_path, f"tags.`{TAG_KIND}` = 'attempt'")) == 6
+    assert len(runs_of(workspace, f"tags.`{TAG_KIND}` = 'attempt'")) == 6
 
 
-def test_a_run_on_which_nothing_works_is_ended_with_the_study(tmp_path: Path) -> None:
-    tracker = opened(tmp_path)
+def test_a_run_on_which_nothing_works_is_ended_with_the_study(workspace: Path) -> None:
+    tracker = opened(workspace)
     tracker.open_trial(0, TrialConfig())
     tracker.log_attempt(replace(STARTED, records=(replace(ATTEMPTS[0], end_ms=None, state=TrialState.RUNNING),)))
     tracker.finish_study(StudyState.INTERRUPTED)
-    stray = runs_of(tmp_path, "attributes.status = 'KILLED'")
+    stray = runs_of(workspace, "attributes.status = 'KILLED'")
     assert [run.data.tags[TAG_KIND] for run in stray] == ["attempt", "trial"]
     assert {run.data.tags[TAG_STATE] for run in stray} == {"interrupted"}
 
 
-def test_a_second_run_of_one_trial_is_deleted_by_the_next_sweep(tmp_path: Path) -> None:
-    tell_through_backlog(tmp_path, seed=None)
-    tracker = opened(tmp_path)
-    (first,) = runs_of(tmp_path, f"tags.`{TAG_TRIAL}` = 'tracked/1'")
+def test_a_second_run_of_one_trial_is_deleted_by_the_next_sweep(workspace: Path) -> None:
+    tell_through_backlog(workspace, seed=None)
+    tracker = opened(workspace)
+    (first,) = runs_of(workspace, f"tags.`{TAG_TRIAL}` = 'tracked/1'")
     tracker._create_run(1, TrialConfig(seed=1))  # a request that the server made good after everybody had given it up
-    assert [run.info.run_id for run in runs_of(tmp_path, f"tags.`{TAG_TRIAL}` = 'tracked/1'")] == [first.info.run_id]
+    assert [run.info.run_id for run in runs_of(workspace, f"tags.`{TAG_TRIAL}` = 'tracked/1'")] == [first.info.run_id]
 
 
-def test_runs_whose_trials_nobody_knows_are_strangers_until_they_are_deleted(tmp_path: Path) -> None:
-    tell_through_backlog(tmp_path, seed=None)
-    tracker = opened(tmp_path)
+def test_runs_whose_trials_nobody_knows_are_strangers_until_they_are_deleted(workspace: Path) -> None:
+    tell_through_backlog(workspace, seed=None)
+    tracker = opened(workspace)
     assert tracker.strangers(range(3)) == set()
     assert tracker.strangers(range(1)) == {1, 2}
-    for run in runs_of(tmp_path, f"tags.`{TAG_KIND}` = 'trial'"):
+    for run in runs_of(workspace, f"tags.`{TAG_KIND}` = 'trial'"):
         tracker._runs.delete(run.info.run_id)
     assert tracker.strangers(()) == set()
 
