@@ -38,7 +38,7 @@ TAG_CHAMPION: Final = "lidstudy.champion"  # on the parent run: the number of th
 ARTIFACT_CONFIG: Final = "config.json"  # trial: the TrialConfig
 ARTIFACT_EVENTS: Final = "events.jsonl"  # trial: the event logs of its attempts, one after another
 ARTIFACT_TRACEBACK: Final = "traceback.txt"  # trial: only of defects
-ARTIFACT_SCORES_DEV: Final = "scores/dev.parquet"  # trial: a row an utterance, see SCORE_COLUMNS
+ARTIFACT_SCORES_DEV: Final = "scores/dev.parquet"  # trial: a row an utterance or segment, see SCORE_COLUMNS
 ARTIFACT_CHECKPOINT: Final = "checkpoint/best.ckpt"  # trial
 ARTIFACT_CURVES: Final = "figures/learning_curves.png"  # trial
 ARTIFACT_CONFUSION: Final = "figures/confusion.png"  # trial
@@ -234,15 +234,29 @@ class StudyManifest:
     time_budget_s: float | None = None
 
     @property
+    def task(self) -> str:
+        """What networks are asked: `task_of`."""
+        return task_of(self.config)
+
+    @property
     def scored(self) -> str:
         """What is scored: `scored_of`."""
         return scored_of(self.config)
 
 
+def task_of(config: Mapping[str, Any]) -> str:
+    """The kind of a study's task, which is the same for all its trials."""
+    return str(config.get("trial", {}).get("task", {}).get("kind", CLASSIFICATION))
+
+
 def scored_of(config: Mapping[str, Any]) -> str:
     """What each score of a study's is of: an `utterance`, or a `segment`, in one language, of code-switched speech."""
-    kind = config.get("trial", {}).get("task", {}).get("kind", CLASSIFICATION)
-    return "utterance" if kind == CLASSIFICATION else "segment"
+    return "utterance" if task_of(config) == CLASSIFICATION else "segment"
+
+
+def heard_of(task: str) -> str:
+    """What a network of a task hears as one, with a loss of its own: an `utterance`, or a code-switched `recording`."""
+    return "utterance" if task == CLASSIFICATION else "recording"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,7 +299,7 @@ class TrialRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreTable:
-    """Per-utterance scores: columns of equal length."""
+    """Scores of each utterance or segment: columns of equal length."""
 
     utterance: tuple[str, ...]
     language: tuple[str, ...]

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from lightning_modules.config import TASK_SCORES, Frozen, PositiveInt
 from lightning_modules.scoring import cllr_bound
-from reports.records import FURTHER_PREFIX, FurtherObjective
+from reports.records import FURTHER_PREFIX, FurtherObjective, heard_of
 from study.pruner_config import NoPrunerConfig
 from study.sampler_config import CMAESConfig
 
@@ -104,18 +104,19 @@ def _bound(name: FurtherName, num_languages: int) -> float | None:
 def described(config: "StudyConfig") -> tuple[FurtherObjective, ...]:
     """The further objectives as reports are told of them."""
     return tuple(
-        FurtherObjective(name=goal.name, metric=goal.metric, meaning=_meaning(goal.name, config.latency))
+        FurtherObjective(name=goal.name, metric=goal.metric, meaning=_meaning(goal.name, config))
         for goal in further_goals(config)
     )
 
 
-def _meaning(name: FurtherName, latency: LatencyConfig) -> str:
+def _meaning(name: FurtherName, config: "StudyConfig") -> str:
     match name:
         case "parameters":
             return "trained parameters of the model"
         case "latency":
+            heard, latency = heard_of(config.trial.task.kind), config.latency
             return (
-                f"milliseconds to score one utterance of {latency.utterance_s:g} s from its features at batch size 1, "
+                f"milliseconds to score one {heard} of {latency.utterance_s:g} s from its features at batch size 1, "
                 f"the median of {latency.passes} forward passes on the trial's device and threads"
             )
         case _:

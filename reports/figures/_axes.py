@@ -71,12 +71,17 @@ def whole_epochs(axis: "Axes") -> None:
     axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
 
 
-def plain_decades(axis: "Axis") -> None:
-    """Powers of ten as plain numbers: 10⁻³ set as mathematics takes most of a figure's time to draw."""
+def plain_decades(axis: "Axis", *, of: tuple[float, float] | None = None) -> None:
+    """Powers of ten as plain numbers: 10⁻³ set as mathematics takes most of a figure's time to draw.
+
+    Args:
+        axis: a logarithmic one.
+        of: its least and largest value, where it shows more than its own.
+    """
     from matplotlib.axis import XAxis
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-    low, high = axis.get_data_interval()  # the view is not known before the figure is drawn
+    low, high = of or axis.get_data_interval()  # the view is not known before the figure is drawn
     if high / low < _NARROW and isinstance(axis, XAxis):  # even ticks crowd towards the right: 1, 2 and 5 do not
         axis.axes.set_xlim(low / ROOM, high * ROOM)
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))

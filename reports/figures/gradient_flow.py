@@ -1,18 +1,37 @@
-"""The gradient's norm over time, an arm a line."""
+"""The gradient's norm over time, an arm a line: a colour a network, a style a clipping rule.
 
-from collections.abc import Mapping, Sequence
+Before training, arms of one network have nearly the same curve whatever the rule. So that none hides another, the
+first rule is a wide pale line under the others, and the dots of the third fall into the gaps of the second.
+"""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from reports.figures._axes import INK, QUIET, ROOM, SERIES, SMALL, axes_row, name_x, name_y, plain_decades, whole_epochs
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
-_NAMES_A_ROW: Final = 5
-STYLES: Final = ("--", ":", "-.")
-COLOURS: Final = (*SERIES, INK, QUIET)
+T = TypeVar("T")
+UNCLIPPED: Final = "none"
+_COLOURS: Final = (*SERIES, INK, QUIET)
+_PLAIN: Final[dict[str, Any]] = {"linestyle": "-", "linewidth": 1.6}
+_STYLES: Final[tuple[dict[str, Any], ...]] = (  # in line widths; the first dashes and the dots share no place
+    {"linestyle": "-", "linewidth": 3.4, "alpha": 0.5},
+    {"linestyle": (0, (3.5, 2.75)), "linewidth": 1.6},
+    {"linestyle": (1.6, (1, 4)), "linewidth": 2.0},
+    {"linestyle": (0, (1, 1.2)), "linewidth": 1.6},
+    {"linestyle": (0, (9, 1.5)), "linewidth": 1.6},
+    {"linestyle": (0, (6, 1.5, 1, 1.5)), "linewidth": 1.6},
+    {"linestyle": (0, (6, 1.5, 1, 1.5, 1, 1.5)), "linewidth": 1.6},
+    {"linestyle": (0, (2, 5)), "linewidth": 1.6},
+)
+_NETWORKS_A_ROW: Final = 8
+_RULES_A_ROW: Final = 4
+_LEGEND_ROW: Final = 0.2  # inches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,55 +43,57 @@ class FlowLine:
     values: tuple[float, ...]
 
 
-def flow_figure(panels: "Mapping[str, Sequence[FlowLine]]") -> "Figure":
-    """Gradient norms by step on one logarithmic axis: the colour says the network, the line's style the clipping rule.
-
-    Before training, rules of one network have the same curve.
-    """
-    lines = [line for each in panels.values() for line in each]
-    networks = dict.fromkeys(line.network for line in lines)
-    colours = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(networks)}
-    strokes = _strokes(list(dict.fromkeys(line.clipping for line in lines)))
-    handles = _handles(colours, strokes)
-    top = 0.34 + 0.2 * -(-len(handles) // _NAMES_A_ROW)
+def flow_figure(panels: Mapping[str, Sequence[FlowLine]]) -> "Figure":
+    """Gradient norms by step on one logarithmic axis, a panel a title."""
+    lines = [line for here in panels.values() for line in here]
+    colours = _given(dict.fromkeys(line.network for line in lines), _COLOURS)
+    rules = sorted({line.clipping for line in lines}, key=lambda rule: (rule != UNCLIPPED, rule))
+    styles = _given(rules, _STYLES if len(rules) > 1 else (_PLAIN,))
+    named = styles if len(rules) > 1 else {}  # one rule is no matter of comparison
+    network_rows = -(-len(colours) // _NETWORKS_A_ROW)
+    top = 0.34 + _LEGEND_ROW * (network_rows + -(-len(named) // _RULES_A_ROW))
     figure, axes = axes_row(len(panels), width=8.6, height=2.56 + top, top=top)
-    for axis, (title, drawn) in zip(axes, panels.items(), strict=True):
-        for line in drawn:
-            axis.plot(line.values, color=colours[line.network], **strokes[line.clipping])
-        axis.set_yscale("log")
-        values = [value for line in lines for value in line.values]
-        axis.set_ylim(min(values) / ROOM, max(values) * ROOM)
-        plain_decades(axis.yaxis)
-        whole_epochs(axis)
+    for axis, (title, here) in zip(axes, panels.items(), strict=True):
+        for line in sorted(here, key=lambda line: rules.index(line.clipping)):
+            axis.plot(line.values, color=colours[line.network], **styles[line.clipping])
+        _scale(axis, [value for line in lines for value in line.values])
         axis.set_title(title, fontsize=SMALL, color=INK, loc="right", y=0.99)
     name_x(axes, "step t")
     name_y(axes[0], "|dL/dh_t|")
+    _legend(figure, [{"label": name, "color": each} for name, each in colours.items()], columns=_NETWORKS_A_ROW)
+    if named:
+        shown = [{"label": f"clipping {rule}", "color": INK, **style} for rule, style in named.items()]
+        _legend(figure, shown, columns=_RULES_A_ROW, below=network_rows, length=3.4)
+    return figure
+
+
+def _given(names: Iterable[str], looks: Sequence[T]) -> dict[str, T]:
+    """A look a name, in order; again from the first where they run out."""
+    return dict(zip(names, itertools.cycle(looks), strict=False))
+
+
+def _scale(axis: "Axes", values: Sequence[float]) -> None:
+    axis.set_yscale("log")
+    axis.set_ylim(min(values) / ROOM, max(values) * ROOM)
+    plain_decades(axis.yaxis, of=(min(values), max(values)))
+    whole_epochs(axis)
+
+
+def _legend(
+    figure: "Figure", looks: Sequence[dict[str, Any]], *, columns: int, below: int = 0, length: float = 1.6
+) -> None:
+    """In rows from the top of the figure, below so many rows of another legend."""
+    from matplotlib.lines import Line2D
+
     figure.legend(
-        handles=handles,
+        handles=[Line2D([], [], **{"linewidth": 2.4, **look}) for look in looks],
         fontsize=SMALL - 0.5,
         frameon=False,
         labelcolor=INK,
         loc="upper left",
-        ncols=_NAMES_A_ROW,
-        handlelength=2.2,
+        bbox_to_anchor=(0.0, 1 - below * _LEGEND_ROW / figure.get_figheight()),
+        ncols=columns,
+        handlelength=length,
+        columnspacing=1.2,
+        handletextpad=0.5,
     )
-    return figure
-
-
-def _strokes(rules: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Rule -> a style of its own; where there are several the first is wide and pale, and a line on it can be seen."""
-    if len(rules) == 1:
-        return {rules[0]: {"linewidth": 1.4}}
-    thin = [{"linestyle": style, "linewidth": 1.2} for style in STYLES]
-    strokes: list[dict[str, Any]] = [{"linestyle": "-", "linewidth": 3.2, "alpha": 0.45}, *thin]
-    return {rule: strokes[place % len(strokes)] for place, rule in enumerate(rules)}
-
-
-def _handles(colours: Mapping[str, str], strokes: Mapping[str, Mapping[str, Any]]) -> "list[Line2D]":
-    """The legend's: a colour a network; then a style a rule, where there are several."""
-    from matplotlib.lines import Line2D
-
-    networks = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
-    if len(strokes) == 1:
-        return networks
-    return networks + [Line2D([], [], color=INK, label=f"clipping {name}", **each) for name, each in strokes.items()]

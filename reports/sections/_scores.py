@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 _CALIBRATED: Final = "_calibrated"
+_SEGMENT: Final = "The part of a code-switched recording that is in one language. Its scores are"
+SEGMENTS: Final = {
+    "labelling": f"{_SEGMENT} the mean over the steps between its borders, which are known.",
+    "sequence": f"{_SEGMENT} those of the language at its place, after what the decoder itself said before.",
+}
+"""Task -> what a segment is in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +73,7 @@ SCORES: Final[dict[str, Score]] = {
     "sequence_error_rate": Score(
         name="sequence error rate",
         meaning="Languages that must be inserted, deleted or replaced to get a recording's languages in order from "
-        "those that were emitted, over the number of languages; emitting none costs 1.",
+        "those that the decoder emitted, over the number of languages. Emitting none costs 1; too many can cost more.",
     ),
     "sequence_wrong": Score(
         name="wrong sequences", meaning="Share of recordings whose languages were not emitted exactly as they follow."

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from reports.figures import FlowLine, flow_figure
-from reports.records import FlowCurve, GradientFlow, StudyRecord, TrialRecord
+from reports.records import FlowCurve, GradientFlow, StudyRecord, TrialRecord, heard_of
 from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
 from reports.sections._text import count, listing, numeric, parameter, significant
 
@@ -69,6 +69,7 @@ class Flow:
         directions: `one` or `both`, where the encoder has any.
         initialisations: that occur, where the encoder has a choice.
         not_finite: trials whose gradient overflowed, which are left out.
+        heard: what has a loss of its own, `utterance` or `recording`.
     """
 
     arms: tuple[Arm, ...]
@@ -76,6 +77,7 @@ class Flow:
     directions: tuple[str, ...]
     initialisations: tuple[str, ...]
     not_finite: tuple[int, ...]
+    heard: str
 
     @property
     def shown(self) -> tuple[Arm, ...]:
@@ -101,6 +103,7 @@ def summarise(study: StudyRecord) -> Flow:
         directions=tuple({"false": "one", "true": "both"}[each] for each in _levels(trials, "encoder.bidirectional")),
         initialisations=_levels(trials, "encoder.initialisation"),
         not_finite=not_finite,
+        heard=heard_of(study.manifest.task),
     )
 
 
@@ -185,7 +188,8 @@ def present(flow: Flow) -> tuple[Block, ...]:
     drawing = Drawing(
         key="gradient-flow",
         alt=f"Gradient norm of each state by step, before and after training, of {count(len(shown), 'arm')}.",
-        caption=f"|dL/dh_t| against t of {states}: a line an arm, the geometric mean of its trials.",
+        caption=f"|dL/dh_t| against t of {states}: a colour a network, a line style a clipping "
+        "rule; each line is the geometric mean of its trials.",
         draw=lambda: flow_figure(
             {
                 "before training": [_line(arm, arm.before) for arm in shown],
@@ -226,7 +230,7 @@ def _conditions(flow: Flow) -> str:
         conditions.append(f"initialisation {listing(flow.initialisations)}")
     said = (
         f"Measured on one training batch without dropout, under {', '.join(conditions)}. The norm is that of each "
-        "utterance's or recording's own loss, averaged over them; t counts the encoder's steps."
+        f"{flow.heard}'s own loss, averaged over {flow.heard}s; t counts the encoder's steps."
     )
     if set(flow.poolings) & READS_EVERY_STATE:
         said += (

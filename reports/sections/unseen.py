@@ -7,7 +7,7 @@ from typing import Final
 from reports.records import BEST_PREFIX, TEST_P_VALUE, TEST_PREFIX, ScoreTable, StudyRecord, TrialRecord
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Column, Section, Table, Text
-from reports.sections._scores import SCORES, Score, chance, is_calibrated, key_of
+from reports.sections._scores import SCORES, SEGMENTS, Score, chance, is_calibrated, key_of
 from reports.sections._text import count, number, numeric, share
 from reports.sections.answer import SIGNIFICANT, TestScore, tested_p
 from reports.sections.answer import summarise as answer_of
@@ -68,6 +68,7 @@ class Unseen:
         metrics: every score that test or development data have; the latter alone before test data was looked at.
         smallest_p: the least p-value that the sources allow.
         scored: what each score is of, `utterance` or `segment`.
+        segment: what a segment is, or "" where utterances are scored.
     """
 
     chosen: int | None
@@ -77,6 +78,7 @@ class Unseen:
     recalls: tuple[Recall, ...]
     smallest_p: float | None
     scored: str
+    segment: str
 
 
 def summarise(study: StudyRecord) -> Unseen:
@@ -90,6 +92,7 @@ def summarise(study: StudyRecord) -> Unseen:
         recalls=_recalls(table) if table else (),
         smallest_p=_smallest_p(table) if table and TEST_P_VALUE in study.test_metrics else None,
         scored=study.manifest.scored,
+        segment=SEGMENTS.get(study.manifest.task, ""),
     )
 
 
@@ -208,7 +211,8 @@ def _metric_cells(metric: Metric) -> tuple[Cell, ...]:
 
 def _reading_table(unseen: Unseen) -> Table:
     """For readers who have not met these scores; calibration is said last, because every score has both columns."""
-    rows = [(metric.score.name, _meaning(metric, unseen.scored)) for metric in unseen.metrics]
+    rows = [("segment", unseen.segment)] if unseen.segment else []
+    rows += [(metric.score.name, _meaning(metric, unseen.scored)) for metric in unseen.metrics]
     rows.append(("calibrated", CALIBRATION))
     columns = (Column("score", numeric=False), Column("what it says", numeric=False, wrap=True))
     return Table(

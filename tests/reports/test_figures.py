@@ -69,27 +69,6 @@ def test_an_epoch_whose_steps_were_all_dropped_has_no_norm_to_draw(trial: MakeTr
     assert figures.to_png(figures.learning_curves(history))
 
 
-def test_colours_tell_networks_and_styles_clipping_rules() -> None:
-    lines = [
-        figures.FlowLine(network=network, clipping=rule, values=(0.1, 1.0))
-        for network in ("gru", "lstm")
-        for rule in ("none", "norm")
-    ]
-    figure = figures.flow_figure({"before": lines, "after": lines[:1]})
-    drawn = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
-    assert len(drawn) == 4
-    assert len({colour for colour, _ in drawn}) == len({style for _, style in drawn}) == 2
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.texts] == ["gru", "lstm", "clipping none", "clipping norm"]
-    assert (figure.axes[1].lines[0].get_color(), figure.axes[1].lines[0].get_linestyle()) in drawn
-
-
-def test_one_rule_needs_no_name() -> None:
-    lines = [figures.FlowLine(network=name, clipping="norm", values=(0.1, 1.0)) for name in ("gru", "lstm")]
-    (legend,) = figures.flow_figure({"before": lines}).legends
-    assert [text.get_text() for text in legend.texts] == ["gru", "lstm"]
-
-
 def test_one_language_never_spoken_and_one_dot_are_drawn() -> None:
     assert figures.to_png(figures.confusion_figure(((0, 0), (1, 0)), ("en", "es")))
     dot = figures.Dot(x=1e-3, y=2.0, group="")

@@ -14,7 +14,7 @@ from study.devices import Slot
 from study.events import Ended, EpochEnded, Started
 from study.judgement import Settled, judge
 from study.launchers._base import Life, Status
-from study.objectives import Goal, further_goals, objective_bound, score_bound
+from study.objectives import LATENCY, Goal, described, further_goals, objective_bound, score_bound
 from study.plan import make_plan
 from study.pruner_config import MedianPrunerConfig, NoPrunerConfig
 from study.spec import AttemptSpec
@@ -115,6 +115,14 @@ def test_options_of_the_command_line_are_held_against_the_objectives_too(workspa
         make_plan(changed, workspace=Workspace(workspace), slots=1)
     with pytest.raises(ConfigError, match=r"^study tiny, key further_objectives: latency .* one device, .* have 2"):
         make_plan(config, workspace=Workspace(workspace), slots=1, devices_per_trial=2)
+
+
+@pytest.mark.parametrize(("task", "heard"), [("", "utterance"), ('[trial.task]\nkind = "labelling"\n', "recording")])
+def test_latency_is_of_what_a_task_hears_as_one(task: str, heard: str, tmp_path: Path) -> None:
+    latency = next(
+        each for each in described(config_of(written(tmp_path, SEVERAL, after=task))) if each.name == LATENCY
+    )
+    assert latency.meaning.startswith(f"milliseconds to score one {heard} of 10 s from its features")
 
 
 def test_a_study_that_knew_nothing_of_several_objectives_is_still_the_same(tmp_path: Path) -> None:

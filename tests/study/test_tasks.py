@@ -7,6 +7,7 @@ import pytest
 from reports.records import StudyState, TrialState
 from reports.render import write_report
 from reports.sections import unseen
+from study.commands import sweep
 from study.cost import estimate_cost
 from study.evaluation import read_ledger
 from study.plan import make_plan
@@ -57,6 +58,9 @@ def test_a_study_of_a_task_runs_from_its_file_to_its_report(objective: str, work
     assert len(set(table.utterance)) == len(table.utterance) == entry.num_utterances
     assert set(table.language) == {"en", "es", "fr"}
     assert all(0.8 <= seconds <= 1.5 for seconds in table.duration_s)
+
+    line = sweep._test_lines(Workspace(workspace).study("tiny"))[0]
+    assert line.startswith(f"test data, {entry.num_utterances} segments, ")
 
     metric = next(each for each in unseen.summarise(record).metrics if each.objective == "raw")
     assert metric.test.raw == entry.metrics[f"test/{objective}"]

@@ -117,6 +117,22 @@ def test_a_pooling_that_reads_every_state_is_said_to(trial: MakeTrial, make_stud
     assert "A pooling that reads every state gives each a gradient of its own" in conditions.text
 
 
+@pytest.mark.parametrize(
+    ("kind", "heard"), [("classification", "utterance"), ("labelling", "recording"), ("sequence", "recording")]
+)
+def test_a_loss_is_of_what_the_task_hears_as_one(study: StudyRecord, kind: str, heard: str) -> None:
+    manifest = dataclasses.replace(study.manifest, config={"trial": {"task": {"kind": kind}}})
+    conditions = present(summarise(dataclasses.replace(study, manifest=manifest)))[1]
+    assert isinstance(conditions, Text)
+    assert f"that of each {heard}'s own loss, averaged over {heard}s;" in conditions.text
+
+
+def test_the_figure_names_networks_and_rules_apart(study: StudyRecord) -> None:
+    drawing = next(block for block in present(summarise(study)) if isinstance(block, Drawing))
+    legends = [[text.get_text() for text in legend.get_texts()] for legend in drawing.draw().legends]
+    assert legends == [["lstm", "rnn_tanh"], ["clipping none", "clipping norm"]]
+
+
 def test_gradients_that_vanish_altogether_still_have_a_ratio(trial: MakeTrial, make_study: MakeStudy) -> None:
     study = make_study(trial(0, params=arms_params("rnn_tanh", "none")), gradient_flow={0: flow(0.0, 0.5)})
     [arm] = summarise(study).shown

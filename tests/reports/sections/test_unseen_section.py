@@ -1,9 +1,12 @@
 import dataclasses
+from typing import get_args
 
 import pytest
 
+from lightning_modules.config import TASK_SCORES, TaskConfig
 from reports.records import TEST_P_VALUE, StudyRecord
 from reports.sections import answer, unseen
+from reports.sections._blocks import Table
 from tests.reports.helpers import MakeStudy, MakeTrial, table
 
 
@@ -48,3 +51,31 @@ def test_a_test_that_could_not_have_shown_anything_is_called_so(demo: StudyRecor
 def test_a_source_of_two_languages_has_no_smallest_p(demo: StudyRecord) -> None:
     mixed = table(("en", "a", (2.0, -2.0)), ("es", "a", (-2.0, 2.0)))
     assert unseen.summarise(dataclasses.replace(demo, scores_test=mixed)).smallest_p is None
+
+
+def of_task(study: StudyRecord, kind: str, **metrics: float) -> StudyRecord:
+    manifest = dataclasses.replace(study.manifest, config={"trial": {"task": {"kind": kind}}})
+    return dataclasses.replace(study, manifest=manifest, test_metrics=study.test_metrics | metrics)
+
+
+def reading(study: StudyRecord) -> dict[str, str]:
+    tables = [block for block in unseen.present(unseen.summarise(study)) if isinstance(block, Table)]
+    return next(
+        {name.text: meaning.text for name, meaning in each.rows}
+        for each in tables
+        if each.caption == "How to read the scores"
+    )
+
+
+def test_what_a_segment_is_is_said_where_segments_are_scored(demo: StudyRecord) -> None:
+    kinds = {get_args(each.model_fields["kind"].annotation)[0] for each in get_args(get_args(TaskConfig)[0])}
+    said = {kind: reading(of_task(demo, kind)).get("segment") for kind in kinds}
+    assert said.pop("classification") is None
+    assert len(set(said.values())) == len(said) == 2
+    assert all(meaning and "code-switched recording" in meaning for meaning in said.values())
+
+
+def test_scores_of_one_task_alone_are_explained(demo: StudyRecord) -> None:
+    metrics = {f"test/{name}": 0.5 for name in TASK_SCORES}
+    for name, kind in TASK_SCORES.items():
+        assert reading(of_task(demo, kind, **metrics))[name.replace("_", " ")].endswith("Lower is better.")
