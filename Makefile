@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 TESTS ?= tests
 
-.PHONY: demo test test-services lint format benchmark chaos clean
+.PHONY: demo test test-services test-gpu lint format benchmark chaos clean
 
 demo: .venv/.installed
 	@if command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then study=demo; corpus=prompts; else \
@@ -26,6 +26,9 @@ test: .venv/.installed-dev
 
 test-services: .venv/.installed-services
 	$(BIN)/python -m pytest -m services $(TESTS)
+
+test-gpu: .venv/.installed-dev
+	$(BIN)/python -m pytest -m gpu $(TESTS)
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Training throughput and peak memory of every encoder: as a trial trains, against the bare torch loop.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.throughput [--only gru,lstm] [--rounds 7] [--steps 40]
+    OMP_NUM_THREADS=1 python -m benchmarks.throughput [--only gru,lstm] [--rounds 7] [--steps 40] [--device cuda]
     OMP_NUM_THREADS=1 python -m benchmarks.throughput --speechbrain
 
 `trial` is an epoch of Lightning with what a trial has: clipping (norm 1), gradient flow at its default, an event and
@@ -12,6 +12,9 @@ little. The table has medians over the rounds, and the median of each round's ow
     trial / bare    frames a second of a trial over those of the bare loop
 
 Peak memory (VmHWM) is that of a process in which one of the two trains alone, its imports included.
+
+With --device cuda both train on the first GPU, to which each moves its batches. The seconds are those of a clock on the
+wall, once the GPU is done, and peak memory is what torch reserved of the GPU's.
 
 With --speechbrain, which has to be installed, LSTM and GRU against SpeechBrain's classes of the same names: forward and
 backward on the same batches, all of one length, and of lengths from half of it to all.
@@ -80,6 +83,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(ENCODERS))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=40, help="optimiser steps an epoch")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--speechbrain", action="store_true")
     parser.add_argument("--alone", choices=["trial", "bare"], help="one round of one of them; prints its peak memory")
     arguments = parser.parse_args()
@@ -91,17 +95,17 @@ def main() -> None:
 
         compare_all(rounds=arguments.rounds)
     elif arguments.alone:
-        epochs = Epochs(configuration(names[0], steps=arguments.steps))
+        epochs = Epochs(configuration(names[0], steps=arguments.steps), device=arguments.device)
         epochs.of_trial() if arguments.alone == "trial" else epochs.bare()
-        print(json.dumps({"peak_mb": peak_mb()}))
+        print(json.dumps({"peak_mb": peak_mb(arguments.device)}))
     else:
         print(ROW.format("", "trial", "bare", "trial / bare", "peak MB", "bare MB"))
         for name in names:
-            print(row(name, rounds=arguments.rounds, steps=arguments.steps), flush=True)
+            print(row(name, rounds=arguments.rounds, steps=arguments.steps, device=arguments.device), flush=True)
 
 
-def row(name: str, *, rounds: int, steps: int) -> str:
-    epochs = Epochs(configuration(name, steps=steps))
+def row(name: str, *, rounds: int, steps: int, device: str) -> str:
+    epochs = Epochs(configuration(name, steps=steps), device=device)
     pairs = in_turns(epochs.of_trial, epochs.bare, rounds=rounds)
     frames = steps * BATCH_SIZE * NUM_FRAMES
     return ROW.format(
@@ -109,7 +113,7 @@ def row(name: str, *, rounds: int, steps: int) -> str:
         f"{frames / median(trial_s for trial_s, _ in pairs):,.0f}",
         f"{frames / median(bare_s for _, bare_s in pairs):,.0f}",
         f"{median(bare_s / trial_s for trial_s, bare_s in pairs):.2f}",
-        *(f"{peak_alone_mb(name, what, steps=steps):.0f}" for what in ("trial", "bare")),
+        *(f"{peak_alone_mb(name, what, steps=steps, device=device):.0f}" for what in ("trial", "bare")),
     )
 
 
@@ -136,8 +140,9 @@ def configuration(name: str, *, steps: int) -> TrialConfig:
 class Epochs:
     """An epoch of one configuration, either way, on the same batches."""
 
-    def __init__(self, config: TrialConfig) -> None:
+    def __init__(self, config: TrialConfig, *, device: str) -> None:
         generator = torch.Generator().manual_seed(0)
+        self._device = device
         different = [batch(config, generator) for _ in range(NUM_DIFFERENT)]
         self._config = config
         self._batches = [different[step % NUM_DIFFERENT] for step in range(config.training.steps_per_epoch)]
@@ -146,7 +151,7 @@ class Epochs:
         """Seconds, from the first step to the last checkpoint, without the development pass."""
         with tempfile.TemporaryDirectory() as folder:
             spec = self._spec(Path(folder))
-            clock = Clock()
+            clock = Clock(self._device)
             progress = TrialProgress(spec, EventLog(spec.folder / EVENTS_FILE), utterances=utterances(self._config))
             trainer = build_trainer(self._config, [clock, progress], folder=spec.folder, slot=spec.slot)
             loader, development = development_loader(self._batches), development_loader(self._batches[:1])
@@ -155,16 +160,17 @@ class Epochs:
 
     def bare(self) -> float:
         """Seconds of the loop that anybody would write."""
-        module = build_module(self._config)
+        module = build_module(self._config).to(self._device)
         optimizer = torch.optim.Adam(module.parameters(), lr=self._config.optimizer.learning_rate)
         module.train()
-        began = time.process_time()
+        began = now(self._device)
         for each in self._batches:
             optimizer.zero_grad()
-            module.loss(each).value.backward()  # type: ignore[no-untyped-call]
+            there = Batch(*(rows.to(self._device) for rows in each))
+            module.loss(there).value.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(module.parameters(), 1.0)
             optimizer.step()
-        return time.process_time() - began
+        return now(self._device) - began
 
     def _spec(self, folder: Path) -> AttemptSpec:
         return AttemptSpec(
@@ -174,7 +180,7 @@ class Epochs:
             trial_folder=folder,
             workspace=folder,
             objective="cllr_calibrated",
-            slot=Slot(name="cpu-0"),
+            slot=Slot(name="slot", devices=("cpu" if self._device == "cpu" else "cuda:0",)),
             config=self._config,
         )
 
@@ -182,24 +188,33 @@ class Epochs:
 class Clock(pl.Callback):
     """Seconds of a training without its development passes."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str) -> None:
+        self._device = device
         self._began = self._stopped = self._left_out_s = self.training_s = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Starts."""
-        self._began = time.process_time()
+        self._began = now(self._device)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Pauses."""
-        self._stopped = time.process_time()
+        self._stopped = now(self._device)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Goes on."""
-        self._left_out_s += time.process_time() - self._stopped
+        self._left_out_s += now(self._device) - self._stopped
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Ends."""
-        self.training_s = time.process_time() - self._began - self._left_out_s
+        self.training_s = now(self._device) - self._began - self._left_out_s
+
+
+def now(device: str) -> float:
+    """Seconds: of the processor, or on a GPU of the wall's clock, once it is done."""
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def batch(config: TrialConfig, generator: torch.Generator) -> Batch:
@@ -230,14 +245,17 @@ def utterances(config: TrialConfig) -> list[Utterance]:
     ]
 
 
-def peak_alone_mb(name: str, what: str, *, steps: int) -> float:
+def peak_alone_mb(name: str, what: str, *, steps: int, device: str) -> float:
     command = [sys.executable, "-m", "benchmarks.throughput", "--only", name, "--alone", what, "--steps", str(steps)]
+    command += ["--device", device]
     said: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return float(said["peak_mb"])
 
 
-def peak_mb() -> float:
-    """The most resident memory that this process had."""
+def peak_mb(device: str) -> float:
+    """The most memory that this process had: resident, or reserved on the GPU."""
+    if device == "cuda":
+        return torch.cuda.max_memory_reserved() / 1024**2
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / 1024
 

@@ -139,10 +139,13 @@ def _padded(given: Tensor | PackedSequence) -> tuple[Tensor, Tensor]:
 
 
 def _one_layer(module: nn.GRU | nn.LSTM, layer: int, given: Any) -> Any:
-    """What one layer of a stack, of both directions, makes of its input: a module that shares its parameters."""
+    """What one layer of a stack, of both directions, makes of its input: a module of copies of its parameters.
+
+    Copies, since cuDNN wants the parameters of what it runs in one piece, and would move the stack's own.
+    """
     width = module.input_size if layer == 0 else module.hidden_size * (2 if module.bidirectional else 1)
     alone = type(module)(width, module.hidden_size, batch_first=True, bidirectional=module.bidirectional, device="meta")
-    for name, _ in list(alone.named_parameters()):
-        setattr(alone, name, getattr(module, name.replace("_l0", f"_l{layer}")))
-    with torch.backends.cudnn.flags(enabled=False):  # cuDNN wants parameters in one piece, and would move them
-        return alone(given)[0]
+    alone = alone.to_empty(device=next(module.parameters()).device)
+    for name, parameter in alone.named_parameters():
+        parameter.copy_(getattr(module, name.replace("_l0", f"_l{layer}")))
+    return alone(given)[0]

@@ -14,6 +14,7 @@ All are means over the epoch's measured steps, but the spectral radius, which is
 A step without a finite gradient is not measured; one that clipping drops has a ratio of 0. None of it has a unit.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import torch
@@ -31,8 +32,8 @@ class GradientFlow:
 
     def __init__(self, config: GradientFlowConfig) -> None:
         self._every = config.every
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._sums: dict[tuple[str, ...], Tensor] = {}  # by the names of their values, which are measured together
+        self._counts: dict[tuple[str, ...], int] = {}
         self._weights_before: dict[str, Tensor] | None = None
         self._gates_of: int | None = None
 
@@ -48,8 +49,9 @@ class GradientFlow:
         """Measures gates on the first part of a step's batch."""
         if self.is_due(step) and step != self._gates_of:
             self._gates_of = step
-            for name, share in gate_saturation(encoder, x_BTF, lengths_B).items():
-                self._add(f"saturation/encoder.{name}", share)
+            shares = gate_saturation(encoder, x_BTF, lengths_B)
+            if shares:
+                self._add([f"saturation/encoder.{name}" for name in shares], torch.stack(list(shares.values())))
 
     @torch.no_grad()
     def before_step(self, network: nn.Module, *, step: int) -> None:
@@ -58,14 +60,19 @@ class GradientFlow:
         if not self.is_due(step):
             return
         gradients = {path: each.grad for path, each in network.named_parameters() if each.grad is not None}
-        squares = _squares(gradients)
-        if not squares or not torch.stack(list(squares.values())).isfinite().all():
+        if not gradients:
             return
-        for layer, square in squares.items():
-            self._add(f"norm/{layer}", square.sqrt())
-        for path, gradient in gradients.items():
-            for gate, block_HH in recurrent_blocks(path, gradient).items():
-                self._add(f"gate_norm/{layer_of(path)}/{gate}", torch.linalg.vector_norm(block_HH))
+        layers, norm_N = _layer_norms(gradients)
+        if not norm_N.isfinite().all():
+            return
+        self._add([f"norm/{layer}" for layer in layers], norm_N)
+        blocks = {
+            f"gate_norm/{layer_of(path)}/{gate}": block_HH
+            for path, gradient in gradients.items()
+            for gate, block_HH in recurrent_blocks(path, gradient).items()
+        }
+        if blocks:
+            self._add(list(blocks), _norms(blocks.values()))
         self._weights_before = {path: each.detach().clone() for path, each in network.named_parameters()}
 
     @torch.no_grad()
@@ -74,39 +81,50 @@ class GradientFlow:
         if self._weights_before is None:
             return
         after = dict(network.named_parameters())
-        moved = _squares({path: after[path] - before for path, before in self._weights_before.items()})
-        for layer, size in _squares(self._weights_before).items():
-            self._add(f"update_ratio/{layer}", (moved[layer] / size.clamp(min=torch.finfo().tiny)).sqrt())
+        layers, size_N = _layer_norms(self._weights_before)
+        _, moved_N = _layer_norms({path: after[path] - before for path, before in self._weights_before.items()})
+        ratio_N = moved_N / size_N.clamp(min=torch.finfo().tiny)
+        self._add([f"update_ratio/{layer}" for layer in layers], ratio_N)
         self._weights_before = None
 
     def metrics(self, network: nn.Module) -> dict[str, float]:
         """Means over the measured steps since the epoch's start, and spectral radii; nothing where no step was due."""
         if not self._sums:
             return {}
-        means = {PREFIX + name: float(total) / self._counts[name] for name, total in self._sums.items()}
-        return means | {PREFIX + f"spectral_radius/{name}": value for name, value in _radii(network).items()}
+        names = [name for group in self._sums for name in group]
+        means = torch.cat([total_N / self._counts[group] for group, total_N in self._sums.items()])
+        radii = _radii(network)
+        names += [f"spectral_radius/{name}" for name in radii]
+        values = torch.cat([means, *(radius.view(1) for radius in radii.values())]).tolist()
+        return {PREFIX + name: value for name, value in zip(names, values, strict=True)}
 
-    def _add(self, name: str, value: Tensor) -> None:
-        """Adds up on the device: asking for the number would wait for it."""
-        self._sums[name] = self._sums[name] + value if name in self._sums else value
-        self._counts[name] = self._counts.get(name, 0) + 1
+    def _add(self, names: Sequence[str], values_N: Tensor) -> None:
+        """Adds up on the device: asking for the numbers would wait for it."""
+        group = tuple(names)
+        self._sums[group] = self._sums[group] + values_N if group in self._sums else values_N
+        self._counts[group] = self._counts.get(group, 0) + 1
 
 
-def _squares(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Layer -> sum of the squares of its parameters' tensors."""
-    squares: dict[str, Tensor] = {}
-    for path, tensor in tensors.items():
-        layer, square = layer_of(path), tensor.square().sum()
-        squares[layer] = squares[layer] + square if layer in squares else square
-    return squares
+def _layer_norms(tensors: dict[str, Tensor]) -> tuple[list[str], Tensor]:
+    """Layers, and (N,) the norm of each one's tensors taken as one vector, from tensors by their parameter's path."""
+    layer_of_P = [layer_of(path) for path in tensors]
+    layers = list(dict.fromkeys(layer_of_P))
+    norm_P = _norms(tensors.values())
+    place_P = torch.tensor([layers.index(layer) for layer in layer_of_P], device=norm_P.device)
+    return layers, norm_P.new_zeros(len(layers)).index_add_(0, place_P, norm_P.square()).sqrt()
+
+
+def _norms(tensors: Iterable[Tensor]) -> Tensor:
+    """(N,) the norm of each of N tensors: as few kernels as can be, since on a GPU starting them is what costs."""
+    return torch.stack(torch._foreach_norm(list(tensors)))  # noqa: SLF001 - what nn.utils.get_total_norm does
 
 
 @torch.no_grad()
-def _radii(network: nn.Module) -> dict[str, float]:
-    radii: dict[str, float] = {}
+def _radii(network: nn.Module) -> dict[str, Tensor]:
+    radii: dict[str, Tensor] = {}
     for path, parameter in network.named_parameters():
         blocks = recurrent_blocks(path, parameter)
         if blocks:
-            values = spectral_radii(torch.stack(list(blocks.values()))).tolist()
-            radii |= {f"{layer_of(path)}/{gate}": value for gate, value in zip(blocks, values, strict=True)}
+            radius_G = spectral_radii(torch.stack(list(blocks.values())))
+            radii |= {f"{layer_of(path)}/{gate}": radius for gate, radius in zip(blocks, radius_G, strict=True)}
     return radii

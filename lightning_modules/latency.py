@@ -42,13 +42,14 @@ def latency_ms(module: LidModule, *, utterance_s: float, num_passes: int, device
 
 def _timed(module: LidModule, inputs: tuple[torch.Tensor, torch.Tensor]) -> float:
     """Seconds of one pass; a GPU is waited for, since calls return before it is done."""
-    _wait_for(module.device)
+    wait_for(module.device)
     started = time.perf_counter()
     module(*inputs)
-    _wait_for(module.device)
+    wait_for(module.device)
     return time.perf_counter() - started
 
 
-def _wait_for(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Until all that was asked of a GPU is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -66,6 +66,7 @@ class LidModule(pl.LightningModule, ABC):
         self.clipping_steps: list[ClippingStep] = []
         self.gradient_flow = GradientFlow(config.training.gradient_flow)
         self.development_scores: np.ndarray | None = None
+        self.development_calibrated: np.ndarray | None = None
         self.development_metrics: dict[str, float] = {}
         self._losses: list[Tensor] = []
         self._num_correct = 0
@@ -221,12 +222,16 @@ class LidModule(pl.LightningModule, ABC):
         )
 
     def on_validation_epoch_end(self) -> None:
-        """Keeps the `val/` metrics; `development_scores` (N, L) are in the order of rows."""
+        """Keeps the `val/` metrics, and the scores (N, L) in the order of rows: raw, and cross-fitted calibrated."""
         scored = joined(self._all_development())
         if not torch.isfinite(scored.log_likelihoods).all():
             raise Diverged(f"development scores are not finite at epoch {self.current_epoch}")
+        truth = scored.languages.numpy()
         self.development_scores = scored.log_likelihoods.double().numpy()
-        self.development_metrics = development_metrics(self.development_scores, scored.languages.numpy())
+        self.development_calibrated = scoring.cross_fitted(self.development_scores, truth)
+        self.development_metrics = development_metrics(
+            self.development_scores, truth, calibrated=self.development_calibrated
+        )
         self.development_metrics |= {
             f"val/{name}": errors / count for name, (errors, count) in scored.tallies.items() if count
         }
@@ -289,9 +294,11 @@ def joined(parts: Sequence[Scored]) -> Scored:
     )
 
 
-def development_metrics(log_likelihoods: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def development_metrics(
+    log_likelihoods: np.ndarray, truth: np.ndarray, *, calibrated: np.ndarray | None = None
+) -> dict[str, float]:
     """All `val/` metrics of (N, L) log-likelihoods: costs as in the LRE plans, Cllr in bits, the loss in nats."""
-    scores = scoring.score(scoring.llr_from_log_likelihoods(log_likelihoods), truth)
+    scores = scoring.score(scoring.llr_from_log_likelihoods(log_likelihoods), truth, calibrated=calibrated)
     return {
         "val/loss": float(-log_likelihoods[np.arange(len(truth)), truth].mean()),
         "val/accuracy": scores.macro_accuracy,

@@ -310,20 +310,28 @@ class Scores:
     cllr_calibrated: float
 
 
-def score(llr: ArrayLike, truth: ArrayLike, *, groups: Sequence[Hashable] | None = None) -> Scores:
+def score(
+    llr: ArrayLike,
+    truth: ArrayLike,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    calibrated: Floats | None = None,
+) -> Scores:
     """Every score of one set of utterances.
 
     Args:
         llr: log-likelihood ratios (N, L), in nats; log-likelihoods go through `llr_from_log_likelihoods` first.
         truth: language index of each utterance (N,).
         groups: recordings or speakers (N,) that the cross-fitted calibration does not split (see `cross_fitted`).
+        calibrated: what `cross_fitted` made of the same utterances, where that is known already.
 
     Raises:
         ValueError: for scores that are not finite, or a language without utterances.
     """
     trials = check_trials(llr, truth)
     log_posteriors = log_posteriors_from_llr(trials.scores)
-    calibrated = cross_fitted(log_posteriors, trials.truth, groups=groups)
+    if calibrated is None:
+        calibrated = cross_fitted(log_posteriors, trials.truth, groups=groups)
     num_languages = trials.scores.shape[1]
     return Scores(
         accuracy=accuracy(*trials),

@@ -60,7 +60,7 @@ def gradients_over_time(module: LidModule, batch: Any) -> dict[str, list[float]]
 def _gradients(tap: StateTap, loss: Tensor) -> dict[str, list[float]]:
     states = [h_BH for steps in tap.steps.values() for h_BH in steps.values()]
     found = torch.autograd.grad(loss, states + list(tap.sequences.values()), allow_unused=True)
-    norms = iter(_mean_norm(gradient) for gradient in found)
+    norms = iter(_mean_norm(gradient).cpu() for gradient in found)
     over_time: dict[str, list[float]] = {}
     for name, steps in tap.steps.items():
         by_input = {t: next(norms) for t in steps}

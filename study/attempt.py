@@ -42,8 +42,8 @@ logger = logging.getLogger(__name__)
 
 OUT_OF_MEMORY = (MemoryError.__name__, torch.OutOfMemoryError.__name__)
 PRECISION: Final[dict[str, Any]] = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
-NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
-"""What torch says, in a RuntimeError, where the system refuses it memory."""
+NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
+"""What torch says, in a RuntimeError, where the system or a GPU's library refuses it memory."""
 
 
 def run_attempt(

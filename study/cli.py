@@ -146,12 +146,15 @@ def train(
     *,
     study: Annotated[str, typer.Option(help="The study that the trial is recorded in.")] = "train",
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the configuration's own.")] = None,
+    devices: Annotated[
+        str, typer.Option(help="auto (the first GPU, if there is one), cpu, or a GPU as cuda:0.")
+    ] = "auto",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Train one configuration here, in this process, and record it like any trial: breakpoints work."""
     from study.commands.train import train_one
 
-    raise typer.Exit(train_one(config, study=study, seed=seed, folder=workspace))
+    raise typer.Exit(train_one(config, study=study, seed=seed, devices=devices, folder=workspace))
 
 
 @app.command()

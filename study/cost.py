@@ -1,5 +1,6 @@
 """What a study will cost, measured. Imports torch, so it runs in a process of its own."""
 
+import os
 import shutil
 import statistics
 import time
@@ -11,6 +12,7 @@ from lightning_modules.build import build_module
 from lightning_modules.config import TrialConfig
 from lightning_modules.data.feature_store import FeatureStore, feature_store_path
 from lightning_modules.data.tasks import scored_speech, training_batches
+from lightning_modules.latency import wait_for
 from lightning_modules.optimizers import build_optimizer
 from study.plan import StudyPlan
 from study.samplers import sample_params
@@ -37,12 +39,15 @@ class Cost:
 
 def estimate_cost(plan: StudyPlan, *, num_trials: int) -> Cost:
     """Measures a few steps and a development pass of sampled configurations at the study's number of threads."""
-    torch.set_num_threads(plan.slots[0].num_threads)
+    slot = plan.slots[0]
+    torch.set_num_threads(slot.num_threads)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, slot.gpus))
+    device = torch.device("cuda" if slot.gpus else "cpu")
     base = plan.config.trial.model_dump(mode="json")
     configs = [
         plan.space.apply(base, params) for params in sample_params(plan.space, NUM_SAMPLES, seed=plan.config.seed)
     ]
-    measured = [_measure(plan, config) for config in configs]
+    measured = [_measure(plan, config, device) for config in configs]
     step_s = statistics.mean(step for step, _, _ in measured)
     development_s = statistics.mean(development for _, development, _ in measured)
     trial_s = statistics.mean(
@@ -62,24 +67,27 @@ def estimate_cost(plan: StudyPlan, *, num_trials: int) -> Cost:
     )
 
 
-def _measure(plan: StudyPlan, config: TrialConfig) -> tuple[float, float, int]:
+def _measure(plan: StudyPlan, config: TrialConfig, device: torch.device) -> tuple[float, float, int]:
     """Seconds a step, seconds a development pass, and the number of parameters."""
     store = FeatureStore.open(feature_store_path(plan.corpus, config.data.features, plan.workspace.root))
     batches = training_batches(plan.corpus.recordings, store=store, config=config)
-    module = build_module(config)
+    module = build_module(config).to(device)
     optimizer = build_optimizer(config.optimizer, list(module.parameters()))
     durations: list[float] = []
     for step in range(NUM_STEPS):
         started = time.perf_counter()
-        torch.autograd.backward(module.loss(batches[0, step]).value)
+        batch = module.transfer_batch_to_device(batches[0, step], device, 0)
+        torch.autograd.backward(module.loss(batch).value)
         optimizer.step()
         optimizer.zero_grad()
+        wait_for(device)
         durations.append(time.perf_counter() - started)
     started = time.perf_counter()
     development = scored_speech(plan.corpus.recordings, split="dev", store=store, config=config)
     module.eval()
     with torch.inference_mode():
         for batch in development.batches:
-            module.score(batch)
+            module.score(module.transfer_batch_to_device(batch, device, 0))
+    wait_for(device)
     size = sum(parameter.numel() for parameter in module.parameters())
     return statistics.median(durations), time.perf_counter() - started, size

@@ -100,6 +100,7 @@ class TrialProgress(pl.Callback):
         """Weights of all ranks are the same, and saving waits for all of them; files of ours are the first one's."""
         folder, epoch = TrialFolder(self._spec.trial_folder), trainer.current_epoch
         assert module.development_scores is not None
+        assert module.development_calibrated is not None
         if is_better:
             if trainer.is_global_zero:
                 table = score_table(module.development_scores, self.utterances, self._spec.config.data.languages)
@@ -111,7 +112,7 @@ class TrialProgress(pl.Callback):
                 epoch=epoch,
                 objective=metrics[f"val/{self._spec.objective}"],
                 metrics=metrics,
-                sources=source_costs(module.development_scores, self.utterances, self._spec.config.data.languages),
+                sources=source_costs(module.development_calibrated, self.utterances, self._spec.config.data.languages),
             )
             self._last_event = event
             self._log.append(event)
@@ -145,18 +146,16 @@ def score_table(log_likelihoods: np.ndarray, utterances: Sequence[Utterance], la
     )
 
 
-def source_costs(
-    log_likelihoods: np.ndarray, utterances: Sequence[Utterance], languages: Sequence[str]
-) -> dict[str, float]:
-    """Source -> mean over its utterances of -log2 of the language's posterior, cross-fitted calibrated, in bits.
+def source_costs(calibrated: np.ndarray, utterances: Sequence[Utterance], languages: Sequence[str]) -> dict[str, float]:
+    """Source -> mean over its utterances of -log2 of the language's posterior, in bits.
 
     Args:
-        log_likelihoods: (N, L), in nats.
+        calibrated: log-likelihoods (N, L), in nats.
         utterances: N.
         languages: L.
     """
     truth = np.array([languages.index(utterance.language) for utterance in utterances])
-    log_posteriors = log_softmax(scoring.cross_fitted(log_likelihoods, truth))
+    log_posteriors = log_softmax(calibrated)
     bits = -log_posteriors[np.arange(len(truth)), truth] / np.log(2.0)
     sources = np.array([utterance.source for utterance in utterances])
     return {str(source): float(bits[sources == source].mean()) for source in np.unique(sources)}

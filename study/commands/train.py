@@ -33,11 +33,11 @@ from study.workspace import StudyFolder, coordinator_lease, open_workspace
 QUESTION = "Single trainings, started by hand."
 
 
-def train_one(source: str, *, study: str, seed: int | None, folder: Path) -> int:
+def train_one(source: str, *, study: str, seed: int | None, devices: str, folder: Path) -> int:
     """Trains; returns the exit status: 0 where the trial has a result.
 
     Raises:
-        ConfigError: no configuration, or the study's name belongs to a sweep.
+        ConfigError: no configuration, no such device, or the study's name belongs to a sweep.
     """
     config = _trial_config(source)
     workspace = open_workspace(folder, writable=True)
@@ -51,7 +51,7 @@ def train_one(source: str, *, study: str, seed: int | None, folder: Path) -> int
         evaluate=False,
         trial=TrialConfig.model_validate(config.model_dump(exclude={"seed"})),
     ).model_copy(update={"trials": 0})  # all its trials are asked for by hand
-    plan = make_plan(single, workspace=workspace, space=Space("none", ()), devices="cpu")
+    plan = make_plan(single, workspace=workspace, space=Space("none", ()), devices=devices)
     _refuse_sweeps(workspace.study(study))
     return _run(plan, seed=config.seed if seed is None else seed)
 
@@ -77,7 +77,9 @@ def _run(plan: StudyPlan, *, seed: int) -> int:
                 data_hash=plan.data_hash,
                 url=plan.mlflow_url,
             ),
-            launcher=InlineLauncher(stop=stop, watch=lambda event: _tell(console.print, event)),
+            launcher=InlineLauncher(
+                stop=stop, watch=lambda event: _tell(console.print, event), devices=plan.slots[0].devices
+            ),
             view=PlainView(lambda text: console.print(text, markup=False)),
             stop=stop,
         )

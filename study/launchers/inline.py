@@ -4,7 +4,7 @@ import signal
 import threading
 from collections.abc import Callable
 
-from study.devices import Slot
+from study.devices import CPU, Slot
 from study.events import AnyEvent
 from study.launchers._base import Life, Status, read_from
 from study.processes import hide_library_warnings
@@ -18,13 +18,17 @@ class InlineLauncher:
     Args:
         stop: set where Ctrl-C interrupts an attempt.
         watch: sees each event as it is written.
+        devices: of the slot.
     """
 
-    slots: tuple[Slot, ...] = (Slot(name="inline-0"),)
-
     def __init__(
-        self, *, stop: threading.Event | None = None, watch: Callable[[AnyEvent], None] = lambda _: None
+        self,
+        *,
+        stop: threading.Event | None = None,
+        watch: Callable[[AnyEvent], None] = lambda _: None,
+        devices: tuple[str, ...] = (CPU,),
     ) -> None:
+        self.slots: tuple[Slot, ...] = (Slot(name="inline-0", devices=devices),)
         self._stop = stop or threading.Event()
         self._watch = watch
         self._exit_status: dict[str, int] = {}

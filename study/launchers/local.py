@@ -31,6 +31,7 @@ from study.spec import EVENTS_FILE, EXIT_FILE, OUTPUT_FILE, SPEC_FILE, SUPERVISO
 from study.workspace import Workspace, read_whole_json, try_lock, write_json
 
 WARM_MODULE = "study.launchers.warm"
+REHEARSAL_VARIABLE = "LIDSTUDY_WARM_REHEARSAL"
 SPEECH_VARIABLE = "LIDSTUDY_WARM_SPEECH"
 DEAD = "ZX"  # states of a process that has ended; where nobody reaps, it keeps its place in /proc
 EXIT_RECORD_BYTES = 64
@@ -137,15 +138,21 @@ class LocalLauncher:
     def warm_up(self) -> None:
         """Starts the forkserver deaf to Ctrl-C, which a terminal sends to it as well."""
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        os.environ[SPEECH_VARIABLE] = self._speech  # a forkserver takes no arguments
+        # A forkserver takes no arguments.
+        arguments = {SPEECH_VARIABLE: self._speech, REHEARSAL_VARIABLE: "" if self._has_gpus() else "1"}
+        os.environ.update(arguments)
         try:
             forkserver.ensure_running()
         finally:
-            del os.environ[SPEECH_VARIABLE]
+            for name in arguments:
+                del os.environ[name]
             signal.signal(signal.SIGINT, before)
 
     def close(self) -> None:
         """Holds nothing: attempts are known by their files."""
+
+    def _has_gpus(self) -> bool:
+        return any(slot.gpus for slot in self.slots)
 
     def _lock(self, slot: Slot) -> Path:
         return self._folder / f"{slot.name}.lock"

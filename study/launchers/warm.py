@@ -1,8 +1,10 @@
 """What the forkserver does before it forks attempts: imports, one tiny training, and opening the study's speech.
 
-The training pays torch's and Lightning's first-use costs once instead of in every attempt. It runs on one thread,
-since threads that are started here would hang the forked children, and touches no CUDA. The speech is opened here so
-that no attempt reads the manifest or pads the development batches again: all share what was in memory at the fork.
+The training pays torch's and Lightning's first-use costs once instead of in every attempt. Where attempts train on GPUs
+there is none: the first backward pass of a process asks CUDA for its devices, also where it runs on the CPU, and what
+CUDA answers then is all that forked children ever see ("No CUDA GPUs are available"). The speech is opened here so that
+no attempt reads the manifest or pads the development batches again: all share what was in memory at the fork. All of it
+runs on one thread, since threads that are started here would hang the forked children.
 """
 
 import gc
@@ -23,7 +25,7 @@ from lightning_modules.data.batches import Batch
 from lightning_modules.errors import CorpusError
 from study.attempt import build_trainer
 from study.devices import Slot
-from study.launchers.local import SPEECH_VARIABLE
+from study.launchers.local import REHEARSAL_VARIABLE, SPEECH_VARIABLE
 from study.spec import AttemptSpec
 from study.speech import Speech, open_speech
 
@@ -38,7 +40,6 @@ class OpenSpeech(NamedTuple):
 
 def rehearse() -> None:
     """One optimiser step and one development pass on noise."""
-    torch.set_num_threads(1)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     config = TrialConfig(
         data=DataConfig(languages=("a", "b")),
@@ -90,8 +91,10 @@ def speech_of(spec: AttemptSpec) -> Speech | None:
     return SPEECH.speech
 
 
-with no_gpus():
-    rehearse()
+torch.set_num_threads(1)
+if os.environ.pop(REHEARSAL_VARIABLE, ""):
+    with no_gpus():
+        rehearse()
 SPEECH = opened(os.environ.pop(SPEECH_VARIABLE, ""))
 gc.collect()
 gc.freeze()  # the children's collector leaves what is here alone, and so the pages stay shared

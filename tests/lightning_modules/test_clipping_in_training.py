@@ -102,13 +102,12 @@ def in_parts(batches: list[Batch], *, num_parts: int) -> list[Batch]:
 
 def train(module: LanguageId, batches: list[Batch], *, num_parts: int = 1, **options: Any) -> list[ClippingStep]:
     """One epoch; what clipping did at each step."""
-    options = {"precision": "32-true"} | options
+    options = {"precision": "32-true", "accelerator": "cpu"} | options
     if "plugins" in options:
         options.pop("precision")
     plugins = [LightningEnvironment(), *options.pop("plugins", [])]
     data: Any = batches
     pl.Trainer(
-        accelerator="cpu",
         devices=1,
         plugins=plugins,
         max_epochs=1,

@@ -1,15 +1,19 @@
-"""A study in a test's own workspace, and what it left behind."""
+"""A study or an attempt in a test's own workspace, and what it left behind."""
 
 import itertools
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from reports.load import load_study
 from reports.records import StudyRecord, StudyState, TrialState
@@ -17,6 +21,7 @@ from study.active import ActiveTrial, Outcome
 from study.backlog import Backlog
 from study.config import StudyConfig, load_study_config
 from study.coordinator import Coordinator
+from study.events import Ended, EpochEnded, read_events
 from study.launchers._base import Launcher
 from study.launchers.inline import InlineLauncher
 from study.mlflow_opening import open_tracker, refuse_strangers
@@ -24,6 +29,7 @@ from study.mlflow_place import mlflow_tracking_uri, records_url
 from study.opening import open_trial_store, read_trials
 from study.plan import make_plan
 from study.settling import settle
+from study.spec import EVENTS_FILE, AttemptSpec
 from study.trials import TrialSummary
 from study.view import Snapshot
 from study.workspace import Workspace, coordinator_lease
@@ -124,6 +130,12 @@ def config_of(study: Path) -> StudyConfig:
     return load_study_config(str(study))
 
 
+def kill_forkserver() -> None:
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]  # no public way to find it
+    if server is not None:
+        os.kill(server, signal.SIGKILL)
+
+
 def until(condition: Callable[[], bool], *, seconds: float = 280.0) -> None:
     """Waits for other processes, which no clock of ours drives: as long as a test may take, for that is no promise."""
     waited = threading.Event()
@@ -132,3 +144,18 @@ def until(condition: Callable[[], bool], *, seconds: float = 280.0) -> None:
             return
         waited.wait(0.02)
     pytest.fail("waited in vain")
+
+
+def weights_of(spec: AttemptSpec) -> np.ndarray:
+    state = torch.load(spec.trial_folder / "best.ckpt", weights_only=True)["state_dict"]
+    return np.concatenate([value.numpy().ravel() for value in state.values()])
+
+
+def epochs_of(spec: AttemptSpec) -> list[EpochEnded]:
+    return [event for event in read_events(spec.folder / EVENTS_FILE) if isinstance(event, EpochEnded)]
+
+
+def last_word(spec: AttemptSpec) -> Ended:
+    last = read_events(spec.folder / EVENTS_FILE)[-1]
+    assert isinstance(last, Ended)
+    return last

@@ -3,7 +3,7 @@
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,68 +14,15 @@ import torch
 from lightning_modules.config import RecurrentEncoderConfig, TrialConfig
 from reports.records import FlowCurve, GradientFlow, TrialState, parse_gradient_flow
 from study.devices import CPU, Slot
-from study.events import AnyEvent, Ended, EpochEnded, Started, read_events
-from study.launchers._base import Life, Status
+from study.events import AnyEvent, Started, read_events
 from study.launchers.inline import InlineLauncher
-from study.launchers.local import LocalLauncher
 from study.objectives import LatencyConfig
 from study.spec import EVENTS_FILE, AttemptSpec
-from study.workspace import TrialFolder, Workspace, write_json
+from study.workspace import TrialFolder, write_json
 from tests.conftest import write_tiny_study
-from tests.study.helpers import config_of, run_study, trials_of, until
+from tests.study.helpers import config_of, epochs_of, last_word, run_study, trials_of, weights_of
 
 pytestmark = pytest.mark.timeout(180)
-
-
-@pytest.fixture
-def launcher(workspace: Path) -> Iterator[LocalLauncher]:
-    launcher = LocalLauncher(Workspace(workspace), slots=[Slot(name="cpu-0")])
-    yield launcher
-    launcher.close()
-
-
-@pytest.fixture
-def run(workspace: Path, tmp_path: Path, launcher: LocalLauncher) -> Callable[..., AttemptSpec]:
-    """Runs one attempt in its own process, to its end."""
-
-    def run_one(
-        name: str, *, steps: int = 3, batch_size: int = 6, hidden_size: int = 16, **changes: object
-    ) -> AttemptSpec:
-        study = config_of(write_tiny_study(tmp_path, epochs=2, steps=steps)).trial
-        training = study.training.model_copy(update={"batch_size": batch_size})
-        encoder = study.encoder.model_copy(update={"hidden_size": hidden_size})
-        folder = workspace / "trials" / name
-        spec = AttemptSpec(
-            number=0,
-            attempt=0,
-            folder=folder / "attempt-0",
-            trial_folder=folder,
-            workspace=workspace,
-            objective="cllr_calibrated",
-            slot=Slot(name="cpu-0"),
-            config=study.model_copy(update={"training": training, "encoder": encoder}),
-        ).model_copy(update=changes)
-        until(lambda: launcher.submit(spec))
-        until(lambda: launcher.poll(spec).life is not Life.RUNNING)
-        assert launcher.poll(spec) == Status(Life.EXITED, 0), launcher.output_tail(spec)
-        return spec
-
-    return run_one
-
-
-def weights_of(spec: AttemptSpec) -> np.ndarray:
-    state = torch.load(spec.trial_folder / "best.ckpt", weights_only=True)["state_dict"]
-    return np.concatenate([value.numpy().ravel() for value in state.values()])
-
-
-def epochs_of(spec: AttemptSpec) -> list[EpochEnded]:
-    return [event for event in read_events(spec.folder / EVENTS_FILE) if isinstance(event, EpochEnded)]
-
-
-def last_word(spec: AttemptSpec) -> Ended:
-    last = read_events(spec.folder / EVENTS_FILE)[-1]
-    assert isinstance(last, Ended)
-    return last
 
 
 def check_same_training(spec: AttemptSpec, whole: AttemptSpec) -> None:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from study.launchers.local import LocalLauncher, lives, start_time
 from study.spec import EVENTS_FILE, SUPERVISOR_FILE, AttemptSpec
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
-from tests.study.helpers import config_of, until
+from tests.study.helpers import config_of, kill_forkserver, until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -60,12 +59,6 @@ def ended(launcher: LocalLauncher, spec: AttemptSpec, *, kill: bool = False) -> 
 
     until(is_over)
     return launcher.poll(spec)
-
-
-def kill_forkserver() -> None:
-    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]  # no public way to find it
-    if server is not None:
-        os.kill(server, signal.SIGKILL)
 
 
 def has_trained_an_epoch(launcher: LocalLauncher, spec: AttemptSpec) -> bool:
@@ -222,6 +215,38 @@ def test_attempts_share_the_speech_that_the_server_has_opened(
         ended(launcher, spec)
         last_words.append(read_events(spec.folder / EVENTS_FILE)[-1])
     assert [event.outcome for event in last_words if isinstance(event, Ended)] == ["complete", "failed"]
+
+
+def test_what_the_server_has_opened_hangs_no_attempt_that_has_threads(
+    make_spec: Callable[..., AttemptSpec], workspace: Path
+) -> None:
+    """Where there is no rehearsal, opening the speech is the first that torch has to do."""
+    spec = make_spec(0)
+    spec = spec.model_copy(update={"slot": Slot(name="cpu-0", num_threads=2)})
+    kill_forkserver()
+    launcher = LocalLauncher(
+        Workspace(workspace), slots=[Slot(name="cuda0-0", devices=("cuda:0",))], speech=spec.config
+    )
+    until(partial(launcher.submit, spec))
+    assert ended(launcher, spec) == Status(Life.EXITED, 0)
+
+
+LOOK = """
+import torch
+torch.autograd.backward = lambda *_, real=torch.autograd.backward, **__: (print("backward"), real(*_, **__))
+import study.launchers.warm
+"""
+
+
+@pytest.mark.parametrize(("device", "ran"), [("cpu", "backward\n"), ("cuda:1", "")])
+def test_no_backward_pass_asks_cuda_for_its_devices_before_attempts_on_gpus_are_forked(
+    device: str, ran: str, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environ: dict[str, str] = {}
+    monkeypatch.setattr("multiprocessing.forkserver.ensure_running", lambda: environ.update(os.environ))
+    LocalLauncher(Workspace(workspace), slots=[Slot(name="slot", devices=(device,))]).warm_up()
+    done = subprocess.run([sys.executable, "-c", LOOK], env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout == ran
 
 
 def test_a_broken_spec_leaves_its_traceback_in_the_output(

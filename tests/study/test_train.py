@@ -21,7 +21,7 @@ def test_a_trials_own_configuration_trained_again_gives_its_result(
 ) -> None:
     run_study(write_tiny_study(tmp_path, trials=2), workspace)
     frozen = Workspace(workspace).study("tiny").trial(1).config
-    assert train_one(str(frozen), study="again", seed=None, folder=workspace) == 0
+    assert train_one(str(frozen), study="again", seed=None, devices="cpu", folder=workspace) == 0
     said = capsys.readouterr().out
     (trial,) = trials_of(workspace, "again")
     assert (trial.state, trial.value) == (TrialState.COMPLETE, trials_of(workspace)[1].value)
@@ -34,7 +34,7 @@ def test_a_trials_own_configuration_trained_again_gives_its_result(
 def test_another_training_is_another_trial_under_the_seed_that_was_asked_for(workspace: Path, tmp_path: Path) -> None:
     study = str(write_tiny_study(tmp_path))
     for seed in (None, 7):
-        train_one(study, study="train", seed=seed, folder=workspace)
+        train_one(study, study="train", seed=seed, devices="cpu", folder=workspace)
     assert [run.seed for run in record_of(workspace, "train").trials] == [3, 7]
 
 
@@ -42,11 +42,11 @@ def test_a_sweep_is_no_place_for_single_trainings(workspace: Path, tmp_path: Pat
     study = write_tiny_study(tmp_path, trials=1)
     run_study(study, workspace)
     with pytest.raises(ConfigError, match="study 'tiny' is a sweep"):
-        train_one(str(study), study="tiny", seed=None, folder=workspace)
+        train_one(str(study), study="tiny", seed=None, devices="cpu", folder=workspace)
 
 
 def test_single_trainings_are_not_gone_on_with(workspace: Path, tmp_path: Path) -> None:
-    train_one(str(write_tiny_study(tmp_path)), study="train", seed=None, folder=workspace)
+    train_one(str(write_tiny_study(tmp_path)), study="train", seed=None, devices="cpu", folder=workspace)
     for go_on in (
         lambda: resume("train", SweepOptions(), folder=workspace, failed=False),
         lambda: resume("train", SweepOptions(), folder=workspace, failed=True),
