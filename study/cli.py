@@ -37,7 +37,7 @@ DEFAULT_WORKSPACE = Path("workspace")
 
 @corpus_app.command("prepare")
 def corpus_prepare(
-    name: Annotated[str, typer.Argument(help="prompts (real speech) or espeak (synthetic).")],
+    name: Annotated[str, typer.Argument(help="prompts (real speech), espeak (synthetic), or your own's .toml file.")],
     *,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
@@ -45,6 +45,14 @@ def corpus_prepare(
     from study.commands.corpus import prepare
 
     prepare(name, workspace)
+
+
+@corpus_app.command("layouts")
+def corpus_layouts() -> None:
+    """Show the layouts in which a corpus of your own may lie."""
+    from study.commands.corpus import layouts
+
+    layouts()
 
 
 @corpus_app.command("describe")

@@ -12,7 +12,7 @@ from lightning_modules.config import SCORED_DATA, SEARCHABLE_DATA, FeaturesConfi
 from lightning_modules.data.feature_store import FeatureStore, feature_store_path
 from lightning_modules.data.manifest import Split, Utterance
 from lightning_modules.data.prepared import PreparedCorpus, describe_corpus, open_corpus
-from lightning_modules.data.splits import check_splits
+from lightning_modules.data.splits import check_splits, shared_with_training
 from lightning_modules.data.switched_utterances import scored_rows
 from lightning_modules.errors import ConfigError, CorpusError
 from reports.records import SearchedParameter, StudyManifest
@@ -27,7 +27,7 @@ from study.provenance import versions
 from study.workspace import Workspace
 
 PRECISION_PATH: Final = "training.precision"
-SPLIT_RULE = "Training shares no source or speaker with development or test; these two share no recording."
+SPLIT_RULE = "Training shares no {kept_apart} with development or test; these two share no recording."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +143,7 @@ def make_plan(
     data = config.trial.data
     with _blamed_on(config, "data.corpus"):
         corpus = open_corpus(data.corpus, workspace.root)
-        check_splits(corpus.recordings)
+        check_splits(corpus.recordings, allow_shared=corpus.allow_shared)
     with _blamed_on(config, "data"):
         of_split = {
             split: scored_rows(corpus.recordings, split=split, data=data, task=config.trial.task)
@@ -276,15 +276,17 @@ def corpus_facts(corpus: PreparedCorpus, *, languages: tuple[str, ...]) -> dict[
     ]
     shared = [
         f"development and test share the speaker {each.speaker} ({each.language}), but no recording"
-        for each in check_splits(corpus.recordings)
+        for each in check_splits(corpus.recordings, allow_shared=corpus.allow_shared)
         if each.language in languages
     ]
+    shared += [f"{each}, as its description allows" for each in shared_with_training(corpus.recordings)]
+    kept_apart = " or ".join(what for what in ("source", "speaker") if what not in corpus.allow_shared)
     return {
         "name": corpus.name,
         "data_hash": corpus.data_hash,
         "rows": rows,
         "shared": shared,
-        "split_rule": SPLIT_RULE,
+        "split_rule": SPLIT_RULE.format(kept_apart=kept_apart or "recording"),
         "num_skipped": len(corpus.skipped),
         "warnings": list(corpus.warnings),
     }

@@ -7,6 +7,8 @@ for rational ratios of rates and fast on short files.
 
 import math
 import re
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +24,10 @@ LEVEL_DB: Final = -26.0  # RMS over active frames, re full scale: the usual spee
 PEAK: Final = 0.98
 ALS_RATE_HZ: Final = 11025
 
+_BLOCK_VALUES: Final = 4_000_000  # that are decoded at a time, of all channels together
+_AT_ONCE_S: Final = 120
+_PIECE_S: Final = 60
+_MARGIN_S: Final = 1
 _FRAME: Final = 160  # 20 ms
 _ACTIVE_DB: Final = -35.0  # active frames lie within this of the loud ones
 _MARGIN_FRAMES: Final = 3  # weak onsets before the first active frame
@@ -43,45 +49,87 @@ def is_effect(stem: str) -> bool:
     return _EFFECT_NAME.search(stem) is not None
 
 
-def decode(path: Path) -> tuple[Samples, int]:
-    """Decodes one file to mono.
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """A part of an audio file.
+
+    Attributes:
+        start_s: where it begins, in seconds.
+        end_s: where it ends; None: with the file.
+        channel: counted from 0; None: the mean of all.
+    """
+
+    start_s: float = 0.0
+    end_s: float | None = None
+    channel: int | None = None
+
+
+WHOLE: Final = Stretch()
+
+
+def decode(path: Path, stretch: Stretch = WHOLE) -> tuple[Samples, int]:
+    """Decodes one file, or a stretch of it, to mono, in blocks: only one of them is in memory with all its channels.
 
     Args:
-        path: WAV, FLAC, Ogg (whatever libsndfile knows), `.gsm` (headerless GSM 06.10) or `.als` (headerless unsigned
-            8-bit at 11,025 Hz).
+        path: WAV, FLAC, Ogg, MP3, SPHERE (whatever libsndfile knows), `.gsm` (headerless GSM 06.10) or `.als`
+            (headerless unsigned 8-bit at 11,025 Hz).
+        stretch: which part.
 
     Returns:
         samples (num_samples,) in [-1, 1], and their rate in Hz.
 
     Raises:
-        NotSpeechError: it cannot be decoded, or holds nothing.
+        NotSpeechError: it is not there, cannot be decoded, or holds nothing.
     """
+    if not path.is_file():
+        raise NotSpeechError("no such file")
     try:
-        channels, rate_hz = _read(path)
+        samples, rate_hz = _read_als(path, stretch) if path.suffix.lower() == ".als" else _read(path, stretch)
     except (OSError, RuntimeError) as error:  # LibsndfileError is a RuntimeError
         raise NotSpeechError("cannot be decoded") from error
-    if channels.size == 0:
-        raise NotSpeechError("empty")
-    if not np.isfinite(channels).all():
+    if samples.size == 0:
+        raise NotSpeechError("empty" if stretch == WHOLE else "nothing in that stretch")
+    if not np.isfinite(samples).all():
         raise NotSpeechError("samples that are not finite")
-    return channels[:, 0] if channels.shape[1] == 1 else channels.mean(axis=1, dtype=np.float32), rate_hz
+    return samples, rate_hz
 
 
-def _read(path: Path) -> tuple[Samples, int]:
-    """(num_samples, num_channels) and the rate in Hz."""
+def _read_als(path: Path, stretch: Stretch) -> tuple[Samples, int]:
+    unsigned = np.frombuffer(path.read_bytes(), np.uint8)[_frames(stretch, rate_hz=ALS_RATE_HZ)]
+    return (unsigned.astype(np.float32) - 128.0) / 128.0, ALS_RATE_HZ
+
+
+def _read(path: Path, stretch: Stretch) -> tuple[Samples, int]:
+    """(num_samples,) and the rate in Hz."""
     import soundfile
 
-    channels: Samples
-    match path.suffix.lower():
-        case ".als":
-            unsigned = np.frombuffer(path.read_bytes(), np.uint8)
-            return ((unsigned.astype(np.float32) - 128.0) / 128.0)[:, None], ALS_RATE_HZ
-        case ".gsm":
-            headerless = {"format": "RAW", "subtype": "GSM610", "samplerate": SAMPLE_RATE_HZ, "channels": 1}
-            channels, rate_hz = soundfile.read(path, dtype="float32", always_2d=True, **headerless)
-        case _:
-            channels, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-    return channels, int(rate_hz)
+    headerless = {"format": "RAW", "subtype": "GSM610", "samplerate": SAMPLE_RATE_HZ, "channels": 1}
+    with soundfile.SoundFile(path, **headerless if path.suffix.lower() == ".gsm" else {}) as file:
+        if stretch.channel is not None and stretch.channel >= file.channels:
+            raise NotSpeechError(f"has {file.channels} channels, not {stretch.channel + 1}")
+        wanted = _frames(stretch, rate_hz=file.samplerate)
+        if wanted.start:
+            file.seek(min(wanted.start, file.frames))
+        left = sys.maxsize if wanted.stop is None else wanted.stop - wanted.start
+        mono: list[Samples] = []
+        while left > 0:
+            block = file.read(min(left, _BLOCK_VALUES // file.channels), dtype="float32", always_2d=True)
+            if len(block) == 0:
+                break
+            left -= len(block)
+            mono.append(_mono(block, channel=stretch.channel))
+        return np.concatenate([np.zeros(0, np.float32), *mono]), int(file.samplerate)
+
+
+def _mono(block: Samples, *, channel: int | None) -> Samples:
+    if channel is not None:
+        return block[:, channel]
+    return block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+
+
+def _frames(stretch: Stretch, *, rate_hz: int) -> slice:
+    end = None if stretch.end_s is None else round(stretch.end_s * rate_hz)
+    return slice(round(stretch.start_s * rate_hz), end)
 
 
 def clean(samples: Samples, *, rate_hz: int) -> Samples:
@@ -111,6 +159,9 @@ def clean(samples: Samples, *, rate_hz: int) -> Samples:
 def to_telephone_band(samples: Samples, *, rate_hz: int) -> Samples:
     """Resamples to 8 kHz and removes everything above 3.4 kHz, and the mean.
 
+    What is longer than two minutes is done in pieces of a minute, each with a second of what is around it, so that
+    memory does not grow with length.
+
     Args:
         samples: (num_samples,) at rate_hz.
         rate_hz: any rate above 6.8 kHz; a lower one simply has less band.
@@ -118,6 +169,18 @@ def to_telephone_band(samples: Samples, *, rate_hz: int) -> Samples:
     Returns:
         (round(num_samples · 8000 / rate_hz),)
     """
+    if samples.size <= _AT_ONCE_S * rate_hz:
+        return _to_telephone_band(samples, rate_hz=rate_hz)
+    pieces: list[Samples] = []
+    for start_s in range(0, math.ceil(samples.size / rate_hz), _PIECE_S):
+        margin_s = min(_MARGIN_S, start_s)
+        around = samples[(start_s - margin_s) * rate_hz : (start_s + _PIECE_S + _MARGIN_S) * rate_hz]
+        piece = _to_telephone_band(around, rate_hz=rate_hz)
+        pieces.append(piece[margin_s * SAMPLE_RATE_HZ :][: _PIECE_S * SAMPLE_RATE_HZ])
+    return np.concatenate(pieces)
+
+
+def _to_telephone_band(samples: Samples, *, rate_hz: int) -> Samples:
     divisor = math.gcd(rate_hz, SAMPLE_RATE_HZ)
     step_in, step_out = rate_hz // divisor, SAMPLE_RATE_HZ // divisor
     # Zeros of at least 20 ms at the end keep what wraps around away from the speech.

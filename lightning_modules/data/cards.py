@@ -75,6 +75,7 @@ class Harvest:
         skipped: files that were left out.
         versions: version of each package or data set that was read.
         warnings: what a user should know before trusting results.
+        sources: where its speech comes from, where only reading it tells.
     """
 
     recordings: tuple[Recording, ...]
@@ -82,3 +83,4 @@ class Harvest:
     skipped: tuple[Skipped, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    sources: tuple[SourceCard, ...] = ()

@@ -1,25 +1,38 @@
 """Many audio files at once: decoded, cleaned and written as FLAC on all cores, with duplicates left out.
 
-Worker processes are spawned, so nothing of the caller (threads, a CUDA context) leaks into them.
+What was converted is noted in a journal beside the audio, a line a file, so that a call that was interrupted goes on
+where it was. Worker processes are spawned, so nothing of the caller (threads, a CUDA context) leaks into them.
 """
 
 import hashlib
 import io
+import json
 import multiprocessing
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from lightning_modules.data.audio import SAMPLE_RATE_HZ, NotSpeechError, Samples, clean, decode, is_effect
+from lightning_modules.data.audio import (
+    SAMPLE_RATE_HZ,
+    WHOLE,
+    NotSpeechError,
+    Samples,
+    Stretch,
+    clean,
+    decode,
+    is_effect,
+)
 from lightning_modules.data.cards import Harvest, Progress, Skipped
 from lightning_modules.data.manifest import Recording, Split, samples_hash
+from lightning_modules.errors import CorpusError
 
+JOURNAL: Final = "converted.jsonl"
 _HEAD_S: Final = 0.5
 _LOUD: Final = 0.05  # of full scale; above the noise of 8 bits
 _CHUNK: Final = 32
@@ -27,18 +40,18 @@ _CHUNK: Final = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One file to bring in: `id` becomes the recording's, the rest its manifest row."""
+    """One file, or a stretch of one, to bring in: `id` becomes the recording's, the rest its manifest row."""
 
     id: str
     file: Path
+    stretch: Stretch = WHOLE
     language: str
     source: str
     speaker: str
     split: Split
 
 
-@dataclass(frozen=True, kw_only=True)
-class Converted:
+class Converted(NamedTuple):
     """A recording that was written.
 
     Attributes:
@@ -54,15 +67,25 @@ class Converted:
 
 
 def convert(jobs: Sequence[Job], *, folder: Path, progress: Progress) -> Harvest:
-    """Converts all files below `folder / "audio"`; unusable ones and duplicates are skipped with a reason."""
+    """Converts all files below `folder / "audio"`; unusable ones and duplicates are skipped with a reason.
+
+    Args:
+        jobs: what to bring in.
+        folder: of the corpus; may hold what an interrupted call has converted.
+        progress: told how far it is.
+
+    Raises:
+        CorpusError: two have the same id, or one that is no name for a file.
+    """
+    _check_names(jobs)
     wanted = [job for job in jobs if not is_effect(job.id)]
-    results = dict(zip((job.id for job in wanted), _run(wanted, folder=folder, progress=progress), strict=True))
+    results = _run(wanted, folder=folder, progress=progress)
     converted = {job.id: result for job in wanted if isinstance(result := results[job.id], Converted)}
     reasons = {job.id: "a tone, an effect or silence, by its name" for job in jobs if is_effect(job.id)}
     reasons |= {name: result for name, result in results.items() if isinstance(result, str)}
     reasons |= duplicates(wanted, converted)
     for name in reasons.keys() & converted.keys():
-        audio_file(folder, name).unlink()
+        audio_file(folder, name).unlink(missing_ok=True)  # an interrupted call may have done so
     kept = [job for job in wanted if job.id not in reasons]
     return Harvest(
         recordings=tuple(sorted((_recording(job, converted[job.id]) for job in kept), key=lambda row: row.id)),
@@ -110,15 +133,63 @@ def _recording(job: Job, converted: Converted) -> Recording:
     )
 
 
-def _run(jobs: Sequence[Job], *, folder: Path, progress: Progress) -> Iterator[Converted | str]:
-    chunks = [jobs[start : start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
+def _check_names(jobs: Sequence[Job]) -> None:
+    seen = set[str]()
+    for job in jobs:
+        if job.id in seen:
+            raise CorpusError(f"two recordings have the id {job.id!r}; each must have its own.")
+        if not job.id or job.id.startswith("/") or ".." in Path(job.id).parts or not job.id.isprintable():
+            raise CorpusError(f"{job.id!r} cannot be a recording's id: it names its audio file.")
+        seen.add(job.id)
+
+
+def _run(jobs: Sequence[Job], *, folder: Path, progress: Progress) -> dict[str, Converted | str]:
+    """Job's id -> its recording, or why there is none."""
+    marks = {job.id: _mark(job) for job in jobs}
+    noted = _read_journal(folder / JOURNAL)
+    results = {
+        name: result
+        for name, (mark, result) in noted.items()
+        if marks.get(name) == mark and (isinstance(result, str) or audio_file(folder, name).exists())
+    }
+    left = [job for job in jobs if job.id not in results]
+    chunks = [left[start : start + _CHUNK] for start in range(0, len(left), _CHUNK)]
+    if not chunks:
+        return results
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=os.cpu_count(), mp_context=context) as pool:
-        done = 0
-        for results in pool.map(_convert_chunk, chunks, [folder] * len(chunks)):
-            done += len(results)
-            progress("converting recordings", done, len(jobs))
-            yield from results
+    with (
+        (folder / JOURNAL).open("a", encoding="utf-8") as journal,
+        ProcessPoolExecutor(max_workers=min(os.cpu_count() or 1, len(chunks)), mp_context=context) as pool,
+    ):
+        for chunk, converted in zip(chunks, pool.map(_convert_chunk, chunks, [folder] * len(chunks)), strict=True):
+            for job, result in zip(chunk, converted, strict=True):
+                results[job.id] = result
+                journal.write(json.dumps([job.id, marks[job.id], result]) + "\n")
+            journal.flush()
+            progress("converting recordings", len(results), len(jobs))
+    return results
+
+
+def _mark(job: Job) -> str:
+    """What a result was made of: another file in the same place is another."""
+    try:
+        facts = job.file.stat()
+    except OSError:
+        return ""
+    return f"{facts.st_size} {facts.st_mtime_ns} {job.file} {job.stretch}"
+
+
+def _read_journal(path: Path) -> dict[str, tuple[str, Converted | str]]:
+    """Id -> (mark, result); whole lines only, since a last one may have been cut off."""
+    if not path.exists():
+        return {}
+    noted: dict[str, tuple[str, Converted | str]] = {}
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.endswith("\n"):
+                name, mark, result = json.loads(line)
+                noted[name] = (mark, result if isinstance(result, str) else Converted(*result))
+    return noted
 
 
 def _convert_chunk(jobs: Sequence[Job], folder: Path) -> list[Converted | str]:
@@ -127,7 +198,7 @@ def _convert_chunk(jobs: Sequence[Job], folder: Path) -> list[Converted | str]:
 
 def _convert_one(job: Job, folder: Path) -> Converted | str:
     try:
-        decoded, rate_hz = decode(job.file)
+        decoded, rate_hz = decode(job.file, job.stretch)
         samples = clean(decoded, rate_hz=rate_hz)
     except NotSpeechError as error:
         return str(error)

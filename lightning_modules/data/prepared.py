@@ -10,11 +10,13 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from lightning_modules.data.cards import CorpusCard, Harvest, Progress, Skipped
+from lightning_modules.config.corpus import Shared
+from lightning_modules.data.cards import CorpusCard, Harvest, Progress, Skipped, SourceCard
+from lightning_modules.data.conversion import JOURNAL
 from lightning_modules.data.corpora import CORPORA
 from lightning_modules.data.corpora._base import Corpus
 from lightning_modules.data.manifest import Recording, Split, manifest_text, read_manifest
@@ -36,6 +38,7 @@ class PreparedCorpus:
         skipped: files that were left out, and why.
         versions: of the packages or data sets that it was made from.
         warnings: what a user should know before trusting results.
+        allow_shared: what training may share with development and test, since the user insists.
     """
 
     name: str
@@ -46,6 +49,7 @@ class PreparedCorpus:
     skipped: tuple[Skipped, ...]
     versions: dict[str, str]
     warnings: tuple[str, ...]
+    allow_shared: tuple[Shared, ...] = ()
 
     def audio_path(self, recording: Recording) -> Path:
         """Absolute path of the recording's audio."""
@@ -64,13 +68,16 @@ class SummaryRow(NamedTuple):
 
 
 def find_corpus(name: str) -> Corpus:
-    """The corpus of that name.
+    """The corpus of that name, of those that come with the program.
 
     Raises:
         CorpusError: there is none.
     """
     if name not in CORPORA:
-        raise CorpusError(f"there is no corpus {name!r}; choose one of {', '.join(sorted(CORPORA))}.")
+        raise CorpusError(
+            f"there is no corpus {name!r}; choose one of {', '.join(sorted(CORPORA))}, or prepare one of your own from "
+            "a .toml file."
+        )
     return CORPORA[name]
 
 
@@ -79,20 +86,31 @@ def corpus_folder(name: str, workspace: Path) -> Path:
     return workspace / "corpora" / name
 
 
-def prepare_corpus(name: str, workspace: Path, *, progress: Progress) -> PreparedCorpus:
+def prepare_corpus(corpus: Corpus | str, workspace: Path, *, progress: Progress) -> PreparedCorpus:
     """Prepares a corpus unless it is prepared already.
 
-    Downloads are kept, so after an interruption the same call goes on.
+    Downloads and what was converted are kept, so after an interruption the same call goes on.
+
+    Args:
+        corpus: a user's own, or the name of one that comes with the program.
+        workspace: where it is put.
+        progress: told how far it is.
 
     Raises:
-        CorpusError: unknown name, or something is missing that the user can provide.
+        CorpusError: unknown name, something is missing that the user can provide, or another corpus has that name.
     """
-    corpus = find_corpus(name)
+    corpus = find_corpus(corpus) if isinstance(corpus, str) else corpus
+    name = corpus.card.name
     folder = corpus_folder(name, workspace)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.parent / f".{name}.lock"):
         if not (folder / "corpus.json").exists():
             _build(corpus, folder=folder, downloads=workspace / "downloads", progress=progress)
+        elif _facts(folder).get("definition", "") != corpus.definition:
+            raise CorpusError(
+                f"corpus {name!r} was prepared in {workspace} from another description of it; give this one another "
+                f"name, or remove {folder} to prepare it again."
+            )
     return open_corpus(name, workspace)
 
 
@@ -102,29 +120,42 @@ def open_corpus(name: str, workspace: Path) -> PreparedCorpus:
     Raises:
         CorpusError: unknown name, not prepared, or damaged.
     """
-    card = find_corpus(name).card
     root = corpus_folder(name, workspace)
     try:
-        facts = json.loads((root / "corpus.json").read_text(encoding="utf-8"))
+        facts = _facts(root)
         manifest = (root / "manifest.csv").read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError) as error:
+        find_corpus(name)
         raise CorpusError(
             f"corpus {name!r} is not prepared in {workspace}; run `lidstudy corpus prepare {name}`"
         ) from error
-    except ValueError as error:
-        raise CorpusError(f"{root / 'corpus.json'} is damaged; remove {root} and prepare it again.") from error
     if data_hash(manifest) != facts["data_hash"]:
         raise CorpusError(f"{root / 'manifest.csv'} was changed; remove {root} and prepare it again.")
     return PreparedCorpus(
         name=name,
         root=root,
-        card=card,
+        card=_card(facts["card"]),
         recordings=read_manifest(manifest),
         data_hash=facts["data_hash"],
         skipped=tuple(Skipped(**entry) for entry in facts["skipped"]),
         versions=dict(facts["versions"]),
         warnings=tuple(facts["warnings"]),
+        allow_shared=tuple(facts.get("allow_shared", ())),
     )
+
+
+def _facts(root: Path) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = json.loads((root / "corpus.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CorpusError(f"{root / 'corpus.json'} is damaged; remove {root} and prepare it again.") from error
+    return facts
+
+
+def _card(content: dict[str, Any]) -> CorpusCard:
+    known = {field.name for field in fields(CorpusCard)}
+    sources = tuple(SourceCard(**{**source, "splits": tuple(source["splits"])}) for source in content["sources"])
+    return CorpusCard(**{name: value for name, value in content.items() if name in known} | {"sources": sources})
 
 
 def describe_corpus(corpus: PreparedCorpus) -> list[SummaryRow]:
@@ -159,17 +190,22 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _build(corpus: Corpus, *, folder: Path, downloads: Path, progress: Progress) -> None:
+    """Builds on what a process that was killed has converted: the lock says that none is at work."""
     partial = folder.parent / f".{folder.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed: the lock says that none is at work
-    partial.mkdir()
+    partial.mkdir(exist_ok=True)
+    for left in partial.iterdir():
+        if left.name not in ("audio", JOURNAL):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
     downloads.mkdir(parents=True, exist_ok=True)
     harvest = corpus.prepare(partial, downloads=downloads, progress=progress)
-    _write(harvest, corpus.card, partial)
+    _write(harvest, corpus, partial)
+    (partial / JOURNAL).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)  # without corpus.json it is no corpus
     partial.rename(folder)
 
 
-def _write(harvest: Harvest, card: CorpusCard, folder: Path) -> None:
+def _write(harvest: Harvest, corpus: Corpus, folder: Path) -> None:
+    card = replace(corpus.card, sources=harvest.sources or corpus.card.sources)
     if not harvest.recordings:
         raise CorpusError(f"corpus {card.name!r} came out empty; {len(harvest.skipped)} files were skipped.")
     manifest = manifest_text(harvest.recordings, audio_hashes=harvest.audio_hashes)
@@ -179,6 +215,8 @@ def _write(harvest: Harvest, card: CorpusCard, folder: Path) -> None:
         "versions": dict(harvest.versions),
         "warnings": harvest.warnings,
         "skipped": [asdict(entry) for entry in harvest.skipped],
+        "definition": corpus.definition,
+        "allow_shared": corpus.allow_shared,
     }
     (folder / "manifest.csv").write_text(manifest, encoding="utf-8")
     (folder / "corpus.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
+from lightning_modules.config.corpus import Shared
 from lightning_modules.data.manifest import Recording, Split
 from lightning_modules.errors import CorpusError
 
@@ -22,11 +23,15 @@ class SharedSpeaker(NamedTuple):
     speaker: str
 
 
-def check_splits(recordings: Sequence[Recording]) -> tuple[SharedSpeaker, ...]:
+def check_splits(recordings: Sequence[Recording], *, allow_shared: Sequence[Shared] = ()) -> tuple[SharedSpeaker, ...]:
     """Refuses splits that leak, and lists what a report has to say about the others.
 
     Development and test may share a source, and even a speaker where a language has one other source only; then they
     must share no recording.
+
+    Args:
+        recordings: of a whole corpus.
+        allow_shared: what training may share with the others, since the user insists.
 
     Returns:
         speakers that development and test share, sorted.
@@ -36,12 +41,32 @@ def check_splits(recordings: Sequence[Recording]) -> tuple[SharedSpeaker, ...]:
     """
     _refuse_repeated("id", (recording.id for recording in recordings))
     _refuse_repeated("audio file", (recording.path for recording in recordings))
-    _refuse_trained_on("source", recordings, key=lambda recording: recording.source)
-    _refuse_trained_on("speaker", recordings, key=lambda recording: recording.speaker)
+    if "source" not in allow_shared:
+        _refuse_trained_on("source", recordings, key=lambda recording: recording.source)
+    if "speaker" not in allow_shared:
+        _refuse_trained_on("speaker", recordings, key=lambda recording: recording.speaker)
     splits = _splits_by(
         recordings, key=lambda recording: SharedSpeaker(recording.language, recording.source, recording.speaker)
     )
     return tuple(sorted(speaker for speaker, found in splits.items() if {"dev", "test"} <= found))
+
+
+def shared_with_training(recordings: Sequence[Recording]) -> tuple[str, ...]:
+    """What training shares with development or test, in words; nothing of a corpus that `check_splits` lets pass."""
+    counts = {
+        "source": _num_shared(recordings, key=lambda recording: recording.source),
+        "speaker": _num_shared(recordings, key=lambda recording: recording.speaker),
+    }
+    return tuple(
+        f"training shares {shared} of {total} {what}s with development or test"
+        for what, (shared, total) in counts.items()
+        if shared
+    )
+
+
+def _num_shared(recordings: Sequence[Recording], *, key: Callable[[Recording], str]) -> tuple[int, int]:
+    splits = _splits_by(recordings, key=key).values()
+    return sum("train" in each and len(each) > 1 for each in splits), len(splits)
 
 
 def _refuse_repeated(what: str, values: Iterable[str]) -> None:
@@ -57,8 +82,8 @@ def _refuse_trained_on(what: str, recordings: Sequence[Recording], *, key: Calla
         if "train" in splits and len(splits) > 1:
             others = " and ".join(sorted(splits - {"train"}))
             raise CorpusError(
-                f"{what} {value!r} is in train and in {others}, so a score would reward knowing it; "
-                "put all of it into one split."
+                f"{what} {value!r} is in train and in {others}, so a score would reward knowing it; put all of it into "
+                f'one split, or insist in the corpus\'s file: allow_shared = ["{what}"].'
             )
 
 

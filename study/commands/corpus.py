@@ -5,42 +5,47 @@ from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lightning_modules.config import FeaturesConfig
+from lightning_modules.data.corpora import LAYOUTS
+from lightning_modules.data.corpora._base import Corpus
 from lightning_modules.data.feature_store import build_feature_store, feature_store_path
 from lightning_modules.data.prepared import (
     PreparedCorpus,
     corpus_folder,
     describe_corpus,
-    find_corpus,
     open_corpus,
     prepare_corpus,
 )
 from lightning_modules.data.splits import check_splits
 from lightning_modules.errors import StorageError
 from study.commands.console import make_console, progress_bars
+from study.corpus_file import load_corpus
 from study.workspace import Workspace, open_workspace
 
 MAX_REASONS = 8
 SPACE_A_DOWNLOAD = 3
 
 
-def prepare(name: str, folder: Path) -> None:
+def prepare(name_or_path: str, folder: Path) -> None:
     """Prepares a corpus and its default features, then shows what it holds."""
     console = make_console()
+    wanted = load_corpus(name_or_path)
     workspace = open_workspace(folder, writable=True)
-    _check_room(name, workspace)
+    _check_room(wanted, workspace)
     with progress_bars(console) as progress:
-        corpus = prepare_corpus(name, workspace.root, progress=progress)
+        corpus = prepare_corpus(wanted, workspace.root, progress=progress)
+        check_splits(corpus.recordings, allow_shared=corpus.allow_shared)
         if not feature_store_path(corpus, FeaturesConfig(), workspace.root).exists():
             build_feature_store(corpus, FeaturesConfig(), workspace=workspace.root, progress=progress)
     print_corpus(console, corpus)
 
 
-def _check_room(name: str, workspace: Workspace) -> None:
+def _check_room(corpus: Corpus, workspace: Workspace) -> None:
     """Packages, what they unpack to, audio and features lie side by side for a while."""
-    needed = SPACE_A_DOWNLOAD * find_corpus(name).card.download_bytes
+    name, needed = corpus.card.name, SPACE_A_DOWNLOAD * corpus.card.download_bytes
     free = shutil.disk_usage(workspace.root).free
     if not corpus_folder(name, workspace.root).exists() and free < needed:
         raise StorageError(
@@ -52,6 +57,19 @@ def _check_room(name: str, workspace: Workspace) -> None:
 def describe(name: str, folder: Path) -> None:
     """Shows what a prepared corpus holds."""
     print_corpus(make_console(), open_corpus(name, open_workspace(folder).root))
+
+
+def layouts() -> None:
+    """A few lines a layout."""
+    console = make_console()
+    for kind, layout in LAYOUTS.items():
+        card = layout.card
+        console.print(f"[bold]{kind}[/bold]  {escape(card.title)}")
+        console.print(f"    {escape(card.layout)}", highlight=False)
+        console.print(f"    speakers: {escape(card.speakers)}", highlight=False)
+        splits = "has splits of its own" if card.has_splits else "has no splits of its own"
+        terms = ", ".join(part for part in (splits, card.licence, card.url) if part)
+        console.print(f"    {terms}", highlight=False, style="dim")
 
 
 def print_corpus(console: Console, corpus: PreparedCorpus) -> None:
@@ -68,7 +86,7 @@ def print_corpus(console: Console, corpus: PreparedCorpus) -> None:
         )
     console.print(table)
     _print_skipped(console, corpus)
-    for shared in check_splits(corpus.recordings):
+    for shared in check_splits(corpus.recordings, allow_shared=corpus.allow_shared):
         console.print(
             f"note: development and test share the speaker {shared.speaker} ({shared.language}), but no recording"
         )

@@ -9,6 +9,8 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from lightning_modules.config.corpus import CorpusConfig
+from lightning_modules.data.corpora import LAYOUTS
 from search_spaces.space import load_space
 from study.cli import app
 from study.config import StudyConfig
@@ -78,3 +80,12 @@ def test_every_command_explains_itself() -> None:
     assert CliRunner().invoke(app, ["--help"]).exit_code == 0
     for name, command in getattr(get_command(app), "commands", {}).items():
         assert command.help or getattr(command, "commands", None), name
+
+
+def test_the_corpus_file_of_the_docs_is_one_and_every_layout_is_listed() -> None:
+    text = (ROOT / "docs" / "corpora.md").read_text()
+    (example,) = re.findall(r"```\n(# voices\.toml\n.*?)```", text, re.DOTALL)
+    assert CorpusConfig.model_validate(tomllib.loads(example)).name == "voices"
+    table = text.split("## Layouts")[1].split("## Splits")[0]
+    kinds = re.findall(r"^\| `([a-z0-9_]+)` \|", table, re.MULTILINE)
+    assert kinds == ["kind", *LAYOUTS]

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from lightning_modules.data import corpora
-from lightning_modules.data.corpora import CORPORA
+from lightning_modules.data.corpora import CORPORA, LAYOUTS
 from lightning_modules.data.corpora._base import Corpus
 
 
 def test_each_file_is_registered() -> None:
     files = {path.stem for path in Path(corpora.__file__).parent.glob("*.py") if not path.stem.startswith("_")}
-    assert set(CORPORA) == files
+    assert set(CORPORA) | set(LAYOUTS) == files
 
 
 @pytest.mark.parametrize("name", list(CORPORA))

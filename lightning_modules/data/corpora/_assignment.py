@@ -1,0 +1,104 @@
+"""Which split each stretch of speech of a user's corpus belongs to."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import assert_never
+
+from lightning_modules.config.corpus import (
+    GivenSplitsConfig,
+    SourceSplitsConfig,
+    SpeakerSplitsConfig,
+    SplitsConfig,
+)
+from lightning_modules.data.corpora._layout import Found
+from lightning_modules.data.manifest import Split
+from lightning_modules.errors import CorpusError
+
+
+def assign_splits(found: Sequence[Found], splits: SplitsConfig) -> list[Found]:
+    """All of it, each with a split.
+
+    Raises:
+        CorpusError: the splits cannot be made of this corpus.
+    """
+    match splits:
+        case GivenSplitsConfig():
+            return _given(found)
+        case SpeakerSplitsConfig():
+            return _by_speaker(found, splits)
+        case SourceSplitsConfig():
+            return _by_source(found, splits)
+        case _:
+            assert_never(splits)
+
+
+def _given(found: Sequence[Found]) -> list[Found]:
+    for each in found:
+        if each.split is None:
+            raise CorpusError(
+                f"{each.id} has no split of its own: name a path each (path = {{ train = …, dev = …, test = … }}), or "
+                'divide the speakers ([splits] kind = "speakers") or the sources (kind = "sources").'
+            )
+    return list(found)
+
+
+def _by_source(found: Sequence[Found], splits: SourceSplitsConfig) -> list[Found]:
+    sources = {each.source for each in found}
+    if unknown := [name for name in (*splits.dev, *splits.test) if name not in sources]:
+        raise CorpusError(f"splits name the source {unknown[0]!r}; this corpus has {', '.join(sorted(sources))}.")
+    return [replace(each, split=_split_of(each.source, splits)) for each in found]
+
+
+def _split_of(source: str, splits: SourceSplitsConfig) -> Split:
+    if source in splits.dev:
+        return "dev"
+    return "test" if source in splits.test else "train"
+
+
+def _by_speaker(found: Sequence[Found], splits: SpeakerSplitsConfig) -> list[Found]:
+    """Groups of a language, in an order that their names and the seed decide, fill test, then development.
+
+    A language's last groups train whatever the shares are, so that every language that has three groups is in all
+    splits. What the layout keeps apart as test already stays there.
+    """
+    group_of = _groups(found)
+    by_language: dict[str, dict[str, list[Found]]] = defaultdict(lambda: defaultdict(list))
+    for each in found:
+        if each.split is None:
+            by_language[each.language][group_of[each.id]].append(each)
+    chosen: dict[str, Split] = {}
+    for groups in by_language.values():
+        shares = {"test": splits.test, "dev": splits.dev}
+        chosen |= _fill({name: len(rows) for name, rows in groups.items()}, shares=shares, seed=splits.seed)
+    return [each if each.split else replace(each, split=chosen[group_of[each.id]]) for each in found]
+
+
+def _fill(sizes: dict[str, int], *, shares: dict[str, float], seed: int) -> dict[str, Split]:
+    """Group -> split; test and development get at least one group each where there are three."""
+    waiting = sorted(sizes, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+    total, chosen = sum(sizes.values()), dict[str, Split]()
+    for split, share in (("test", shares["test"]), ("dev", shares["dev"])):
+        taken = 0
+        while len(waiting) > 1 and (taken == 0 or taken + sizes[waiting[0]] <= share * total):
+            name = waiting.pop(0)
+            taken += sizes[name]
+            chosen[name] = "test" if split == "test" else "dev"
+    return chosen | dict.fromkeys(waiting, "train")
+
+
+def _groups(found: Sequence[Found]) -> dict[str, str]:
+    """Id -> the name of its group: what shares a speaker or a recording, by any number of steps."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for each in found:
+        speaker, recording = root(f"speaker {each.speaker}"), root(f"recording {each.recording}")
+        parent[max(speaker, recording)] = min(speaker, recording)
+    return {each.id: root(f"speaker {each.speaker}") for each in found}

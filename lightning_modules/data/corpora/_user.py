@@ -1,0 +1,152 @@
+"""A corpus of the user's own, in one of the layouts that have a reader."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from lightning_modules.config.corpus import CorpusConfig
+from lightning_modules.data.audio import Stretch
+from lightning_modules.data.cards import CorpusCard, Harvest, Progress, Skipped, SourceCard
+from lightning_modules.data.conversion import Job, convert
+from lightning_modules.data.corpora._assignment import assign_splits
+from lightning_modules.data.corpora._base import Corpus
+from lightning_modules.data.corpora._layout import Found, Layout
+from lightning_modules.data.manifest import Recording
+from lightning_modules.errors import CorpusError
+
+LONGEST_NAME: Final = 200
+"""Bytes of a part of a recording's id, which names its audio file: file systems take 255."""
+
+
+class UserCorpus(Corpus):
+    """What a corpus's file describes.
+
+    Args:
+        config: the file.
+        layout: the reader that it names.
+        base: the folder that relative paths start at.
+    """
+
+    def __init__(self, config: CorpusConfig, *, layout: Layout, base: Path) -> None:
+        self._config = config
+        self._layout = layout
+        self._base = base
+        self.definition = config.model_dump_json(exclude={"title", "licence"})
+        self.allow_shared = config.allow_shared
+        self.card = CorpusCard(
+            name=config.name,
+            title=config.title or f"{config.name} ({layout.card.title})",
+            about=f"{layout.card.title}: {layout.card.layout}. Speakers: {layout.card.speakers}.",
+            sources=(),
+        )
+
+    def prepare(self, folder: Path, *, downloads: Path, progress: Progress) -> Harvest:  # noqa: ARG002 - nothing is fetched
+        """Reads the layout, makes the splits, and converts what there is."""
+        progress("reading the corpus", 0, 1)
+        everything = self._read()
+        progress("reading the corpus", 1, 1)
+        skipped = [each for each in everything if isinstance(each, Skipped)]
+        wanted = [each for each in everything if isinstance(each, Found) and self._is_wanted(each)]
+        usable: dict[str, Found] = {}
+        for each in wanted:
+            if reason := _why_unusable(each.id, usable):
+                skipped.append(Skipped(path=ascii(each.id), reason=reason))
+            else:
+                usable[each.id] = each
+        found = list(usable.values())
+        self._refuse_nothing(found)
+        found = _a_source_a_language(assign_splits(found, self._config.splits))
+        harvest = convert([_job(each) for each in found], folder=folder, progress=progress)
+        return replace(
+            harvest,
+            skipped=tuple(sorted((*harvest.skipped, *skipped), key=lambda entry: entry.path)),
+            warnings=self._warnings(),
+            sources=_source_cards(harvest.recordings, licence=self._licence),
+        )
+
+    @property
+    def _licence(self) -> str:
+        own = self._config.licence
+        return self._layout.card.licence or own if own == "unknown" else own
+
+    def _read(self) -> list[Found | Skipped]:
+        place = self._config.reader.path
+        if isinstance(place, Path):
+            return list(self._layout.read(self._base / place))
+        found: list[Found | Skipped] = []
+        for split, path in place.items():
+            for each in self._layout.read(self._base / path):
+                if isinstance(each, Skipped):
+                    found.append(replace(each, path=f"{split}/{each.path}"))
+                elif each.split in (None, split):  # of a layout with splits, the one that was asked for
+                    name = each.id if each.id.startswith(f"{split}/") else f"{split}/{each.id}"
+                    found.append(replace(each, id=name, split=split))
+        return found
+
+    def _is_wanted(self, found: Found) -> bool:
+        return self._config.languages is None or found.language in self._config.languages
+
+    def _refuse_nothing(self, found: Sequence[Found]) -> None:
+        there = {each.language for each in found}
+        missing = [language for language in self._config.languages or () if language not in there]
+        if missing or not there:
+            what = f"no speech in {', '.join(missing)}" if missing else "no speech"
+            raise CorpusError(f"corpus {self.card.name}: there is {what} in {self._config.reader.path}.")
+
+    def _warnings(self) -> tuple[str, ...]:
+        return tuple(
+            f"training may share a {what} with development and test, as the corpus's file allows: scores reward it"
+            for what in self.allow_shared
+        )
+
+
+def _a_source_a_language(found: Sequence[Found]) -> list[Found]:
+    """Sources that have several languages become one each: what is claimed of sources is claimed of each language."""
+    languages: dict[str, set[str]] = {}
+    for each in found:
+        languages.setdefault(each.source, set()).add(each.language)
+    return [
+        replace(each, source=f"{each.source}/{each.language}") if len(languages[each.source]) > 1 else each
+        for each in found
+    ]
+
+
+def _job(found: Found) -> Job:
+    assert found.split is not None
+    return Job(
+        id=found.id,
+        file=found.file,
+        stretch=Stretch(start_s=found.start_s, end_s=found.end_s, channel=found.channel),
+        language=found.language,
+        source=found.source,
+        speaker=found.speaker,
+        split=found.split,
+    )
+
+
+def _why_unusable(name: str, taken: Collection[str]) -> str:
+    """Why a recording cannot have that id; "" where it can."""
+    if name in taken:
+        return "another recording has the same name"
+    if not name.isprintable() or any(part in ("", ".", "..") for part in name.split("/")):
+        return "a name that cannot be printed, or is none"
+    if any(len(part.encode()) > LONGEST_NAME for part in name.split("/")):
+        return "a name that is too long"
+    return ""
+
+
+def _source_cards(recordings: Sequence[Recording], *, licence: str) -> tuple[SourceCard, ...]:
+    """A card for each source and language that came out."""
+    splits: dict[tuple[str, str], set[str]] = {}
+    for recording in recordings:
+        splits.setdefault((recording.source, recording.language), set()).add(recording.split)
+    return tuple(
+        SourceCard(
+            name=source,
+            language=language,
+            splits=tuple(split for split in ("train", "dev", "test") if split in found),
+            licence=licence,
+        )
+        for (source, language), found in sorted(splits.items())
+    )

@@ -1,0 +1,121 @@
+"""Kaldi's data folders: wav.scp, segments, utt2spk, utt2lang."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from lightning_modules.data.cards import Skipped
+from lightning_modules.data.corpora._layout import Found, Layout, LayoutCard
+from lightning_modules.errors import CorpusError
+
+_SPH2PIPE: Final = "sph2pipe"
+_CHANNEL: Final = re.compile(r"\d+")
+
+
+class Wave(NamedTuple):
+    """What a line of wav.scp names: a file, and one of its channels counted from 0, or None for all."""
+
+    file: Path
+    channel: int | None = None
+
+
+class Kaldi(Layout):
+    """A data folder, or one for each split."""
+
+    card = LayoutCard(
+        kind="kaldi",
+        title="Kaldi data folder",
+        layout="wav.scp, utt2lang, utt2spk, and segments where utterances are stretches of recordings; paths as Kaldi "
+        "takes them, relative to where it would run: the folder above `data`, else the corpus's own",
+        speakers="utt2spk; without it, each recording is a speaker of its own",
+        has_splits=False,
+        url="https://kaldi-asr.org/doc/data_prep.html",
+    )
+
+    def read(self, path: Path) -> Iterator[Found | Skipped]:
+        """Utterances in the order of their names; of pipes, only those of sph2pipe are understood, and none is run."""
+        waves = dict(_table(path / "wav.scp"))
+        languages = dict(_table(path / "utt2lang"))
+        speakers = dict(_table(path / "utt2spk")) if (path / "utt2spk").exists() else {}
+        segments = dict(_table(path / "segments")) if (path / "segments").exists() else {}
+        for utterance in sorted(segments or waves):
+            stretch = _stretch(segments.get(utterance, utterance))
+            if stretch is None:
+                yield Skipped(path=utterance, reason="its line in segments is not: recording, start, end")
+                continue
+            recording, start_s, end_s = stretch
+            wave = _wave(waves[recording], path) if recording in waves else None
+            if wave is None or utterance not in languages:
+                yield Skipped(path=utterance, reason=_why(recording, waves, has_language=utterance in languages))
+                continue
+            yield Found(
+                id=utterance,
+                file=wave.file,
+                language=languages[utterance],
+                source=path.name,
+                speaker=speakers.get(utterance, recording),
+                recording=recording,
+                start_s=start_s,
+                end_s=end_s,
+                channel=wave.channel,
+            )
+
+
+def _why(recording: str, waves: dict[str, str], *, has_language: bool) -> str:
+    if recording not in waves:
+        return "its recording is not in wav.scp"
+    return "a pipe in wav.scp that is not sph2pipe's" if has_language else "no language in utt2lang"
+
+
+def _table(path: Path) -> Iterator[tuple[str, str]]:
+    """Key and the rest of each line."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read: {error.strerror}; a Kaldi data folder has it.") from None
+    except UnicodeDecodeError:
+        raise CorpusError(f"{path} is not written in UTF-8.") from None
+    for line in lines:
+        key, _, rest = line.strip().partition(" ")
+        if key:
+            yield key, rest.strip()
+
+
+def _stretch(line: str) -> tuple[str, float, float | None] | None:
+    """Recording, start and end in seconds, of a line of segments; a whole recording has no end."""
+    parts = line.split()
+    if len(parts) == 1:
+        return parts[0], 0.0, None
+    try:
+        recording, start, end = parts[:3]
+        start_s, end_s = float(start), float(end)
+    except ValueError:
+        return None
+    # Kaldi writes -1 for the end of the recording.
+    return (
+        (recording, start_s, None if end_s < 0 else end_s) if start_s >= 0 and (end_s < 0 or end_s > start_s) else None
+    )
+
+
+def _wave(line: str, folder: Path) -> Wave | None:
+    """What a line of wav.scp stands for; None for a pipe that would have to be run."""
+    if not line.endswith("|"):
+        return Wave(_located(line, folder))
+    words = shlex.split(line.removesuffix("|"))
+    if not words or Path(words[0]).name != _SPH2PIPE or "|" in words:
+        return None
+    channel = None
+    if "-c" in words and _CHANNEL.fullmatch(words[words.index("-c") + 1]):
+        channel = int(words[words.index("-c") + 1]) - 1
+    return Wave(_located(words[-1], folder), channel)
+
+
+def _located(name: str, folder: Path) -> Path:
+    """Where Kaldi would have found the file: it runs in the folder above `data`."""
+    file = Path(name)
+    if file.is_absolute():
+        return file
+    above = next((parent.parent for parent in folder.resolve().parents if parent.name == "data"), folder)
+    return folder / file if (folder / file).exists() else above / file

@@ -1,0 +1,61 @@
+"""From a folder of audio to a trained trial: a study on a corpus of the user's own."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lightning_modules.config import FeaturesConfig
+from lightning_modules.data.feature_store import build_feature_store
+from lightning_modules.data.prepared import prepare_corpus
+from lightning_modules.errors import CorpusError
+from reports.records import TrialState
+from study.corpus_file import load_corpus
+from tests.conftest import nothing_to_show, write_tiny_study
+from tests.study.helpers import record_of, run_study, trials_of
+
+CORPUS = """
+name = "mine"
+{top}
+[reader]
+kind = "folders"
+path = "voices"
+
+[splits]
+kind = "speakers"
+dev = 0.3
+test = 0.3
+"""
+
+
+def test_a_study_runs_on_a_corpus_of_the_users_own_and_its_report_says_what_is_shared(
+    shared_speech: Path, tmp_path: Path
+) -> None:
+    spoken = shared_speech / "corpora" / "espeak" / "audio"
+    for language in ("en", "es", "fr"):
+        for group in "abcde":
+            for speaker in sorted((spoken / f"espeak-{language}-{group}").iterdir())[:2]:
+                target = tmp_path / "voices" / language / f"{group}-{speaker.name}"
+                target.mkdir(parents=True)
+                for file in sorted(speaker.iterdir())[:3]:
+                    shutil.copy(file, target)
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    file = tmp_path / "mine.toml"
+    file.write_text(CORPUS.format(top='allow_shared = ["source"]'))
+    corpus = prepare_corpus(load_corpus(str(file)), workspace, progress=nothing_to_show)
+    build_feature_store(corpus, FeaturesConfig(), workspace=workspace, progress=nothing_to_show)
+    study = write_tiny_study(tmp_path, trials=1)
+    study.write_text(study.read_text().replace('"espeak"', '"mine"'))
+    run_study(study, workspace)
+    assert [trial.state for trial in trials_of(workspace)] == [TrialState.COMPLETE]
+    facts = record_of(workspace).manifest.corpus
+    assert facts["split_rule"].startswith("Training shares no speaker with")
+    assert facts["shared"] == ["training shares 3 of 3 sources with development or test, as its description allows"]
+
+
+def test_a_corpus_that_was_never_prepared_is_refused(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path, trials=1)
+    study.write_text(study.read_text().replace('"espeak"', '"mine"'))
+    with pytest.raises(CorpusError, match=r"key trial\.data\.corpus: there is no corpus 'mine'"):
+        run_study(study, workspace)
