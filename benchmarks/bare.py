@@ -59,7 +59,7 @@ def configurations(work: Work) -> Iterator[TrialConfig]:
 
 
 def development_batches(config: TrialConfig, data: Data) -> list[Batch]:
-    return evaluation_batches(data.development, store=data.store, languages=config.data.languages)
+    return evaluation_batches(data.development, store=data.store, data=config.data)
 
 
 def train(config: TrialConfig, data: Data, development: list[Batch]) -> float:

@@ -71,7 +71,7 @@ def training(
     module, features = build_module(config).to(device), config.data.features
     num_frames = round(DURATION_S * features.frames_per_s)
     languages = torch.arange(BATCH_SIZE) % len(config.data.languages)
-    noise = torch.randn(BATCH_SIZE, num_frames, features.num_bands)
+    noise = torch.randn(BATCH_SIZE, num_frames, features.num_values)
     batch = Batch(noise, torch.full((BATCH_SIZE,), num_frames), languages, torch.arange(BATCH_SIZE))
     return module, module.configure_optimizers(), Batch(*(rows.to(device) for rows in batch))
 

@@ -221,7 +221,7 @@ def batch(config: TrialConfig, generator: torch.Generator) -> Batch:
     """Noise, of all languages in turn."""
     data = config.data
     return Batch(
-        torch.randn(BATCH_SIZE, NUM_FRAMES, data.features.num_bands, generator=generator),
+        torch.randn(BATCH_SIZE, NUM_FRAMES, data.features.num_values, generator=generator),
         torch.full((BATCH_SIZE,), NUM_FRAMES),
         torch.arange(BATCH_SIZE) % len(data.languages),
         torch.arange(BATCH_SIZE),

@@ -143,7 +143,7 @@ def fit(config: TrialConfig, data: Data, *, say: Callable[[dict[str, float], int
             TrainingBatches(data.recordings, store=data.store, config=config),
             steps_per_epoch=config.training.steps_per_epoch,
         ),
-        development_loader(evaluation_batches(data.development, store=data.store, languages=config.data.languages)),
+        development_loader(evaluation_batches(data.development, store=data.store, data=config.data)),
     )
     return each.best
 

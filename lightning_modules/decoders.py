@@ -143,12 +143,12 @@ class FeatureDecoder(nn.Module):
     unconditional decoders of Srivastava et al., 2015, differ in the same way).
     """
 
-    def __init__(self, config: GRUReconstructionConfig, *, embedding_size: int, num_bands: int) -> None:
+    def __init__(self, config: GRUReconstructionConfig, *, embedding_size: int, num_values: int) -> None:
         super().__init__()
         self.stride = config.stride
         self.start = nn.Linear(embedding_size, config.hidden_size)
-        self.cell = _gru_cell(num_bands, config.hidden_size)
-        self.output = nn.Linear(config.hidden_size, num_bands)
+        self.cell = _gru_cell(num_values, config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, num_values)
 
     def forward(self, embedding_BE: Tensor, *, num_frames: int) -> Tensor:
         """(B, K, D) every `stride`-th of so many frames, from the first on."""

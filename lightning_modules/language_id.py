@@ -44,7 +44,7 @@ class LanguageId(LidModule):
         features = config.data.features
         self.encoder = build_encoder(
             config.encoder,
-            input_size=features.num_bands,
+            input_size=features.num_values,
             num_languages=self.num_languages,
             bptt=config.training.bptt,
         )
@@ -60,7 +60,7 @@ class LanguageId(LidModule):
         self.reconstruction: FeatureDecoder | None = None
         if isinstance(config.reconstruction, GRUReconstructionConfig):
             self.reconstruction = FeatureDecoder(
-                config.reconstruction, embedding_size=self.pooling.output_size, num_bands=features.num_bands
+                config.reconstruction, embedding_size=self.pooling.output_size, num_values=features.num_values
             )
         self._reconstruction_errors: list[Tensor] = []
 

@@ -41,7 +41,7 @@ class LanguageLabelling(LidModule):
         super().__init__(config, num_parts=num_parts)
         self.encoder = build_encoder(
             config.encoder,
-            input_size=config.data.features.num_bands,
+            input_size=config.data.features.num_values,
             num_languages=self.num_languages,
             bptt=config.training.bptt,
         )

@@ -53,7 +53,7 @@ class LanguageSequence(LidModule):
         self.task = config.task
         self.encoder = build_encoder(
             config.encoder,
-            input_size=config.data.features.num_bands,
+            input_size=config.data.features.num_values,
             num_languages=self.num_languages,
             bptt=config.training.bptt,
         )

@@ -31,7 +31,7 @@ def latency_ms(module: LidModule, *, utterance_s: float, num_passes: int, device
     """
     features = module.config.data.features
     num_frames = max(1, round(utterance_s * features.frames_per_s))
-    noise_1TD = torch.randn(1, num_frames, features.num_bands, generator=torch.Generator().manual_seed(0))
+    noise_1TD = torch.randn(1, num_frames, features.num_values, generator=torch.Generator().manual_seed(0))
     measured = copy.deepcopy(module).to(device).eval()
     inputs = (noise_1TD.to(device), torch.tensor([num_frames], device=device))
     with torch.inference_mode():

@@ -1,19 +1,86 @@
 """Which speech a trial sees, as which features, and how training segments are varied."""
 
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from lightning_modules.config._base import Frozen, PositiveInt
 
-SEARCHABLE_DATA: Final = ("segment_s", "long_segment_s")
-"""Keys of DataConfig that leave development and test data as they are: they say how training segments are cut."""
+STORED_FEATURES: Final = ("kind", "sample_rate_hz", "num_bands", "window_ms", "hop_ms", "low_hz", "high_hz")
+"""Keys of FeaturesConfig that the feature store is computed from, in the order of its hash."""
+CUTTING: Final = ("segment_s", "long_segment_s")
+"""Keys of DataConfig that say how training segments are cut."""
+SEARCHABLE_DATA: Final = (
+    *CUTTING,
+    "features.cepstra",
+    "features.dynamics.kind",
+    "features.dynamics.order",
+    "features.dynamics.window",
+    "features.dynamics.spread",
+    "features.dynamics.shift",
+    "features.dynamics.blocks",
+    "features.normalisation",
+    "features.sliding_s",
+)
+"""Keys of DataConfig that leave development and test speech, and the feature store, as they are."""
+
+
+class NoDeltasConfig(Frozen):
+    """Each frame by itself."""
+
+    kind: Literal["none"] = "none"
+
+
+class DeltasConfig(Frozen):
+    """Slopes over time beside the values, and slopes of slopes: regression over 2 `window` + 1 frames.
+
+    Attributes:
+        order: 1 for slopes, 2 for their slopes too.
+        window: frames on either side.
+    """
+
+    kind: Literal["deltas"] = "deltas"
+    order: Literal[1, 2] = 2
+    window: Annotated[int, Field(ge=1, le=10)] = 2
+
+
+class ShiftedDeltasConfig(Frozen):
+    """Shifted delta cepstra N-d-P-k (Torres-Carrasquillo et al., ICSLP 2002), N the number of cepstra: 7-1-3-7.
+
+    Block i of frame t is c(t + iP + d) - c(t + iP - d), i = 0 … k - 1; the cepstra themselves stand before the blocks.
+
+    Attributes:
+        spread: d, in frames.
+        shift: P, frames from one block to the next.
+        blocks: k.
+    """
+
+    kind: Literal["shifted"] = "shifted"
+    spread: Annotated[int, Field(ge=1, le=10)] = 1
+    shift: Annotated[int, Field(ge=1, le=20)] = 3
+    blocks: Annotated[int, Field(ge=1, le=20)] = 7
+
+
+DynamicsConfig = Annotated[NoDeltasConfig | DeltasConfig | ShiftedDeltasConfig, Field(discriminator="kind")]
 
 
 class FeaturesConfig(Frozen):
-    """Log-mel filterbank energies: (T frames, num_bands), in nepers."""
+    """Log-mel filterbank energies: (T frames, num_bands), in nepers; and what is made of them.
 
-    kind: Literal["log_mel"] = "log_mel"
+    Attributes:
+        kind: `log_mel` (torchaudio's, windows centred on their frames), or `kaldi` (Kaldi's pre-emphasis and window).
+        cepstra: coefficients of a cosine transform, from c0 on, in place of the bands; 0: the bands themselves.
+        dynamics: what stands beside each frame's values.
+        normalisation: of each band and coefficient to zero mean and unit variance, over the whole utterance; or then
+            over the `sliding_s` around each frame.
+        sliding_s: seconds that sliding means and variances are taken over.
+    """
+
+    kind: Literal["log_mel", "kaldi"] = "log_mel"
+    cepstra: Annotated[int, Field(ge=0, le=64)] = 0
+    dynamics: DynamicsConfig = NoDeltasConfig()
+    normalisation: Literal["utterance", "sliding"] = "utterance"
+    sliding_s: Annotated[float, Field(ge=0.5, le=30.0)] = 3.0
     sample_rate_hz: Literal[8000] = 8000
     num_bands: Annotated[int, Field(ge=8, le=128)] = 40
     window_ms: Annotated[float, Field(ge=5.0, le=500.0)] = 25.0
@@ -27,7 +94,25 @@ class FeaturesConfig(Frozen):
             raise ValueError(f"low_hz must be below high_hz but got {self.low_hz} and {self.high_hz}.")
         if self.hop_ms > self.window_ms:
             raise ValueError(f"hop_ms must not exceed window_ms but got {self.hop_ms} and {self.window_ms}.")
+        if self.cepstra > self.num_bands:
+            raise ValueError(f"cepstra must not exceed num_bands but got {self.cepstra} and {self.num_bands}.")
         return self
+
+    @property
+    def num_values(self) -> int:
+        """Values a frame that networks see."""
+        static = self.cepstra or self.num_bands
+        match self.dynamics:
+            case NoDeltasConfig():
+                return static
+            case DeltasConfig(order=order):
+                return static * (1 + order)
+            case ShiftedDeltasConfig(blocks=blocks):
+                return static * (1 + blocks)
+
+    def stored(self) -> dict[str, Any]:
+        """What the feature store depends on; the rest is made of what it holds, batch by batch."""
+        return self.model_dump(mode="json", include=set(STORED_FEATURES))
 
     @property
     def frames_per_s(self) -> float:
@@ -71,7 +156,7 @@ class DataConfig(Frozen):
 
     def names_same_speech(self, other: Self) -> bool:
         """Whether both stand for the same recordings, features and utterances."""
-        left_out = set(SEARCHABLE_DATA)
+        left_out = set(CUTTING)
         return self.model_dump(exclude=left_out) == other.model_dump(exclude=left_out)
 
 

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lightning_modules.config import TrialConfig
+from lightning_modules.config import DataConfig, TrialConfig
 from lightning_modules.data.augmentation import augment, raw_frames_needed
 from lightning_modules.data.feature_store import FeatureStore
 from lightning_modules.data.features import normalise
 from lightning_modules.data.manifest import Recording, Utterance
+from lightning_modules.data.representation import represent
 from lightning_modules.data.segments import Segments, language_shares
 
 
@@ -126,9 +127,10 @@ class TrainingBatches(Dataset[Batch]):
         segments = np.stack(
             [self._segments.draw(rng, int(language), num_frames=num_raw_frames) for language in languages]
         )
-        features = augment(
+        augmented = augment(
             torch.from_numpy(segments), self._config.augmentation, num_frames=num_frames, generator=generator
         )
+        features = represent(augmented, self._config.data.features)
         lengths = torch.full((len(languages),), num_frames)
         return Batch(features, lengths, torch.from_numpy(languages), torch.arange(len(languages)))
 
@@ -169,7 +171,7 @@ class BatchParts(Dataset[AnyBatch]):
 
 
 def evaluation_batches(
-    utterances: Sequence[Utterance], *, store: FeatureStore, languages: Sequence[str], max_frames: int = 40_000
+    utterances: Sequence[Utterance], *, store: FeatureStore, data: DataConfig, max_frames: int = 40_000
 ) -> list[Batch]:
     """Utterances in batches of similar length, normalised, padded with zeros, `max_frames` padded frames at most.
 
@@ -177,7 +179,7 @@ def evaluation_batches(
     """
     lengths = [sum(store.num_frames(recording) for recording in utterance.recordings) for utterance in utterances]
     groups = groups_of_similar_length(lengths, max_frames=max_frames)
-    return [_padded(group, utterances, store=store, languages=languages) for group in groups]
+    return [_padded(group, utterances, store=store, data=data) for group in groups]
 
 
 def groups_of_similar_length(lengths: Sequence[int], *, max_frames: int) -> list[list[int]]:
@@ -217,16 +219,14 @@ def _rank(num_ranks: int) -> int:
     return torch.distributed.get_rank() if num_ranks > 1 else 0
 
 
-def _padded(
-    group: Sequence[int], utterances: Sequence[Utterance], *, store: FeatureStore, languages: Sequence[str]
-) -> Batch:
-    features = [
-        torch.from_numpy(normalise(np.concatenate([store.frames(recording) for recording in utterances[i].recordings])))
-        for i in group
-    ]
+def _padded(group: Sequence[int], utterances: Sequence[Utterance], *, store: FeatureStore, data: DataConfig) -> Batch:
+    normalised = (
+        normalise(np.concatenate([store.frames(recording) for recording in utterances[i].recordings])) for i in group
+    )
+    features = [represent(torch.from_numpy(frames), data.features) for frames in normalised]
     return Batch(
         torch.nn.utils.rnn.pad_sequence(features, batch_first=True),
         torch.tensor([len(frames) for frames in features]),
-        torch.tensor([languages.index(utterances[i].language) for i in group]),
+        torch.tensor([data.languages.index(utterances[i].language) for i in group]),
         torch.tensor(list(group)),
     )

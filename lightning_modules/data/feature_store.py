@@ -22,20 +22,20 @@ import numpy.typing as npt
 
 from lightning_modules.config import FeaturesConfig, content_hash
 from lightning_modules.data.cards import Progress
+from lightning_modules.data.features import FULL_SCALE
 from lightning_modules.data.manifest import read_audio_hashes, samples_hash
 from lightning_modules.data.prepared import PreparedCorpus, locked
 from lightning_modules.errors import CorpusError
 
 if TYPE_CHECKING:
-    from lightning_modules.data.features import LogMel
+    from lightning_modules.data.features import Filterbank
 
-FULL_SCALE: Final = np.float32(32768.0)
 _VERSION: Final = 1  # raise when the computation changes, so that old stores are not taken for new ones
 
 
 def feature_store_path(corpus: PreparedCorpus, features: FeaturesConfig, workspace: Path) -> Path:
     """Where the features of that corpus are, or would be."""
-    features_hash = content_hash({"version": _VERSION, **features.model_dump(mode="json")})
+    features_hash = content_hash({"version": _VERSION, **features.stored()})
     return workspace / "features" / f"{corpus.name}-{corpus.data_hash}-{features_hash}"
 
 
@@ -137,9 +137,9 @@ def _check_parts(ids: list[str], *, offsets: npt.NDArray[np.int64], num_frames: 
 def _write(corpus: PreparedCorpus, features: FeaturesConfig, folder: Path, *, progress: Progress) -> None:
     import soundfile
 
-    from lightning_modules.data.features import LogMel
+    from lightning_modules.data.features import filterbank
 
-    log_mel = LogMel(features)
+    log_mel = filterbank(features)
     paths = [corpus.audio_path(recording) for recording in corpus.recordings]
     with _blame_the_corpus(corpus):
         lengths = [log_mel.num_frames(soundfile.info(path).frames) for path in paths]
@@ -153,7 +153,7 @@ def _write(corpus: PreparedCorpus, features: FeaturesConfig, folder: Path, *, pr
             progress("computing features", done, len(paths))
     frames.flush()
     np.save(folder / "offsets.npy", offsets)
-    index = {"ids": [recording.id for recording in corpus.recordings], "features": features.model_dump(mode="json")}
+    index = {"ids": [recording.id for recording in corpus.recordings], "features": features.stored()}
     (folder / "index.json").write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")
 
 
@@ -174,7 +174,9 @@ def _allocate(path: Path, *, shape: tuple[int, int]) -> "np.memmap[Any, np.dtype
     return frames
 
 
-def _blocks(paths: Sequence[Path], hashes: Sequence[str], *, log_mel: "LogMel") -> Iterator[npt.NDArray[np.float32]]:
+def _blocks(
+    paths: Sequence[Path], hashes: Sequence[str], *, log_mel: "Filterbank"
+) -> Iterator[npt.NDArray[np.float32]]:
     """Features of each file in turn, on one core; a file must hold the samples that the manifest speaks of.
 
     On recordings of a few seconds a second thread gains nothing, and on a machine that is busy with other trainings it

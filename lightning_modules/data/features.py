@@ -1,11 +1,11 @@
-"""Log-mel filterbank energies of 8 kHz speech, and their normalisation.
+"""Log-mel filterbank energies of 8 kHz speech, and their normalisation; `representation.py` makes the rest of them.
 
 The store holds them as they are; `normalise` takes the mean and the variance out per utterance, after recordings were
 joined, so that a channel's fixed colour goes and the contrast between recordings within an utterance stays.
 """
 
 import math
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,59 @@ FLOOR: Final = 1e-5
 """Energy added before the logarithm: about 11 nepers (47 dB) below speech at -26 dB re full scale, and above the noise
 of 16 bits, so that digital silence and the noise of an old codec come out much alike."""
 
+FULL_SCALE: Final = np.float32(32768.0)
+"""What a sample of 1 is in 16 bits, as Kaldi takes it."""
 _SMALLEST_SD: Final = 1e-2  # nepers; a band that varies less is constant but for rounding
+
+
+class Filterbank(Protocol):
+    """What turns samples into frames."""
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames of a recording of so many samples."""
+
+    def __call__(self, samples: npt.NDArray[np.float32]) -> Frames:
+        """From (num_samples,) to (num_frames, num_bands), in nepers."""
+
+
+def filterbank(config: FeaturesConfig) -> Filterbank:
+    """The configured one."""
+    return KaldiFilterbank(config) if config.kind == "kaldi" else LogMel(config)
+
+
+class KaldiFilterbank:
+    """Computes what Kaldi's compute-fbank-feats does at `--dither=0 --snip-edges=false`, of 16-bit samples."""
+
+    def __init__(self, config: FeaturesConfig) -> None:
+        self._config = config
+        self._hop = round(config.hop_ms * config.sample_rate_hz / 1000)
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames of a recording of so many samples."""
+        return max(1, (num_samples + self._hop // 2) // self._hop)
+
+    def __call__(self, samples: npt.NDArray[np.float32]) -> Frames:
+        """From (num_samples,) to (num_frames, num_bands)."""
+        import torch
+        from torchaudio.compliance import kaldi
+
+        config = self._config
+        shortest = round(config.window_ms * config.sample_rate_hz / 1000)
+        padded = np.pad(samples, (0, max(0, shortest - samples.size)))
+        with torch.inference_mode():
+            frames = kaldi.fbank(
+                torch.from_numpy(padded * FULL_SCALE).unsqueeze(0),
+                sample_frequency=config.sample_rate_hz,
+                frame_length=config.window_ms,
+                frame_shift=config.hop_ms,
+                num_mel_bins=config.num_bands,
+                low_freq=config.low_hz,
+                high_freq=config.high_hz,
+                dither=0.0,
+                snip_edges=False,
+            )
+            energies: Frames = frames[: self.num_frames(samples.size)].numpy()
+        return energies
 
 
 class LogMel:

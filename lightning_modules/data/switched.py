@@ -27,6 +27,7 @@ from lightning_modules.data.batches import (
 from lightning_modules.data.feature_store import FeatureStore
 from lightning_modules.data.features import normalise
 from lightning_modules.data.manifest import Recording
+from lightning_modules.data.representation import represent
 from lightning_modules.data.segments import Segments, language_shares
 from lightning_modules.data.switched_utterances import Part
 
@@ -61,10 +62,11 @@ class SwitchedTrainingBatches(Dataset[SwitchedBatch]):
         frames = [self._frames(rng, count=len(each)) for each in languages]
         parts = iter(self._parts(rng, generator, np.concatenate(languages), np.concatenate(frames)))
         joined = [torch.cat([next(parts) for _ in each]) for each in languages]
-        features = [
+        varied = [
             vary_channel(x_TD.unsqueeze(0), self._config.augmentation, generator=generator).squeeze(0)
             for x_TD in joined
         ]
+        features = [represent(x_TD, self._config.data.features) for x_TD in varied]
         return switched_batch(features, languages=languages, frames=frames, first_rows=_first_rows(languages))
 
     def _languages(self, rng: np.random.Generator, first: int) -> list[int]:
@@ -109,7 +111,7 @@ def switched_evaluation_batches(
     groups = groups_of_similar_length([sum(each) for each in frames], max_frames=max_frames)
     return [
         switched_batch(
-            [torch.cat(features[i]) for i in group],
+            [represent(torch.cat(features[i]), data.features) for i in group],
             languages=[languages[i] for i in group],
             frames=[frames[i] for i in group],
             first_rows=[first_rows[i] for i in group],

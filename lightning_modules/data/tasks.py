@@ -51,7 +51,7 @@ def scored_speech(
     utterances = join_utterances(recordings, split=split, data=data)
     match config.task:
         case ClassificationConfig():
-            return ScoredSpeech(utterances, evaluation_batches(utterances, store=store, languages=data.languages))
+            return ScoredSpeech(utterances, evaluation_batches(utterances, store=store, data=data))
         case LabellingConfig(switching=switching) | SequenceConfig(switching=switching):
             joined = join_switched(utterances, switching=switching)
             return ScoredSpeech(part_rows(joined), switched_evaluation_batches(joined, store=store, data=data))

@@ -47,7 +47,7 @@ def rehearse() -> None:
         training=TrainingConfig(max_epochs=1, steps_per_epoch=1, batch_size=4),
     )
     generator = torch.Generator().manual_seed(0)
-    features = torch.randn(4, 30, config.data.features.num_bands, generator=generator)
+    features = torch.randn(4, 30, config.data.features.num_values, generator=generator)
     languages = torch.tensor([0, 1, 0, 1])
     batches: Any = [Batch(features, torch.tensor([30, 30, 29, 28]), languages, torch.arange(4))]
     loader = torch.utils.data.DataLoader(batches, batch_size=None)

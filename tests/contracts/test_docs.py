@@ -86,6 +86,6 @@ def test_the_corpus_file_of_the_docs_is_one_and_every_layout_is_listed() -> None
     text = (ROOT / "docs" / "corpora.md").read_text()
     (example,) = re.findall(r"```\n(# voices\.toml\n.*?)```", text, re.DOTALL)
     assert CorpusConfig.model_validate(tomllib.loads(example)).name == "voices"
-    table = text.split("## Layouts")[1].split("## Splits")[0]
+    table = text.split("## Layouts")[1].split("## Features")[0]
     kinds = re.findall(r"^\| `([a-z0-9_]+)` \|", table, re.MULTILINE)
     assert kinds == ["kind", *LAYOUTS]

@@ -106,7 +106,7 @@ def fit(
 
     def evaluation_of(config: TrialConfig) -> Any:
         if config.task.kind == "classification":
-            return evaluation_batches(utterances, store=store, languages=config.data.languages, max_frames=70)
+            return evaluation_batches(utterances, store=store, data=config.data, max_frames=70)
         joined = join_switched(utterances, switching=config.task.switching)
         return switched_evaluation_batches(joined, store=store, data=config.data, max_frames=70)
 

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_modules.config import AugmentationConfig, TrialConfig
+from lightning_modules.config import AugmentationConfig, DataConfig, TrialConfig
 from lightning_modules.data.batches import Batch, TrainingBatches, evaluation_batches, training_loader
 from lightning_modules.data.feature_store import FeatureStore
 from lightning_modules.data.features import normalise
@@ -265,7 +265,9 @@ def spoken(lengths: Sequence[int]) -> tuple[list[Utterance], FeatureStore]:
 
 def batched(lengths: Sequence[int], *, max_frames: int) -> list[Batch]:
     utterances, store = spoken(lengths)
-    return evaluation_batches(utterances, store=store, languages=("it", "en", "fr"), max_frames=max_frames)
+    return evaluation_batches(
+        utterances, store=store, data=DataConfig(languages=("it", "en", "fr")), max_frames=max_frames
+    )
 
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=12)
@@ -317,4 +319,4 @@ def test_utterances_of_similar_length_share_a_batch() -> None:
 
 def test_there_are_no_batches_of_no_utterances() -> None:
     store = store_of({"a": np.zeros((1, 8), np.float16)})
-    assert evaluation_batches([], store=store, languages=("en", "fr")) == []
+    assert evaluation_batches([], store=store, data=DataConfig(languages=("en", "fr"))) == []

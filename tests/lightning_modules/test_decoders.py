@@ -25,7 +25,7 @@ NUM_BANDS = 8
 def decoder(*, stride: int = 3) -> FeatureDecoder:
     torch.manual_seed(0)
     config = GRUReconstructionConfig(hidden_size=5, stride=stride)
-    return FeatureDecoder(config, embedding_size=4, num_bands=NUM_BANDS)
+    return FeatureDecoder(config, embedding_size=4, num_values=NUM_BANDS)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:

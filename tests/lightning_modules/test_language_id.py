@@ -413,7 +413,7 @@ def test_development_scores_stand_in_the_order_of_utterances(
 ) -> None:
     module = fit(config, callbacks=[], max_epochs=1).eval()
     assert module.development_scores is not None
-    [batch] = evaluation_batches(utterances, store=store, languages=config.data.languages)
+    [batch] = evaluation_batches(utterances, store=store, data=config.data)
     expected = np.zeros((len(utterances), 2))
     expected[batch.indices.numpy()] = scores_of(module, batch.features, batch.lengths).numpy()
     np.testing.assert_allclose(module.development_scores, expected, atol=1e-5)

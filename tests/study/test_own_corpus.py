@@ -54,6 +54,27 @@ def test_a_study_runs_on_a_corpus_of_the_users_own_and_its_report_says_what_is_s
     assert facts["shared"] == ["training shares 3 of 3 sources with development or test, as its description allows"]
 
 
+FEATURES = """
+[space]
+"data.features.cepstra" = { choices = [0, 7] }
+"data.features.dynamics.kind" = { choices = ["none", "shifted"] }
+"data.features.normalisation" = { choices = ["utterance", "sliding"] }
+"""
+
+
+def test_a_study_searches_cepstra_shifted_deltas_and_normalisation_on_one_feature_store(
+    workspace: Path, tmp_path: Path
+) -> None:
+    study = write_tiny_study(tmp_path, trials=8, epochs=1, steps=2)
+    study.write_text(study.read_text().replace('kind = "random"', 'kind = "grid"'))
+    (tmp_path / "tiny_space.toml").write_text(FEATURES)
+    run_study(study, workspace)
+    assert [trial.state for trial in trials_of(workspace)] == [TrialState.COMPLETE] * 8
+    losses = {run.history["train/loss"][-1].value for run in record_of(workspace).trials}
+    assert len(losses) == 8, "each sees something else"
+    assert len(list((workspace / "features").iterdir())) == 1
+
+
 def test_a_corpus_that_was_never_prepared_is_refused(workspace: Path, tmp_path: Path) -> None:
     study = write_tiny_study(tmp_path, trials=1)
     study.write_text(study.read_text().replace('"espeak"', '"mine"'))

@@ -38,6 +38,17 @@ def test_what_a_task_is_scored_on_cannot_be_searched(line: str, workspace: Path,
         make_plan(config_of(study), workspace=Workspace(workspace), slots=1)
 
 
+def test_what_is_made_of_the_features_can_be_searched_and_what_is_stored_cannot(
+    workspace: Path, tmp_path: Path
+) -> None:
+    study, space = write_tiny_study(tmp_path), tmp_path / "tiny_space.toml"
+    space.write_text('[space]\n"data.features.cepstra" = { choices = [0, 7] }\n')
+    assert make_plan(config_of(study), workspace=Workspace(workspace), slots=1).space.name == "tiny_space"
+    space.write_text('[space]\n"data.features.num_bands" = { choices = [20, 40] }\n')
+    with pytest.raises(ConfigError, match=r"key data\.features\.num_bands: a study cannot search it"):
+        make_plan(config_of(study), workspace=Workspace(workspace), slots=1)
+
+
 def test_how_a_task_is_learnt_can_be_searched(workspace: Path, tmp_path: Path) -> None:
     study = write_tiny_study(tmp_path, changes='[trial.task]\nkind = "sequence"\n')
     (tmp_path / "tiny_space.toml").write_text('[space]\n"task.teacher_share" = { float = [0.0, 1.0] }\n')
