@@ -10,7 +10,7 @@ import torch
 from lightning_modules import scoring
 from lightning_modules.build import load_module
 from lightning_modules.data.feature_store import FeatureStore, feature_store_path
-from lightning_modules.data.prepared import PreparedCorpus, open_corpus
+from lightning_modules.data.prepared import PreparedCorpus, open_corpus_of
 from lightning_modules.data.tasks import ScoredSpeech, scored_speech
 from lightning_modules.lid_module import LidModule, Scored, joined
 from reports.records import ScoreTable
@@ -25,7 +25,7 @@ def evaluate(spec: AttemptSpec, log: EventLog) -> Ended:
     """Scores a trial's best checkpoint on test data, calibrated on its development scores alone."""
     assert spec.checkpoint is not None
     config = spec.config
-    corpus = open_corpus(config.data.corpus, spec.workspace)
+    corpus = open_corpus_of(config.data, spec.workspace)
     module = load_module(spec.checkpoint)
     table, tallies = _scored("test", module, corpus, spec)
     write_json(TrialFolder(spec.trial_folder).scores, dataclasses.asdict(table), sync=True)

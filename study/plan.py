@@ -11,7 +11,7 @@ from typing import Any, Final, assert_never, get_args
 from lightning_modules.config import SCORED_DATA, SEARCHABLE_DATA, FeaturesConfig
 from lightning_modules.data.feature_store import FeatureStore, feature_store_path
 from lightning_modules.data.manifest import Split, Utterance
-from lightning_modules.data.prepared import PreparedCorpus, describe_corpus, open_corpus
+from lightning_modules.data.prepared import PreparedCorpus, describe_corpus, open_corpus_of
 from lightning_modules.data.splits import check_splits, shared_with_training
 from lightning_modules.data.switched_utterances import scored_rows
 from lightning_modules.errors import ConfigError, CorpusError
@@ -142,7 +142,7 @@ def make_plan(
     _check_latency(config, devices_per_trial=devices_per_trial)
     data = config.trial.data
     with _blamed_on(config, "data.corpus"):
-        corpus = open_corpus(data.corpus, workspace.root)
+        corpus = open_corpus_of(data, workspace.root)
         check_splits(corpus.recordings, allow_shared=corpus.allow_shared)
     with _blamed_on(config, "data"):
         of_split = {

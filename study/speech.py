@@ -9,7 +9,7 @@ from typing import NamedTuple
 from lightning_modules.config import TrialConfig
 from lightning_modules.data.feature_store import FeatureStore, feature_store_path
 from lightning_modules.data.manifest import Recording
-from lightning_modules.data.prepared import open_corpus
+from lightning_modules.data.prepared import open_corpus_of
 from lightning_modules.data.tasks import ScoredSpeech, scored_speech
 
 
@@ -27,7 +27,7 @@ def open_speech(config: TrialConfig, workspace: Path) -> Speech:
     Raises:
         CorpusError: it is not prepared, or damaged.
     """
-    corpus = open_corpus(config.data.corpus, workspace)
+    corpus = open_corpus_of(config.data, workspace)
     store = FeatureStore.open(feature_store_path(corpus, config.data.features, workspace))
     development = scored_speech(corpus.recordings, split="dev", store=store, config=config)
     return Speech(corpus.recordings, store, development)

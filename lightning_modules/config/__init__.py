@@ -17,7 +17,9 @@ from lightning_modules.config.data import (
     DataConfig,
     DeltasConfig,
     FeaturesConfig,
+    LeaveSourceOutConfig,
     NoDeltasConfig,
+    PreparedSplitsConfig,
     ShiftedDeltasConfig,
 )
 from lightning_modules.config.encoders import (
@@ -131,6 +133,7 @@ __all__ = [
     "LastPoolingConfig",
     "LayerNormClippingConfig",
     "LearningRate",
+    "LeaveSourceOutConfig",
     "LevelConfig",
     "MaxPoolingConfig",
     "MeanPoolingConfig",
@@ -145,6 +148,7 @@ __all__ = [
     "PoolingConfig",
     "PositiveFloat",
     "PositiveInt",
+    "PreparedSplitsConfig",
     "Probability",
     "ReconstructionConfig",
     "RecurrentClippingConfig",

@@ -120,11 +120,29 @@ class FeaturesConfig(Frozen):
         return 1000.0 / self.hop_ms
 
 
+class PreparedSplitsConfig(Frozen):
+    """Training, development and test as the corpus was prepared."""
+
+    kind: Literal["prepared"] = "prepared"
+
+
+class LeaveSourceOutConfig(Frozen):
+    """One source of each language is development and test, all others train: cross-validation over sources.
+
+    Attributes:
+        fold: which; each source of a language is left out in one of them at least.
+    """
+
+    kind: Literal["leave_source_out"] = "leave_source_out"
+    fold: Annotated[int, Field(ge=0)] = 0
+
+
 class DataConfig(Frozen):
     """Which speech a trial sees.
 
     Attributes:
         corpus: name of a prepared corpus.
+        splits: which of its recordings train, and which are scored.
         languages: the target languages; the order is the order of the scores.
         segment_s: length of a training segment, in seconds; one speaker's recordings are joined to reach it.
         long_segment_s: length of the segments of every other training batch; None: as the others.
@@ -134,6 +152,7 @@ class DataConfig(Frozen):
     """
 
     corpus: str = "prompts"
+    splits: Annotated[PreparedSplitsConfig | LeaveSourceOutConfig, Field(discriminator="kind")] = PreparedSplitsConfig()
     languages: tuple[str, ...] = ("en", "es", "fr", "it", "ru")
     features: FeaturesConfig = FeaturesConfig()
     segment_s: Annotated[float, Field(gt=0.1, le=60.0)] = 2.0

@@ -14,12 +14,14 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from lightning_modules.config import DataConfig, PreparedSplitsConfig
 from lightning_modules.config.corpus import Shared
 from lightning_modules.data.cards import CorpusCard, Harvest, Progress, Skipped, SourceCard
 from lightning_modules.data.conversion import JOURNAL
 from lightning_modules.data.corpora import CORPORA
 from lightning_modules.data.corpora._base import Corpus
 from lightning_modules.data.manifest import Recording, Split, manifest_text, read_manifest
+from lightning_modules.data.splits import leave_source_out
 from lightning_modules.errors import CorpusError
 
 _SPLITS: Final[tuple[Split, ...]] = ("train", "dev", "test")
@@ -112,6 +114,19 @@ def prepare_corpus(corpus: Corpus | str, workspace: Path, *, progress: Progress)
                 f"name, or remove {folder} to prepare it again."
             )
     return open_corpus(name, workspace)
+
+
+def open_corpus_of(data: DataConfig, workspace: Path) -> PreparedCorpus:
+    """The corpus of a configuration, split as it says.
+
+    Raises:
+        CorpusError: as `open_corpus`, or it cannot be split so.
+    """
+    corpus = open_corpus(data.corpus, workspace)
+    if isinstance(data.splits, PreparedSplitsConfig):
+        return corpus
+    recordings = leave_source_out(corpus.recordings, fold=data.splits.fold, languages=data.languages)
+    return replace(corpus, recordings=recordings, allow_shared=())
 
 
 def open_corpus(name: str, workspace: Path) -> PreparedCorpus:

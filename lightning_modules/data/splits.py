@@ -6,13 +6,19 @@ knows the announcer, not the language.
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import NamedTuple, TypeVar
+from dataclasses import replace
+from typing import Final, NamedTuple, TypeVar
 
 from lightning_modules.config.corpus import Shared
 from lightning_modules.data.manifest import Recording, Split
 from lightning_modules.errors import CorpusError
 
 Key = TypeVar("Key", bound=Hashable)
+
+SMALLEST_S: Final = 180.0
+"""Of speech that a source must have to be scored."""
+BLOCK: Final = 10
+"""Neighbours in the order of names tend to share words."""
 
 
 class SharedSpeaker(NamedTuple):
@@ -67,6 +73,63 @@ def shared_with_training(recordings: Sequence[Recording]) -> tuple[str, ...]:
 def _num_shared(recordings: Sequence[Recording], *, key: Callable[[Recording], str]) -> tuple[int, int]:
     splits = _splits_by(recordings, key=key).values()
     return sum("train" in each and len(each) > 1 for each in splits), len(splits)
+
+
+def leave_source_out(recordings: Sequence[Recording], *, fold: int, languages: Sequence[str]) -> tuple[Recording, ...]:
+    """Recordings in their order, of which one source of each target language is for development and test.
+
+    In the order of names, fold k leaves out each language's source k, from the first again where it has fewer. A source
+    of less than three minutes always trains: it could not be scored. What is left out is divided between development
+    and test by speaker, the one with the most speech first, or where there is one speaker by recording: in the order
+    of names, ten for development, ten for test, and so on. Languages that are no targets train.
+
+    Args:
+        recordings: of a whole corpus.
+        fold: from 0.
+        languages: the targets.
+
+    Raises:
+        CorpusError: a target has one source only, or there are not so many folds.
+    """
+    sources = {language: _large_sources(recordings, language) for language in languages}
+    if alone := [language for language, names in sources.items() if len(names) < 2]:  # noqa: PLR2004 - one left out
+        raise CorpusError(
+            f"leave_source_out needs two sources of {SMALLEST_S / 60:g} minutes a language, but {', '.join(alone)} has "
+            f"{len(sources[alone[0]])}; leave it out of data.languages."
+        )
+    num_folds = max(map(len, sources.values()))
+    if fold >= num_folds:
+        raise CorpusError(f"leave_source_out has folds 0 to {num_folds - 1} of this corpus, not {fold}.")
+    scored: dict[str, Split] = {}
+    for language, names in sources.items():
+        left_out = names[fold % len(names)]
+        scored |= _halves([each for each in recordings if (each.language, each.source) == (language, left_out)])
+    return tuple(replace(each, split=scored.get(each.id, "train")) for each in recordings)
+
+
+def _large_sources(recordings: Sequence[Recording], language: str) -> list[str]:
+    seconds = defaultdict[str, float](float)
+    for recording in recordings:
+        if recording.language == language:
+            seconds[recording.source] += recording.duration_s
+    return sorted(source for source, total_s in seconds.items() if total_s >= SMALLEST_S)
+
+
+def _halves(recordings: Sequence[Recording]) -> dict[str, Split]:
+    """Id -> development or test."""
+    seconds = defaultdict[str, float](float)
+    for recording in recordings:
+        seconds[recording.speaker] += recording.duration_s
+    if len(seconds) == 1:
+        ordered = sorted(recordings, key=lambda recording: recording.id)
+        return {each.id: "dev" if number // BLOCK % 2 == 0 else "test" for number, each in enumerate(ordered)}
+    totals: dict[Split, float] = {"dev": 0.0, "test": 0.0}
+    of_speaker: dict[str, Split] = {}
+    for speaker in sorted(seconds, key=lambda name: (-seconds[name], name)):
+        split: Split = "dev" if totals["dev"] <= totals["test"] else "test"
+        of_speaker[speaker] = split
+        totals[split] += seconds[speaker]
+    return {each.id: of_speaker[each.speaker] for each in recordings}
 
 
 def _refuse_repeated(what: str, values: Iterable[str]) -> None:

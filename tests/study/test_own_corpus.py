@@ -54,6 +54,22 @@ def test_a_study_runs_on_a_corpus_of_the_users_own_and_its_report_says_what_is_s
     assert facts["shared"] == ["training shares 3 of 3 sources with development or test, as its description allows"]
 
 
+def test_a_study_leaves_a_source_of_each_language_out(workspace: Path, tmp_path: Path) -> None:
+    for fold in range(2):
+        folder = tmp_path / f"fold{fold}"
+        folder.mkdir()
+        study = write_tiny_study(
+            folder, trials=1, changes=f'[trial.data.splits]\nkind = "leave_source_out"\nfold = {fold}\n'
+        )
+        study.write_text(study.read_text().replace('"tiny"', f'"fold{fold}"'))
+        run_study(study, workspace)
+        (run,) = record_of(workspace, f"fold{fold}").trials
+        assert run.state is TrialState.COMPLETE
+        rows = record_of(workspace, f"fold{fold}").manifest.corpus["rows"]
+        assert {row["source"][-1] for row in rows if row["split"] in ("dev", "test")} == {"ab"[fold]}
+        assert {row["source"][-1] for row in rows if row["split"] == "train"} == set("abcde") - {"ab"[fold]}
+
+
 FEATURES = """
 [space]
 "data.features.cepstra" = { choices = [0, 7] }

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_modules.data.prepared import open_corpus
+from lightning_modules.config import DataConfig
+from lightning_modules.data.prepared import open_corpus_of
 from lightning_modules.errors import ConfigError, CorpusError
 from study import plan as plan_module
 from study.launchers.config import RayConfig
@@ -92,15 +93,15 @@ def test_the_length_of_training_segments_can_be_searched(workspace: Path, tmp_pa
 def test_a_test_source_of_two_languages_is_refused(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def with_one_test_source(name: str, root: Path) -> object:
-        corpus = open_corpus(name, root)
+    def with_one_test_source(data: DataConfig, root: Path) -> object:
+        corpus = open_corpus_of(data, root)
         recordings = tuple(
             replace(recording, source="everyone") if recording.split == "test" else recording
             for recording in corpus.recordings
         )
         return replace(corpus, recordings=recordings)
 
-    monkeypatch.setattr(plan_module, "open_corpus", with_one_test_source)
+    monkeypatch.setattr(plan_module, "open_corpus_of", with_one_test_source)
     with pytest.raises(CorpusError, match="source everyone holds"):
         make_plan(config_of(write_tiny_study(tmp_path)), workspace=Workspace(workspace), slots=1)
 

@@ -1,11 +1,12 @@
 """Leaks between splits."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import pytest
 
 from lightning_modules.data.manifest import Recording, Split
-from lightning_modules.data.splits import SharedSpeaker, check_splits
+from lightning_modules.data.splits import SharedSpeaker, check_splits, leave_source_out
 from lightning_modules.errors import CorpusError
 
 
@@ -52,3 +53,56 @@ def test_a_recording_in_two_splits_is_refused() -> None:
 def test_one_file_under_two_ids_is_refused() -> None:
     with pytest.raises(CorpusError, match=r"two recordings have the audio file '2\.flac'"):
         check_splits([DEV, dataclasses.replace(DEV, id="4", split="test")])
+
+
+def corpus_of(*parts: tuple[str, str, str, int]) -> list[Recording]:
+    """Recordings of ten seconds each: language, source, speaker, how many."""
+    return [
+        dataclasses.replace(
+            TRAIN,
+            id=f"{source}/{speaker}/{number:03}",
+            path=f"{source}/{speaker}/{number:03}",
+            language=language,
+            source=source,
+            speaker=f"{source}/{speaker}",
+            duration_s=10.0,
+        )
+        for language, source, speaker, count in parts
+        for number in range(count)
+    ]
+
+
+CORPUS = corpus_of(
+    ("en", "en-a", "x", 40), ("en", "en-b", "y", 20), ("en", "en-b", "z", 15), ("en", "en-c", "w", 30),
+    ("en", "en-tiny", "v", 2),
+    ("fr", "fr-a", "x", 40), ("fr", "fr-b", "y", 40), ("nl", "nl-a", "x", 40),
+)  # fmt: skip
+
+
+def scored_sources(recordings: Sequence[Recording]) -> set[str]:
+    return {each.source for each in recordings if each.split != "train"}
+
+
+def test_each_source_is_left_out_in_some_fold_and_the_others_train() -> None:
+    folds = [leave_source_out(CORPUS, fold=fold, languages=("en", "fr")) for fold in range(3)]
+    assert [scored_sources(fold) for fold in folds] == [{"en-a", "fr-a"}, {"en-b", "fr-b"}, {"en-c", "fr-a"}]
+    for fold in folds:
+        assert [each.id for each in fold] == [each.id for each in CORPUS], "the order is the feature store's"
+        check_splits(fold)
+        trained = {each.source for each in fold if each.split == "train"}
+        assert trained == {each.source for each in CORPUS} - scored_sources(fold)
+
+
+def test_what_is_left_out_is_divided_by_speaker_and_else_by_ten_recordings() -> None:
+    fold = leave_source_out(CORPUS, fold=1, languages=("en", "fr"))
+    of_speaker = {(each.speaker, each.split) for each in fold if each.source == "en-b"}
+    assert of_speaker == {("en-b/y", "dev"), ("en-b/z", "test")}
+    french = [each.split for each in fold if each.source == "fr-b"]
+    assert french == (["dev"] * 10 + ["test"] * 10) * 2
+
+
+def test_a_language_with_one_source_cannot_be_left_out_of_training() -> None:
+    with pytest.raises(CorpusError, match="two sources of 3 minutes a language, but nl has 1"):
+        leave_source_out(CORPUS, fold=0, languages=("en", "nl"))
+    with pytest.raises(CorpusError, match="folds 0 to 2 of this corpus, not 3"):
+        leave_source_out(CORPUS, fold=3, languages=("en", "fr"))
