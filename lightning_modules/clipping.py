@@ -82,7 +82,7 @@ class GradientClipper:
         gradients = gradients_of(network)
         norm = float(global_norm(gradients))
         if isinstance(self._config, SkipClippingConfig):
-            return _skip(network, norm, max_norm=self._config.max_norm)
+            return _skip(network, norm, skip_above=self._config.skip_above)
         share = 0.0 if self._recurrent is None else self._recurrent.take_share()
         if not math.isfinite(norm):
             return ClippingStep(norm, norm, share)
@@ -174,9 +174,9 @@ def _scale_down(gradients: list[Tensor], norm: float, *, max_norm: float) -> Cli
     return ClippingStep(norm, max_norm, 1.0)
 
 
-def _skip(network: nn.Module, norm: float, *, max_norm: float) -> ClippingStep:
+def _skip(network: nn.Module, norm: float, *, skip_above: float) -> ClippingStep:
     """An optimiser passes over parameters without a gradient: neither weights nor momentum move."""
-    if norm <= max_norm:  # which no NaN is
+    if norm <= skip_above:  # which no NaN is
         return ClippingStep(norm, norm, 0.0)
     for parameter in network.parameters():
         parameter.grad = None

@@ -103,7 +103,7 @@ def _objective_note(found: answer.Answer) -> str:
 def _test_cards(found: answer.Answer) -> tuple[Card, ...]:
     test = found.test
     if test is None:
-        return (Card(title="Test data", value=NOTHING, note="not evaluated yet"),)
+        return (Card(title="Test data", value=NOTHING, note="not evaluated"),)
     shown = "above chance" if test.above_chance else "above chance not shown"
     verdict = f"{shown}, {answer.tested_p(test)}" if test.p_value is not None else "above chance not tested"
     return (

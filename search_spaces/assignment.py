@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from lightning_modules.config import TrialConfig
 from lightning_modules.errors import ConfigError
 from search_spaces.parsing import Parameter, Value, near
-from search_spaces.schema import KIND, fields_of_kind, leaves
+from search_spaces.schema import KIND, fields_of_kind, leaves, sections
 
 
 def is_active(parameter: Parameter, chosen: Mapping[str, Value]) -> bool:
@@ -97,6 +97,8 @@ def _complaint(detail: ErrorDetails, config: Mapping[str, Any]) -> str:
         reason = detail["msg"].removeprefix("Value error, ").rstrip(".")
         given = "" if isinstance(detail["input"], Mapping | list | tuple) else f" (got {detail['input']!r})"
         return f"{path or 'configuration'}: {reason[0].lower()}{reason[1:]}{given}."
+    if path not in leaves() and path in sections():
+        path = sections()[path][0]
     if path not in leaves():
         return f"{path} is not a path in TrialConfig; {near(path)}"
     only = " and ".join(f"{kind_path} = {' or '.join(kinds)}" for kind_path, kinds in leaves()[path].kinds.items())

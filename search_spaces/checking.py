@@ -14,8 +14,13 @@ Complaint = tuple[str, str]
 """A parameter's path, and what is wrong with it."""
 
 
-def check_parameters(parameters: Parameters) -> list[Complaint]:
-    """What is wrong with parameters that are each well formed; nothing for a valid space."""
+def check_parameters(parameters: Parameters, *, around_defaults: bool = True) -> list[Complaint]:
+    """What is wrong with parameters that are each well formed; nothing for a valid space.
+
+    Args:
+        parameters: of a space.
+        around_defaults: whether its corners must suit the default configuration.
+    """
     complaints = [*_check_conditions(parameters)]
     if complaints:
         return complaints
@@ -23,7 +28,10 @@ def check_parameters(parameters: Parameters) -> list[Complaint]:
         ordered = in_order_of_conditions(parameters)
     except ConfigError as error:
         return [("", str(error))]
-    return [*_check_kinds(parameters)] or [*_check_corners(ordered)]
+    complaints = [*_check_kinds(parameters)]
+    if not complaints and around_defaults:
+        complaints = [*check_base(ordered, _base(ordered))]
+    return complaints or [*_check_reach(ordered)]
 
 
 # --- conditions -------------------------------------------------------------------------------------------------------
@@ -85,12 +93,7 @@ def _possible(parameters: Parameters, parameter: Parameter, path: str) -> list[V
 # --- corners ----------------------------------------------------------------------------------------------------------
 
 
-def _check_corners(ordered: Parameters) -> Iterator[Complaint]:
-    """Every extreme must validate, with all others low, with all others high, and with each extreme of its section.
-
-    The full product would grow exponentially; models check fields against each other within a section.
-    """
-    yield from check_base(ordered, _base(ordered))
+def _check_reach(ordered: Parameters) -> Iterator[Complaint]:
     reached = {path for path, _ in _corners(ordered)}
     for parameter in ordered:
         if parameter.path not in reached:
@@ -98,15 +101,21 @@ def _check_corners(ordered: Parameters) -> Iterator[Complaint]:
 
 
 def check_base(ordered: Parameters, base: Mapping[str, Any]) -> Iterator[Complaint]:
-    """What is wrong with the corners of a space around a base configuration, each parameter once."""
-    wrong: set[str] = set()
+    """What is wrong with the corners of a space around a base configuration, each thing once.
+
+    Every extreme must validate, with all others low, with all others high, and with each extreme of its section. The
+    full product would grow exponentially; models check fields against each other within a section.
+    """
+    said: set[str] = set()
     for path, params in _corners(ordered):
         try:
             validated(overlay(base, params))
         except ConfigError as error:
-            if path not in wrong:
-                wrong.add(path)
-                yield path, f"cannot be {params[path]!r} in this space: {error}"
+            # A corner has a value of every parameter: the one to blame is the one that the complaint names.
+            blamed = next((each for each in params if f"{each} " in f"{error} ".replace(":", " ")), path)
+            if str(error) not in said:
+                said.add(str(error))
+                yield blamed, f"cannot be {params[blamed]!r} in this space: {error}"
 
 
 def _corners(ordered: Parameters) -> Iterator[tuple[str, dict[str, Value]]]:

@@ -4,9 +4,11 @@ A leaf below a union of sections (`clipping`, told apart by `kind`) may exist un
 another range under each: it therefore has one variant a kind.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from inspect import cleandoc
 from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -49,12 +51,12 @@ class Variant:
 
     @property
     def description(self) -> str:
-        """What its section says of the field: its line under Attributes, else the section's first line."""
-        documentation = self.section.__doc__ or ""
-        for line in documentation.splitlines():
-            if line.strip().startswith(f"{self.name}: "):
-                return line.strip().removeprefix(f"{self.name}: ")
-        return documentation.strip().partition("\n")[0]
+        """What its section says of the field: its lines under Attributes, else the section's first line."""
+        for model in self.section.__mro__:
+            said = re.search(rf"^    {self.name}: (.*(?:\n     +.*)*)", cleandoc(model.__doc__ or ""), re.MULTILINE)
+            if said:
+                return re.sub(r"\n +", " ", said[1])
+        return cleandoc(self.section.__doc__ or "").partition("\n")[0]
 
 
 @dataclass(frozen=True)

@@ -168,11 +168,13 @@ class Space:
         return validated(overlay(complete_base(base), params))
 
 
-def load_space(name_or_path: str) -> Space:
+def load_space(name_or_path: str, *, around_defaults: bool = True) -> Space:
     """A space that ships, by name, or one from a file.
 
     Args:
         name_or_path: a key of SPACES, or a path that ends in .toml.
+        around_defaults: whether its corners must suit the default configuration; a study has one of its own, to be
+            tried by `check_base`.
 
     Raises:
         ConfigError: for an unknown name, or naming the first thing that is wrong with the file.
@@ -184,7 +186,7 @@ def load_space(name_or_path: str) -> Space:
     else:
         hint = "one of your own is given by a path that ends in .toml"
         raise ConfigError(f"there is no search space {name_or_path!r}; those that ship: {', '.join(SPACES)}; {hint}.")
-    space, findings = _read(path, name)
+    space, findings = _read(path, name, around_defaults=around_defaults)
     if findings:
         others = f" (and {len(findings) - 1} more, see `lidstudy space check`)" if len(findings) > 1 else ""
         raise ConfigError(f"{findings[0]}{others}")
@@ -210,7 +212,7 @@ def check_file(path: Path) -> list[Finding]:
     return _read(path, path.stem)[1]
 
 
-def _read(path: Path, name: str) -> tuple[Space, list[Finding]]:
+def _read(path: Path, name: str, *, around_defaults: bool = True) -> tuple[Space, list[Finding]]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -220,7 +222,8 @@ def _read(path: Path, name: str) -> tuple[Space, list[Finding]]:
     space, findings = _parse(content, str(path), name)
     if not findings:
         findings = [
-            Finding(file=str(path), key=key, message=message) for key, message in check_parameters(space.parameters)
+            Finding(file=str(path), key=key, message=message)
+            for key, message in check_parameters(space.parameters, around_defaults=around_defaults)
         ]
     return space, findings
 

@@ -84,7 +84,12 @@ DeterministicOption = Annotated[
 
 @app.command()
 def sweep(
-    study: Annotated[str, typer.Argument(help="A preset (demo) or the path of a study's .toml file.")],
+    study: Annotated[
+        str,
+        typer.Argument(
+            help="A preset (demo, architecture, clipping … see docs/study-files.md), or a study's .toml file."
+        ),
+    ],
     *,
     slots: SlotsOption = None,
     devices: DevicesOption = "auto",

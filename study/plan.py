@@ -171,7 +171,7 @@ def make_plan(
 
 def _named_space(config: StudyConfig) -> Space:
     try:
-        return load_space(config.space)
+        return load_space(config.space, around_defaults=False)
     except ConfigError as error:
         raise ConfigError(f"study {config.name}, key space: {error}") from None
 

@@ -151,7 +151,8 @@ class LiveView:
 
 def ending(trial: ActiveTrial, outcome: Outcome, *, searched: Sequence[SearchedParameter] = ()) -> str:
     """One line for a trial that has ended; it names what the space had it choose."""
-    epochs = f"{trial.last_epoch + 1} epochs"
+    num_epochs = trial.last_epoch + 1
+    epochs = f"{num_epochs} {'epoch ' if num_epochs == 1 else 'epochs'}"
     best = f", best {trial.best_objective:.3f} at epoch {trial.best_epoch}" if trial.best_objective is not None else ""
     words = in_words(trial.config, searched)
     what = f"  ({words})" if words else ""

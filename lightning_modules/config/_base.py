@@ -1,8 +1,8 @@
 """What all parts of a configuration share."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -14,3 +14,17 @@ class Frozen(BaseModel):
     """A record that rejects unknown fields and never changes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_kinds(cls, content: Any) -> Any:
+        """A section of several kinds that leaves its kind out has the default's."""
+        if not isinstance(content, dict):
+            return content
+        defaults = {name: getattr(field.default, "kind", None) for name, field in cls.model_fields.items()}
+        return {
+            name: {"kind": defaults[name], **given}
+            if isinstance(given, dict) and "kind" not in given and defaults.get(name)
+            else given
+            for name, given in content.items()
+        }

@@ -74,6 +74,12 @@ class FeaturesConfig(Frozen):
         normalisation: of each band and coefficient to zero mean and unit variance, over the whole utterance; or then
             over the `sliding_s` around each frame.
         sliding_s: seconds that sliding means and variances are taken over.
+        sample_rate_hz: of the corpus; all are brought to it.
+        num_bands: of the filterbank.
+        window_ms: length of a frame's window.
+        hop_ms: from one frame to the next.
+        low_hz: where the lowest band begins.
+        high_hz: where the highest band ends.
     """
 
     kind: Literal["log_mel", "kaldi"] = "log_mel"

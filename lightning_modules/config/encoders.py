@@ -1,8 +1,8 @@
 """Encoders: from frames to a sequence of states. Sizes that stand here are those of the papers."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from lightning_modules.config._base import Frozen, PositiveInt, Probability, Share
 
@@ -24,7 +24,16 @@ class _Recurrence(Frozen):
 
 
 class RecurrentEncoderConfig(_Recurrence):
-    """A stacked recurrent network: (B, T, features) -> (B, S, hidden_size x directions)."""
+    """A stacked recurrent network: (B, T, features) -> (B, S, hidden_size x directions).
+
+    Attributes:
+        cell: standard with tanh or relu, or with gates.
+        num_layers: each reads the states of the one below.
+        hidden_size: units a layer and direction.
+        dropout: between layers.
+        bidirectional: whether each layer reads backwards too.
+        frames_per_step: neighbours that are read at once.
+    """
 
     kind: Literal["recurrent"] = "recurrent"
     cell: Cell = "gru"
@@ -67,6 +76,9 @@ class OutputRecurrentEncoderConfig(Frozen):
     """A network whose recurrence is through its output alone: h_t = tanh(W x_t + V y_(t-1) + b), y_t = softmax(U h_t).
 
     Attributes:
+        hidden_size: units of h.
+        dropout: of the states that pooling reads.
+        frames_per_step: neighbours that are read at once.
         feedback: which y_(t-1) training feeds back.
     """
 
@@ -81,6 +93,8 @@ class LevelConfig(Frozen):
     """One level that reads windows of the level below and keeps each window's last state.
 
     Attributes:
+        cell: standard with tanh or relu, or with gates.
+        hidden_size: units.
         window: inputs that one state has read.
         hop: inputs from one window's start to the next one's.
     """
@@ -98,7 +112,14 @@ class LevelConfig(Frozen):
 
 
 class TopLevelConfig(Frozen):
-    """The level that reads all that the one below has kept."""
+    """The level that reads all that the one below has kept.
+
+    Attributes:
+        cell: standard with tanh or relu, or with gates.
+        hidden_size: units a layer and direction.
+        num_layers: each reads the states of the one below.
+        bidirectional: whether each layer reads backwards too.
+    """
 
     cell: Cell = "gru"
     hidden_size: HiddenSize = 512
@@ -129,6 +150,7 @@ class TDNNEncoderConfig(Frozen):
     Attributes:
         channels: of the first four layers.
         output_channels: of the fifth.
+        dropout: of the states that pooling reads.
     """
 
     kind: Literal["tdnn"] = "tdnn"
@@ -144,6 +166,7 @@ class ECAPAEncoderConfig(Frozen):
         channels: of the convolutions; 8 (Res2Net's scale) divides it.
         output_channels: after the three blocks are joined.
         bottleneck: of squeeze and excitation.
+        dropout: of the states that pooling reads.
     """
 
     kind: Literal["ecapa_tdnn"] = "ecapa_tdnn"
@@ -153,11 +176,6 @@ class ECAPAEncoderConfig(Frozen):
     dropout: Probability = 0.0
 
 
-def _recurrent_unless_told(section: Any) -> Any:
-    """The key `kind` may be left out: most studies are about recurrent networks."""
-    return {"kind": "recurrent", **section} if isinstance(section, dict) else section
-
-
 EncoderConfig = Annotated[
     RecurrentEncoderConfig
     | OutputRecurrentEncoderConfig
@@ -165,5 +183,4 @@ EncoderConfig = Annotated[
     | TDNNEncoderConfig
     | ECAPAEncoderConfig,
     Field(discriminator="kind"),
-    BeforeValidator(_recurrent_unless_told),
 ]

@@ -10,6 +10,12 @@ AttentionScore = Literal["additive", "dot", "general"]
 
 
 class _Pooling(Frozen):
+    """What all have.
+
+    Attributes:
+        dropout: of the embedding.
+    """
+
     dropout: Probability = 0.0
 
 

@@ -10,6 +10,12 @@ LearningRate = Annotated[float, Field(gt=0.0, le=10.0)]
 
 
 class _Optimizer(Frozen):
+    """What all have.
+
+    Attributes:
+        learning_rate: at its highest; the schedule says when that is.
+    """
+
     learning_rate: LearningRate = 1e-3
 
 
@@ -20,14 +26,22 @@ class AdamConfig(_Optimizer):
 
 
 class AdamWConfig(_Optimizer):
-    """Adam with decoupled weight decay (Loshchilov & Hutter, 2019)."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter, 2019).
+
+    Attributes:
+        weight_decay: share of the weights that a step takes away, times the learning rate.
+    """
 
     kind: Literal["adamw"] = "adamw"
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-2
 
 
 class SGDConfig(_Optimizer):
-    """Stochastic gradient descent with momentum."""
+    """Stochastic gradient descent with momentum.
+
+    Attributes:
+        momentum: share of the step before that each step repeats.
+    """
 
     kind: Literal["sgd"] = "sgd"
     momentum: Probability = 0.9
@@ -83,21 +97,33 @@ class NoClippingConfig(Frozen):
 
 
 class NormClippingConfig(Frozen):
-    """The global L2 norm is scaled down to max_norm (Pascanu et al., 2013)."""
+    """The global L2 norm is scaled down to max_norm (Pascanu et al., 2013).
+
+    Attributes:
+        max_norm: in use elsewhere: 0.5, 1, 5.
+    """
 
     kind: Literal["norm"] = "norm"
     max_norm: PositiveFloat = 1.0
 
 
 class LayerNormClippingConfig(Frozen):
-    """The L2 norm of each layer (module with parameters of its own) is scaled down to max_norm."""
+    """The L2 norm of each layer (module with parameters of its own) is scaled down to max_norm.
+
+    Attributes:
+        max_norm: of a layer.
+    """
 
     kind: Literal["layer_norm"] = "layer_norm"
     max_norm: PositiveFloat = 1.0
 
 
 class ValueClippingConfig(Frozen):
-    """Each gradient element is cut to [-max_value, max_value]."""
+    """Each gradient element is cut to [-max_value, max_value].
+
+    Attributes:
+        max_value: of an element.
+    """
 
     kind: Literal["value"] = "value"
     max_value: PositiveFloat = 0.1
@@ -130,10 +156,15 @@ class AGCConfig(Frozen):
 
 
 class SkipClippingConfig(Frozen):
-    """The step is dropped where the global norm exceeds max_norm, or is no number."""
+    """The step is dropped where the global norm exceeds a limit, or is no number.
+
+    Attributes:
+        skip_above: the limit; named apart from max_norm, which a study of several rules would hand on: a norm to scale
+            every gradient down to is one at which every step is dropped.
+    """
 
     kind: Literal["skip"] = "skip"
-    max_norm: PositiveFloat = 20.0
+    skip_above: PositiveFloat = 20.0
 
 
 class RecurrentClippingConfig(Frozen):

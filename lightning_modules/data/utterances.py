@@ -35,9 +35,10 @@ def join_utterances(recordings: Sequence[Recording], *, split: Split, data: Data
     missing = [language for language, utterances in by_language.items() if not utterances]
     if missing:
         raise CorpusError(
-            f"there is no {split} utterance of {data.minimum_s:g} s or more in {', '.join(missing)}; "
-            f"{split} speech exists in {', '.join(_languages_of(recordings, split)) or 'no language'}. "
-            "Choose other languages (data.languages) or shorter utterances (data.minimum_s)."
+            f"there is no {split} utterance of {data.minimum_s:g} to {LONGEST * data.utterance_s:g} s in "
+            f"{', '.join(missing)}; {split} speech exists in "
+            f"{', '.join(_languages_of(recordings, split)) or 'no language'}. Choose other languages (data.languages) "
+            "or another length (data.utterance_s, data.minimum_s)."
         )
     return tuple(chain.from_iterable(by_language.values()))
 

@@ -6,6 +6,7 @@ from reports.checks import (
     commits,
     convergence,
     diverged,
+    dropped,
     edge,
     evaluations,
     failures,
@@ -25,6 +26,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     first_epoch.CHECK,
     evaluations.CHECK,
     diverged.CHECK,
+    dropped.CHECK,
     failures.CHECK,
     commits.CHECK,
 )

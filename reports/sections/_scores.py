@@ -64,8 +64,8 @@ SCORES: Final[dict[str, Score]] = {
     "cllr": Score(
         name="Cllr",
         unit="bits",
-        meaning="Bits that the scores leave unknown of a {scored}'s language, on average. 0 is certainty; more than "
-        "knowing nothing costs means overconfidence.",
+        meaning="Bits that the scores leave unknown of the language of each {scored}, on average. 0 is certainty; "
+        "more than knowing nothing costs means overconfidence.",
     ),
     "frame_error_rate": Score(
         name="frame error rate", meaning="Share of all frames of code-switched recordings that got another language."

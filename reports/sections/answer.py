@@ -71,6 +71,7 @@ class Answer:
         chosen: number of the trial that development data chose.
         least: number of the trial with the least objective, which is another where a trial was named by hand.
         num_compared: complete trials with an objective.
+        untested: why there are no scores on test data; "" where there are.
     """
 
     question: str
@@ -86,6 +87,7 @@ class Answer:
     num_compared: int
     least: int | None
     test: TestScore | None
+    untested: str
     num_evaluations: int
     difference: _difference.Difference
 
@@ -118,9 +120,18 @@ def summarise(study: StudyRecord) -> Answer:
         num_compared=len(select.scored(study)),
         least=least.number if (least := select.best(study)) else None,
         test=_test(study),
+        untested="" if study.test_metrics else _untested(study),
         num_evaluations=len(study.ledger),
         difference=_difference.summarise(study),
     )
+
+
+def _untested(study: StudyRecord) -> str:
+    if study.manifest.config.get("evaluate") is False:
+        return "Test data was left alone, as the study's file says (evaluate = false)."
+    if len(study.trials) >= study.manifest.num_trials and select.chosen(study) is None:
+        return "No trial is complete, so that none was evaluated on test data."
+    return "No trial was evaluated on test data yet: a sweep does it, once, when its budget is spent."
 
 
 def _test(study: StudyRecord) -> TestScore | None:
@@ -200,7 +211,7 @@ def _rank(answer: Answer) -> str:
 def _found(answer: Answer) -> str:
     test = answer.test
     if test is None:
-        return "No trial was evaluated on test data yet: a sweep does it, once, when its budget is spent."
+        return answer.untested
     reached = f"a mean accuracy over languages of {number(test.accuracy)} (chance {number(answer.chance_accuracy)})"
     if test.c_primary is not None:
         reached += f" and a C_primary of {number(test.c_primary)} (chance 1.000)"

@@ -16,10 +16,12 @@ from reports.records import (
 )
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
-from reports.sections._text import listing, number, numeric, share, significant, spread
+from reports.sections._text import listing, number, numeric, share, short_names, significant, spread
 from reports.statistics import mean_sd
 
 KIND: Final = "clipping.kind"
+SECTION_PREFIX: Final = "clipping."
+MAX_NAMED: Final = 3
 NONE: Final = "none"
 
 
@@ -51,6 +53,7 @@ class Clipping:
 
     Attributes:
         never_reached: trials with a threshold that no step's gradient exceeded.
+        also_varied: what else was searched, in short.
     """
 
     objective_name: str
@@ -58,6 +61,7 @@ class Clipping:
     share: Panel
     norm: Panel
     never_reached: tuple[int, ...] = ()
+    also_varied: tuple[str, ...] = ()
 
 
 def summarise(study: StudyRecord) -> Clipping:
@@ -72,7 +76,14 @@ def summarise(study: StudyRecord) -> Clipping:
         share=Panel(title="share of steps clipped", dots=share_dots),
         norm=Panel(title="largest gradient norm before clipping", dots=norm_dots, log=True),
         never_reached=tuple(trial.number for trial in study.trials if _never_reached(trial)),
+        also_varied=_also_varied([each.path for each in study.manifest.parameters]),
     )
+
+
+def _also_varied(paths: Sequence[str]) -> tuple[str, ...]:
+    names = short_names(paths)
+    others = [f"{names[path]}" for path in paths if not path.startswith(SECTION_PREFIX)]
+    return (*others[:MAX_NAMED], "the rest") if len(others) > MAX_NAMED + 1 else tuple(others)
 
 
 def _never_reached(trial: TrialRecord) -> bool:
@@ -130,10 +141,8 @@ def present(clipping: Clipping) -> tuple[Block, ...]:
         Column("diverged"),
     )
     rows = tuple(_cells(rule) for rule in clipping.rules)
-    note = (
-        "Gradient norms are global L2 norms. They are shown beside the objective, not as its cause: the learning rate, "
-        "the cell and the rest vary over these trials too."
-    )
+    note = "Gradient norms are global L2 norms. They are shown beside the objective, not as its cause"
+    note += f": {listing(clipping.also_varied)} vary over these trials too." if clipping.also_varied else "."
     if clipping.never_reached:
         trials = (
             f"{'trial' if len(clipping.never_reached) == 1 else 'trials'} {listing(map(str, clipping.never_reached))}"

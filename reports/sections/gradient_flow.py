@@ -67,6 +67,7 @@ class Flow:
         arms: those of one cell side by side.
         poolings: that occur.
         directions: `one` or `both`, where the encoder has any.
+        has_other_encoders: whether there are encoders that have none.
         initialisations: that occur, where the encoder has a choice.
         not_finite: trials whose gradient overflowed, which are left out.
         heard: what has a loss of its own, `utterance` or `recording`.
@@ -75,6 +76,7 @@ class Flow:
     arms: tuple[Arm, ...]
     poolings: tuple[str, ...]
     directions: tuple[str, ...]
+    has_other_encoders: bool
     initialisations: tuple[str, ...]
     not_finite: tuple[int, ...]
     heard: str
@@ -102,6 +104,7 @@ def summarise(study: StudyRecord) -> Flow:
         poolings=_levels(trials, "pooling.kind"),
         directions=tuple({"false": "one", "true": "both"}[each] for each in _levels(trials, "encoder.bidirectional")),
         initialisations=_levels(trials, "encoder.initialisation"),
+        has_other_encoders=any("encoder.bidirectional" not in trial.params for trial in trials),
         not_finite=not_finite,
         heard=heard_of(study.manifest.task),
     )
@@ -224,10 +227,14 @@ def _times(ratio: float) -> str:
 
 def _conditions(flow: Flow) -> str:
     conditions = [f"pooling {listing(flow.poolings)}"]
+    of_encoder = []
     if flow.directions:
-        conditions.append(f"directions {listing(flow.directions)}")
+        of_encoder.append(f"directions {listing(flow.directions)}")
     if flow.initialisations:
-        conditions.append(f"initialisation {listing(flow.initialisations)}")
+        of_encoder.append(f"initialisation {listing(flow.initialisations)}")
+    if of_encoder and flow.has_other_encoders:
+        of_encoder[-1] += " where the encoder has these"
+    conditions += of_encoder
     said = (
         f"Measured on one training batch without dropout, under {', '.join(conditions)}. The norm is that of each "
         f"{flow.heard}'s own loss, averaged over {flow.heard}s; t counts the encoder's steps."

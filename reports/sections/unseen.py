@@ -69,6 +69,7 @@ class Unseen:
         smallest_p: the least p-value that the sources allow.
         scored: what each score is of, `utterance` or `segment`.
         segment: what a segment is, or "" where utterances are scored.
+        untested: why there are no scores on test data; "" where there are.
     """
 
     chosen: int | None
@@ -79,15 +80,17 @@ class Unseen:
     smallest_p: float | None
     scored: str
     segment: str
+    untested: str
 
 
 def summarise(study: StudyRecord) -> Unseen:
     """Scores of the champion; all empty where no trial was evaluated."""
-    table, trial = study.scores_test, select.chosen(study)
+    table, trial, answer = study.scores_test, select.chosen(study), answer_of(study)
     return Unseen(
         chosen=trial.number if trial else study.champion,
         objective_name=study.manifest.objective,
-        test=answer_of(study).test,
+        test=answer.test,
+        untested=answer.untested,
         metrics=_metrics(study, trial),
         recalls=_recalls(table) if table else (),
         smallest_p=_smallest_p(table) if table and TEST_P_VALUE in study.test_metrics else None,
@@ -159,7 +162,7 @@ def present(unseen: Unseen) -> tuple[Block, ...]:
 def _rests_on(unseen: Unseen) -> Text:
     test = unseen.test
     if test is None:
-        return Text("No trial was evaluated on test data yet.", tone="quiet")
+        return Text(unseen.untested, tone="quiet")
     amounts = (test.num_scored, test.scored), (test.num_sources, "source"), (test.num_speakers, "speaker")
     on = ", ".join(count(amount, noun) for amount, noun in amounts)
     return Text(f"Trial {unseen.chosen} on {on}. {_significance(unseen)}")

@@ -216,7 +216,10 @@ def show_trial(study: str, number: int, folder: Path, *, as_json: bool) -> None:
     console = make_console()
     further = dict(zip(_further_names(read_manifest(study_folder)), trial.further, strict=False))  # a failure has none
     value = f", {trial.value:.4f}{further_text(further)}" if trial.value is not None else ""
-    console.print(f"trial {number}: {trial.state.value}{value}, {len(place.attempts())} attempt(s)")
+    num_attempts = len(place.attempts())
+    console.print(
+        f"trial {number}: {trial.state.value}{value}, {num_attempts} {'attempt' if num_attempts == 1 else 'attempts'}"
+    )
     for path, setting in flat(config).items():
         mark = "*" if path in trial.params else " "
         console.print(f"{mark} {path:<32} {json.dumps(setting)}", markup=False)

@@ -173,8 +173,8 @@ def dry(study: str, options: SweepOptions, *, folder: Path) -> None:
         f"{cost.step_s * 1000:.0f} ms a step, {cost.development_s:.1f} s a development pass)"
     )
     console.print(
-        f"{num_left} trials take about {duration(cost.study_s)} if none is pruned; larger configurations, which a "
-        "sampler may come to prefer, and a busy machine make it longer"
+        f"{'1 trial takes' if num_left == 1 else f'{num_left} trials take'} about {duration(cost.study_s)} if none is "
+        "pruned; larger configurations, which a sampler may come to prefer, and a busy machine make it longer"
     )
     if len(plan.slots) > plan.num_cores:
         console.print(

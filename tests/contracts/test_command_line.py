@@ -144,7 +144,7 @@ def test_a_dry_run_counts_what_is_left_and_refuses_what_a_sweep_would(workspace:
     assert "2 trials have ended already, 0 are left" in done.stdout
     more = lidstudy("sweep", study, "--dry-run", "--trials", "3", "--workspace", workspace)
     assert "2 trials have ended already, 1 are left" in more.stdout
-    assert "1 trials take about" in more.stdout
+    assert "1 trial takes about" in more.stdout
     write_tiny_study(tmp_path, trials=2, epochs=4)
     assert "max_epochs = 3, now it is 4" in error_line(lidstudy("sweep", study, "--dry-run", "--workspace", workspace))
 

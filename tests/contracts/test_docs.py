@@ -1,5 +1,6 @@
 """What the docs show is valid: study files, search spaces, and commands that exist."""
 
+import importlib.util
 import re
 import tomllib
 from pathlib import Path
@@ -89,3 +90,15 @@ def test_the_corpus_file_of_the_docs_is_one_and_every_layout_is_listed() -> None
     table = text.split("## Layouts")[1].split("## Features")[0]
     kinds = re.findall(r"^\| `([a-z0-9_]+)` \|", table, re.MULTILINE)
     assert kinds == ["kind", *LAYOUTS]
+
+
+def test_the_page_of_the_configuration_is_what_its_fields_say() -> None:
+    path = ROOT / "docs" / "write_configuration.py"
+    spec = importlib.util.spec_from_file_location("write_configuration", path)
+    assert spec is not None
+    assert spec.loader is not None
+    writer = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(writer)
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    assert page == writer.page(), "run `python docs/write_configuration.py`"
+    assert not re.findall(r"\|  \|$", page, re.MULTILINE), "every key says what it means"

@@ -47,7 +47,7 @@ RULES: list[ClippingConfig] = [
     ValueClippingConfig(max_value=0.1),
     AutoClipConfig(percentile=50.0),
     AGCConfig(),
-    SkipClippingConfig(max_norm=1.0),
+    SkipClippingConfig(skip_above=1.0),
     RecurrentClippingConfig(),
 ]
 LEAVE_WHAT_IS_NOT_FINITE = [rule for rule in RULES if rule.kind != "skip"]
@@ -338,7 +338,7 @@ def test_a_skipped_step_moves_neither_weights_nor_the_optimiser(
     for gradients in ([1.0, 0.5], [1.0, spoilt, 0.5]):
         parameter = nn.Parameter(torch.tensor([2.0]))
         optimizer = optimizer_of([parameter])
-        clipper = GradientClipper(SkipClippingConfig(max_norm=20.0))
+        clipper = GradientClipper(SkipClippingConfig(skip_above=20.0))
         for gradient in gradients:
             parameter.grad = torch.tensor([gradient])
             step = clipper.clip(nn.ParameterList([parameter]))
@@ -349,7 +349,7 @@ def test_a_skipped_step_moves_neither_weights_nor_the_optimiser(
 
 
 def test_skip_tells_what_it_dropped() -> None:
-    step = clip_gradients(parameters_with([np.array([30.0, 40.0], np.float32)]), SkipClippingConfig(max_norm=49.0))
+    step = clip_gradients(parameters_with([np.array([30.0, 40.0], np.float32)]), SkipClippingConfig(skip_above=49.0))
     assert step == (50.0, 0.0, 1.0)
 
 

@@ -132,7 +132,7 @@ ALL_RULES: list[dict[str, Any]] = [
     {"kind": "value", "max_value": 0.02},
     {"kind": "autoclip", "percentile": 30.0},
     {"kind": "agc", "max_ratio": 0.02},
-    {"kind": "skip", "max_norm": 0.7},
+    {"kind": "skip", "skip_above": 0.7},
     {"kind": "recurrent", "max_state_norm": 0.005},
 ]
 EVERY_RULE = pytest.mark.parametrize("rule", ALL_RULES, ids=lambda rule: rule["kind"])
@@ -221,7 +221,7 @@ def test_every_rule_works_in_bfloat16(rule: dict[str, Any]) -> None:
 
 
 def test_a_step_whose_gradient_is_not_finite_is_skipped_counted_and_no_divergence() -> None:
-    module = module_of(config_of(clipping={"kind": "skip", "max_norm": 1e9}))
+    module = module_of(config_of(clipping={"kind": "skip", "skip_above": 1e9}))
     calls = iter(range(NUM_STEPS))
     weight: Any = module.head.output.weight
     weight.register_hook(lambda gradient: torch.full_like(gradient, math.nan) if next(calls) == 1 else gradient)

@@ -19,6 +19,18 @@ from lightning_modules.config import TrialConfig, content_hash
 OTHER_VALUES: dict[str, Any] = {
     "data.corpus": "espeak",
     "data.languages": ["en", "fr"],
+    "data.splits.kind": "leave_source_out",
+    "data.splits.fold": 1,
+    "data.features.kind": "kaldi",
+    "data.features.cepstra": 7,
+    "data.features.dynamics.kind": "shifted",
+    "data.features.dynamics.order": 1,
+    "data.features.dynamics.window": 3,
+    "data.features.dynamics.spread": 2,
+    "data.features.dynamics.shift": 2,
+    "data.features.dynamics.blocks": 5,
+    "data.features.normalisation": "sliding",
+    "data.features.sliding_s": 4.0,
     "data.features.num_bands": 41,
     "data.features.window_ms": 26.0,
     "data.features.hop_ms": 11.0,
@@ -96,6 +108,7 @@ OTHER_VALUES: dict[str, Any] = {
     "clipping.max_ratio": 0.04,
     "clipping.epsilon": 1e-2,
     "clipping.max_state_norm": 1e-3,
+    "clipping.skip_above": 30.0,
     "training.max_epochs": 11,
     "training.steps_per_epoch": 41,
     "training.batch_size": 33,
@@ -109,6 +122,7 @@ OTHER_VALUES: dict[str, Any] = {
     "training.gradient_flow.every": 10,
     "training.gradient_flow.over_time": True,
 }
+SHIFTED = {"data.features.dynamics.kind": "shifted"}
 HIERARCHICAL = {"encoder.kind": "hierarchical"}
 SCHEDULED = {"encoder.kind": "output_recurrent", "encoder.feedback.kind": "scheduled_sampling"}
 BY_DURATION = {"head.kind": "by_duration", "data.long_segment_s": 8.0}
@@ -135,11 +149,27 @@ NEEDED: dict[str, dict[str, Any]] = {
     "clipping.max_ratio": {"clipping.kind": "agc"},
     "clipping.epsilon": {"clipping.kind": "agc"},
     "clipping.max_state_norm": {"clipping.kind": "recurrent"},
+    "clipping.skip_above": {"clipping.kind": "skip"},
+    "data.splits.fold": {"data.splits.kind": "leave_source_out"},
+    **{f"data.features.dynamics.{name}": {"data.features.dynamics.kind": "deltas"} for name in ("order", "window")},
+    **{f"data.features.dynamics.{name}": SHIFTED for name in ("spread", "shift", "blocks")},
     "training.bptt.kind": {"encoder.bidirectional": False},
     "training.bptt.frames": {"encoder.bidirectional": False, "training.bptt.kind": "truncated"},
 }
-ONLY_ONE_VALUE = {"data.features.kind", "data.features.sample_rate_hz"}
-UNIONS = ("task", "encoder", "pooling", "head", "reconstruction", "optimizer", "schedule", "clipping", "training.bptt")
+ONLY_ONE_VALUE = {"data.features.sample_rate_hz"}
+UNIONS = (
+    "data.splits",
+    "data.features.dynamics",
+    "task",
+    "encoder",
+    "pooling",
+    "head",
+    "reconstruction",
+    "optimizer",
+    "schedule",
+    "clipping",
+    "training.bptt",
+)
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from reports.checks import (
     commits,
     convergence,
     diverged,
+    dropped,
     edge,
     evaluations,
     failures,
@@ -20,6 +21,7 @@ from reports.checks import (
 )
 from reports.records import (
     BEST_EPOCH,
+    GRAD_NORM_AFTER,
     OBJECTIVE,
     TAG_COMMIT,
     TAG_DIFF,
@@ -161,3 +163,14 @@ def test_code_that_changed_between_trials_is_told(trial: MakeTrial, make_study: 
     older = dataclasses.replace(trial(4), tags=trial(4).tags | {TAG_VERSIONS: '{"torch": "2"}'})
     assert commits.CHECK.run(make_study(newer)).status == "passed"
     assert "library versions" in commits.CHECK.run(make_study(newer, older)).message
+
+
+def test_a_trial_whose_every_step_was_dropped_is_told(trial: MakeTrial, make_study: MakeStudy) -> None:
+    def with_norms(number: int, *values: float) -> TrialRecord:
+        points = tuple(MetricPoint(step=i, value=value, time_ms=i) for i, value in enumerate(values))
+        return dataclasses.replace(trial(number), history={GRAD_NORM_AFTER: points})
+
+    found = dropped.CHECK.run(make_study(with_norms(0, 0.0, 0.0), with_norms(1, 0.0, 0.3)))
+    assert found.status == "warning"
+    assert "every step of trial 0, so that nothing was trained" in found.message
+    assert dropped.CHECK.run(make_study(with_norms(1, 0.0, 0.3))).status == "passed"

@@ -48,7 +48,7 @@ def test_reports_say_what_is_scored(
         f"On 120 test {scored}s from 10 sources",
         f"on 120 {scored}s, 10 sources",
         f"Share of {scored}s whose language",
-        f"Bits that the scores leave unknown of a {scored}'s language",
+        f"Bits that the scores leave unknown of the language of each {scored}",
         f"Confusion on test data, {scored}s",
     ):
         assert said in text

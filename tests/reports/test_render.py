@@ -113,4 +113,4 @@ def test_csv_keeps_what_is_not_finite(trial: MakeTrial, make_study: MakeStudy) -
 
 def test_cards_say_when_test_data_was_not_looked_at(demo: StudyRecord, trial: MakeTrial, make_study: MakeStudy) -> None:
     assert ("Test accuracy", "0.517") in {(card.title, card.value) for card in cards(demo)}
-    assert "not evaluated yet" in {card.note for card in cards(make_study(trial(0)))}
+    assert "not evaluated" in {card.note for card in cards(make_study(trial(0)))}

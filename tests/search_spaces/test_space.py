@@ -343,7 +343,7 @@ def test_a_line_that_is_wrong_is_named(tmp_path: Path, line: str, key: str, mess
         ),
         (
             '"optimizer.momentum" = { float = [0.1, 0.5] }\n"optimizer.weight_decay" = { float = [0.1, 0.5] }',
-            "optimizer.momentum",
+            "optimizer.weight_decay",
             "optimizer.weight_decay exists only under optimizer.kind = adamw",
         ),
         (
@@ -419,7 +419,7 @@ def test_an_unknown_name_lists_those_that_ship() -> None:
 def test_schema_names_every_path_that_can_be_searched() -> None:
     lines = space_schema()["properties"]["space"]["properties"]
     assert set(leaves()) - set(lines) == {"data.languages"}
-    assert "Only with clipping.kind = norm or layer_norm or skip." in lines["clipping.max_norm"]["description"]
+    assert "Only with clipping.kind = norm or layer_norm." in lines["clipping.max_norm"]["description"]
     json.dumps(space_schema())
 
 
@@ -435,5 +435,17 @@ def test_schema_tells_ranges_and_choices() -> None:
 def test_kinds_of_a_union_are_one_choice() -> None:
     assert leaves()["clipping.kind"].is_union
     assert not leaves()["encoder.cell"].is_union
-    assert leaves()["clipping.max_norm"].kinds == {"clipping.kind": ("norm", "layer_norm", "skip")}
+    assert leaves()["clipping.max_norm"].kinds == {"clipping.kind": ("norm", "layer_norm")}
     assert leaves()["optimizer.learning_rate"].kinds == {}
+
+
+def test_a_conflict_is_told_once_and_of_a_parameter_that_it_names(tmp_path: Path) -> None:
+    lines = [
+        '"schedule.kind" = { choices = ["constant", "cosine"] }',
+        '"encoder.hidden_size" = { choices = [8, 16] }',
+        '"training.bptt.kind" = { choices = ["full", "truncated"] }',
+        '"optimizer.learning_rate" = { float = [0.001, 0.01] }',
+    ]
+    (finding,) = check_file(write(tmp_path, "[space]\n" + "\n".join(lines)))
+    assert finding.key == "training.bptt.kind"
+    assert "cannot be 'truncated' in this space" in finding.message

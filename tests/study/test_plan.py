@@ -125,3 +125,26 @@ def test_a_space_with_float16_is_refused_where_no_slot_has_a_gpu(workspace: Path
         make_plan(config_of(study), workspace=Workspace(workspace), slots=1, devices="cpu")
     space.write_text(before + '"training.precision" = { choices = ["float32", "bfloat16"] }\n')
     assert make_plan(config_of(study), workspace=Workspace(workspace), slots=1, devices="cpu")
+
+
+@pytest.mark.parametrize(
+    ("base", "line"),
+    [
+        ("[trial.encoder]\nbidirectional = false\n", '"training.bptt.kind" = { choices = ["full", "truncated"] }'),
+        ("[trial.encoder]\nkind = 'hierarchical'\n", '"encoder.low.cell" = { choices = ["gru", "lstm"] }'),
+    ],
+)
+def test_a_space_is_tried_around_the_studys_own_configuration(
+    base: str, line: str, workspace: Path, tmp_path: Path
+) -> None:
+    space = tmp_path / "tiny_space.toml"
+    study = write_tiny_study(tmp_path, changes=base)
+    space.write_text(f"[space]\n{line}\n")
+    assert make_plan(config_of(study), workspace=Workspace(workspace), slots=1).space.name == "tiny_space"
+    study = write_tiny_study(tmp_path)
+    space.write_text(f"[space]\n{line}\n")
+    with pytest.raises(ConfigError, match=r"with the configuration in its \[trial\]") as caught:
+        make_plan(config_of(study), workspace=Workspace(workspace), slots=1)
+    needed = "encoder.kind = hierarchical; choose that kind" if "low" in line else "encoder.bidirectional false"
+    assert needed in str(caught.value)
+    assert "\n" not in str(caught.value)

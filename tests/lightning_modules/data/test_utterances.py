@@ -131,7 +131,7 @@ def test_the_limit_is_shared_evenly_and_spread_over_each_speaker() -> None:
 
 
 def test_a_language_without_utterances_is_named() -> None:
-    with pytest.raises(CorpusError, match=r"no dev utterance of 2 s or more in fr; dev speech exists in en\."):
+    with pytest.raises(CorpusError, match=r"no dev utterance of 2 to 12 s in fr; dev speech exists in en\."):
         join_utterances(english([4]), split="dev", data=DATA)
 
 

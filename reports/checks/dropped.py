@@ -1,0 +1,26 @@
+"""Did clipping drop every step of a trial? Its network is as it was made."""
+
+from reports.checks._base import Check, Status
+from reports.records import GRAD_NORM_AFTER, StudyRecord, TrialState
+from reports.sections import _selection as select
+from reports.sections._text import listing
+
+
+def look(study: StudyRecord) -> tuple[Status, str]:
+    """Warn of complete trials whose optimiser never got a gradient."""
+    complete = select.with_state(study, TrialState.COMPLETE)
+    measured = [trial for trial in complete if select.values(trial.history.get(GRAD_NORM_AFTER))]
+    if not measured:
+        return "skipped", "No complete trial has gradient norms on record."
+    untrained = [trial for trial in measured if not any(select.values(trial.history.get(GRAD_NORM_AFTER)))]
+    if not untrained:
+        return "passed", "Every complete trial took steps."
+    numbers = listing(str(trial.number) for trial in untrained)
+    noun = "trial" if len(untrained) == 1 else "trials"
+    return "warning", (
+        f"Clipping dropped every step of {noun} {numbers}, so that nothing was trained: raise clipping.skip_above, "
+        "which all gradients exceed."
+    )
+
+
+CHECK = Check(code="dropped", title="Steps that were all dropped", look=look)
