@@ -21,6 +21,7 @@ from study.combinations import check_combination, check_sources, num_configurati
 from study.config import StudyConfig
 from study.devices import CPU, Device, Slot, SlotSizing, choose_devices, make_slots
 from study.launchers.config import InlineConfig, LauncherConfig, LocalConfig, RayConfig, SlurmConfig
+from study.leaks import in_words, known_leaks
 from study.mlflow_place import mlflow_url
 from study.objectives import LATENCY, Goal, LatencyConfig, described, further_goals, objective_bound
 from study.provenance import versions
@@ -279,7 +280,11 @@ def corpus_facts(corpus: PreparedCorpus, *, languages: tuple[str, ...]) -> dict[
         for each in check_splits(corpus.recordings, allow_shared=corpus.allow_shared)
         if each.language in languages
     ]
+    splits = {each.id: each.split for each in corpus.recordings if each.language in languages}
     shared += [f"{each}, as its description allows" for each in shared_with_training(corpus.recordings)]
+    leaks = (each for each in known_leaks(corpus) or () if splits.get(each.first) != splits.get(each.second))
+    if said := in_words(tuple(leaks)):
+        shared.append(said)
     kept_apart = " or ".join(what for what in ("source", "speaker") if what not in corpus.allow_shared)
     return {
         "name": corpus.name,

@@ -2,6 +2,7 @@
 
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from rich.table import Table
 from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.corpora import LAYOUTS
 from lightning_modules.data.corpora._base import Corpus
-from lightning_modules.data.feature_store import build_feature_store, feature_store_path
+from lightning_modules.data.feature_store import FeatureStore, build_feature_store, feature_store_path
 from lightning_modules.data.prepared import (
     PreparedCorpus,
     corpus_folder,
@@ -23,6 +24,7 @@ from lightning_modules.data.splits import check_splits
 from lightning_modules.errors import StorageError
 from study.commands.console import make_console, progress_bars
 from study.corpus_file import load_corpus
+from study.leaks import in_words, known_leaks, look_for_leaks
 from study.workspace import Workspace, open_workspace
 
 MAX_REASONS = 8
@@ -38,8 +40,12 @@ def prepare(name_or_path: str, folder: Path) -> None:
     with progress_bars(console) as progress:
         corpus = prepare_corpus(wanted, workspace.root, progress=progress)
         check_splits(corpus.recordings, allow_shared=corpus.allow_shared)
-        if not feature_store_path(corpus, FeaturesConfig(), workspace.root).exists():
+        path = feature_store_path(corpus, FeaturesConfig(), workspace.root)
+        if not path.exists():
             build_feature_store(corpus, FeaturesConfig(), workspace=workspace.root, progress=progress)
+        progress("looking for leaks", 0, 1)
+        look_for_leaks(corpus, FeatureStore.open(path))
+        progress("looking for leaks", 1, 1)
     print_corpus(console, corpus)
 
 
@@ -86,15 +92,21 @@ def print_corpus(console: Console, corpus: PreparedCorpus) -> None:
         )
     console.print(table)
     _print_skipped(console, corpus)
+    for note in _notes(corpus):
+        console.print(f"note: {note}", markup=False)
+
+
+def _notes(corpus: PreparedCorpus) -> Iterator[str]:
+    """What a reader of results must know."""
     for shared in check_splits(corpus.recordings, allow_shared=corpus.allow_shared):
-        console.print(
-            f"note: development and test share the speaker {shared.speaker} ({shared.language}), but no recording"
-        )
-    for warning in corpus.warnings:
-        console.print(f"note: {warning}")
+        yield f"development and test share the speaker {shared.speaker} ({shared.language}), but no recording"
+    leaks = known_leaks(corpus)
+    if leaks is not None:
+        yield in_words(leaks) or "no audio was found on both sides of a split, also in other codecs, levels and cuts"
+    yield from corpus.warnings
     for source in corpus.card.sources:
         if source.note:
-            console.print(f"note: {source.name} ({source.language}): {source.note}", markup=False)
+            yield f"{source.name} ({source.language}): {source.note}"
 
 
 def _print_skipped(console: Console, corpus: PreparedCorpus) -> None:

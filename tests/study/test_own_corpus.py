@@ -4,12 +4,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.feature_store import build_feature_store
 from lightning_modules.data.prepared import prepare_corpus
 from lightning_modules.errors import CorpusError
 from reports.records import TrialState
+from study.commands.corpus import prepare
 from study.corpus_file import load_corpus
 from tests.conftest import nothing_to_show, write_tiny_study
 from tests.study.helpers import record_of, run_study, trials_of
@@ -68,6 +70,33 @@ def test_a_study_leaves_a_source_of_each_language_out(workspace: Path, tmp_path:
         rows = record_of(workspace, f"fold{fold}").manifest.corpus["rows"]
         assert {row["source"][-1] for row in rows if row["split"] in ("dev", "test")} == {"ab"[fold]}
         assert {row["source"][-1] for row in rows if row["split"] == "train"} == set("abcde") - {"ab"[fold]}
+
+
+def test_the_same_audio_in_training_and_test_is_told_when_a_corpus_is_prepared_and_in_reports(
+    shared_speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoken = shared_speech / "corpora" / "espeak" / "audio"
+    for language in ("en", "es", "fr"):
+        for split, group in (("train", "a"), ("dev", "b"), ("test", "c")):
+            for file in sorted((spoken / f"espeak-{language}-{group}").rglob("*.flac"))[:24]:
+                target = tmp_path / "voices" / split / language / f"{group}-{file.parent.name}" / file.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, target)
+    original = next((tmp_path / "voices" / "train" / "en").rglob("*.flac"))
+    samples, rate_hz = soundfile.read(original)
+    copied = tmp_path / "voices" / "test" / "en" / "copied" / "copy.mp3"
+    copied.parent.mkdir()
+    soundfile.write(copied, 0.4 * samples[3000:], rate_hz, format="MP3")
+    file = tmp_path / "mine.toml"
+    file.write_text(CORPUS.format(top='allow_shared = ["source"]').split("[splits]")[0])
+    prepare(str(file), tmp_path / "workspace")
+    said = capsys.readouterr().out
+    assert "1 pair of recordings holds the same audio on both sides of a split, such as train/en/" in said
+    study = write_tiny_study(tmp_path, trials=1, epochs=1)
+    study.write_text(study.read_text().replace('"espeak"', '"mine"'))
+    run_study(study, tmp_path / "workspace")
+    shared = record_of(tmp_path / "workspace").manifest.corpus["shared"]
+    assert any("the same audio" in each and "test/en/copied/copy" in each for each in shared)
 
 
 FEATURES = """

@@ -1,0 +1,140 @@
+"""Near-duplicates: recordings of different splits that hold the same audio, though not the same samples.
+
+Copies that went through another codec, level or cut have other samples and other hashes, and a model that has trained
+on one knows the other. Each 10 ms of speech gets a word of 32 bits, the signs of how energy differences between
+neighbouring bands change, taken over a third of a second (Haitsma & Kalker, "A highly robust audio fingerprinting
+system", ISMIR 2002), which noise and coding change little. Pairs that share parts of some words at one offset are
+compared bit by bit there.
+
+It works on the feature store, whatever was prepared. Imports no torch.
+
+Shape legend: T frames, D bands, W words, H hits.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lightning_modules.data.feature_store import FeatureStore
+from lightning_modules.data.manifest import Recording
+
+Words = npt.NDArray[np.uint32]
+
+NUM_BITS: Final = 32
+SMOOTHED: Final = 32
+"""Frames that a word sees: what is shorter does not survive another cut or codec."""
+SHORTEST: Final = 100
+"""Words, one each 10 ms, that two recordings must have in common."""
+LARGEST_ERROR: Final = 0.35
+"""Share of bits that may differ, as Haitsma and Kalker have it. Of unrelated speech half of them do."""
+PARTS: Final = ((0, 20), (12, 20))
+"""First bit and number of bits of what is looked up: few enough that some survive where a quarter of all do not."""
+FEWEST_HITS: Final = 2
+COMMON: Final = 50
+"""What more frames have in common says nothing: it is silence, or a steady vowel."""
+
+
+class NearDuplicate(NamedTuple):
+    """Two recordings with the same audio.
+
+    Attributes:
+        first: id of the one that trains, or of the development one where the other is test.
+        second: id of the other.
+        seconds: of audio that they share, about.
+        error: share of bits that differ there.
+    """
+
+    first: str
+    second: str
+    seconds: float
+    error: float
+
+
+def near_duplicates(
+    recordings: Sequence[Recording], store: FeatureStore, *, frames_per_s: float
+) -> tuple[NearDuplicate, ...]:
+    """Pairs of recordings in different splits that hold the same audio for a second or more, the longest first.
+
+    Args:
+        recordings: of a whole corpus.
+        store: their features.
+        frames_per_s: of the store.
+    """
+    words = {each.id: fingerprint(store.frames(each.id)) for each in recordings}
+    of_split = {split: [each.id for each in recordings if each.split == split] for split in ("train", "dev", "test")}
+    found: list[NearDuplicate] = []
+    for known, asked in (("train", ("dev", "test")), ("dev", ("test",))):
+        index = _Index(of_split[known], words)
+        for name in (name for split in asked for name in of_split[split]):
+            found += index.matches(name, words[name], frames_per_s=frames_per_s)
+    return tuple(sorted(found, key=lambda match: (-match.seconds, match)))
+
+
+def fingerprint(frames_TD: npt.NDArray[np.floating]) -> Words:
+    """A word a frame, but for the last third of a second: (W,); none of what is shorter.
+
+    Bit i is set where band i gets louder, against the next band, from one third of a second to the one a frame later.
+    """
+    if len(frames_TD) <= SMOOTHED + 1:
+        return np.zeros(0, np.uint32)
+    energies_TD = np.exp(frames_TD.astype(np.float64))
+    total_TD = np.concatenate([np.zeros((1, energies_TD.shape[1])), np.cumsum(energies_TD, axis=0)])
+    log_WD = np.log(total_TD[SMOOTHED:] - total_TD[:-SMOOTHED] + 1e-9)
+    chosen = np.linspace(0, log_WD.shape[1] - 1, NUM_BITS + 1).round().astype(int)
+    bits_W32 = np.diff(np.diff(log_WD[:, chosen], axis=1), axis=0) > 0
+    weights = np.left_shift(np.uint64(1), np.arange(NUM_BITS, dtype=np.uint64))
+    return np.asarray((bits_W32 * weights).sum(axis=1), dtype=np.uint32)
+
+
+class _Index:
+    """Parts of words of many recordings, and where they stand."""
+
+    def __init__(self, names: Sequence[str], words: dict[str, Words]) -> None:
+        self._names = list(names)
+        self._words = [words[name] for name in names]
+        lengths = [len(each) for each in self._words]
+        joined = np.concatenate([np.zeros(0, np.uint32), *self._words])
+        self._owner = np.repeat(np.arange(len(names)), lengths)
+        self._place = np.concatenate([np.zeros(0, np.int64), *(np.arange(length) for length in lengths)])
+        self._tables = [(order := np.argsort(part, kind="stable"), part[order]) for part in _parts_of(joined)]
+
+    def matches(self, name: str, words: Words, *, frames_per_s: float) -> Iterator[NearDuplicate]:
+        """What shares audio with a recording, each once."""
+        owners, offsets = (np.concatenate(each) for each in zip(*self._hits(words), strict=True))
+        pairs, counts = np.unique(np.stack([owners, offsets]), axis=1, return_counts=True)
+        best: dict[int, NearDuplicate] = {}
+        for owner, offset in pairs[:, counts >= FEWEST_HITS].T.tolist():
+            match = self._compared(owner, offset, name, words, frames_per_s=frames_per_s)
+            if match is not None and (owner not in best or match.error < best[owner].error):
+                best[owner] = match
+        yield from best.values()
+
+    def _hits(self, words: Words) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+        """Of each table (H,): whose a part of a word is too, and how much later it stands there."""
+        for (order, entries), part in zip(self._tables, _parts_of(words), strict=True):
+            first = np.searchsorted(entries, part, side="left")
+            counts = np.searchsorted(entries, part, side="right") - first
+            counts[counts > COMMON] = 0
+            ends = np.cumsum(counts)
+            within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
+            where = order[np.repeat(first, counts) + within]
+            yield self._owner[where], self._place[where] - np.repeat(np.arange(len(part)), counts)
+
+    def _compared(
+        self, owner: int, offset: int, name: str, words: Words, *, frames_per_s: float
+    ) -> NearDuplicate | None:
+        """Bit by bit where the two overlap at that offset."""
+        theirs, ours = self._words[owner][max(0, offset) :], words[max(0, -offset) :]
+        length = min(len(theirs), len(ours))
+        if length < SHORTEST:
+            return None
+        error = float(np.bitwise_count(theirs[:length] ^ ours[:length]).mean()) / NUM_BITS
+        if error > LARGEST_ERROR:
+            return None
+        return NearDuplicate(self._names[owner], name, round((length + SMOOTHED) / frames_per_s, 2), round(error, 3))
+
+
+def _parts_of(words: Words) -> list[Words]:
+    return [(words >> np.uint32(first)) & np.uint32((1 << size) - 1) for first, size in PARTS]

@@ -1,0 +1,45 @@
+"""The same audio on both sides of a split: looked for once, when a corpus is prepared, and kept beside its manifest."""
+
+import json
+
+from lightning_modules.config import FeaturesConfig
+from lightning_modules.data.duplicates import NearDuplicate, near_duplicates
+from lightning_modules.data.feature_store import FeatureStore
+from lightning_modules.data.prepared import PreparedCorpus
+from study.workspace import write_json
+
+FILE = "near_duplicates.json"
+
+
+def look_for_leaks(corpus: PreparedCorpus, store: FeatureStore) -> tuple[NearDuplicate, ...]:
+    """What was found, now or before.
+
+    Args:
+        corpus: as it was prepared.
+        store: its features under the default configuration.
+    """
+    path = corpus.root / FILE
+    if not path.exists():
+        found = near_duplicates(corpus.recordings, store, frames_per_s=FeaturesConfig().frames_per_s)
+        write_json(path, [each._asdict() for each in found])
+    return known_leaks(corpus) or ()
+
+
+def known_leaks(corpus: PreparedCorpus) -> tuple[NearDuplicate, ...] | None:
+    """What was found; None where nobody has looked."""
+    try:
+        return tuple(NearDuplicate(**each) for each in json.loads((corpus.root / FILE).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def in_words(leaks: tuple[NearDuplicate, ...]) -> str:
+    """One sentence; "" of none."""
+    if not leaks:
+        return ""
+    first = leaks[0]
+    pairs = "1 pair of recordings holds" if len(leaks) == 1 else f"{len(leaks)} pairs of recordings hold"
+    return (
+        f"{pairs} the same audio on both sides of a split, such as {first.first} and {first.second} "
+        f"({first.seconds:.1f} s)"
+    )
