@@ -64,6 +64,8 @@ def _serve(database: str, urls: dict[str, str], *, workspace: Workspace, port: i
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_BACKEND_STORE_URI": mlflow_tracking_uri(database),  # not an argument: `ps` shows those to everybody
+        "MLFLOW_REGISTRY_STORE_URI": mlflow_tracking_uri(database),
+        "PYTHONWARNINGS": "ignore",  # of the libraries that MLflow's server is made of
     }
     server = subprocess.Popen(command, env={**os.environ, **settings}, start_new_session=True)
     for number in (signal.SIGINT, signal.SIGTERM):
