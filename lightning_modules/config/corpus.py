@@ -12,6 +12,9 @@ CORPUS_NAME: Final = r"^[a-z][a-z0-9_]{0,39}$"
 Shared = Literal["source", "speaker"]
 """What training may share with development and test, where the user insists."""
 
+Detector = Literal["none", "energy", "silero"]
+"""How speech is told from what is none."""
+
 Place = Path | dict[Literal["train", "dev", "test"], Path]
 """A folder or file, or one for each split; relative paths start at the corpus's file."""
 
@@ -99,6 +102,7 @@ class CorpusConfig(Frozen):
         licence: what its terms are called.
         languages: codes to bring in; None for all.
         reader: its layout.
+        activity: leaves out, of each recording, what is no speech: by its energy, or by Silero's network.
         splits: who is trained on, and who is not.
         allow_shared: what training may share with development and test; scores then reward knowing it, and every report
             says so.
@@ -109,5 +113,6 @@ class CorpusConfig(Frozen):
     licence: str = "unknown"
     languages: tuple[str, ...] | None = None
     reader: ReaderConfig
+    activity: Detector = "none"
     splits: SplitsConfig = GivenSplitsConfig()
     allow_shared: tuple[Shared, ...] = ()

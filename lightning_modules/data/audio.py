@@ -8,6 +8,7 @@ for rational ratios of rates and fast on short files.
 import math
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,7 +29,7 @@ _BLOCK_VALUES: Final = 4_000_000  # that are decoded at a time, of all channels 
 _AT_ONCE_S: Final = 120
 _PIECE_S: Final = 60
 _MARGIN_S: Final = 1
-_FRAME: Final = 160  # 20 ms
+FRAME: Final = 160  # 20 ms
 _ACTIVE_DB: Final = -35.0  # active frames lie within this of the loud ones
 _MARGIN_FRAMES: Final = 3  # weak onsets before the first active frame
 _SILENT_RMS: Final = 3e-4  # -70 dB re full scale: the noise of an empty 16-bit recording
@@ -132,12 +133,13 @@ def _frames(stretch: Stretch, *, rate_hz: int) -> slice:
     return slice(round(stretch.start_s * rate_hz), end)
 
 
-def clean(samples: Samples, *, rate_hz: int) -> Samples:
+def clean(samples: Samples, *, rate_hz: int, cut: Callable[[Samples], Samples] = lambda speech: speech) -> Samples:
     """Brings decoded speech to the common shape.
 
     Args:
         samples: (num_samples,), not empty, finite.
         rate_hz: their rate.
+        cut: leaves out, at 8 kHz, what is no speech.
 
     Returns:
         (num_samples,) at 8 kHz, below 3.4 kHz, trimmed, at the common level, within [-1, 1].
@@ -146,10 +148,10 @@ def clean(samples: Samples, *, rate_hz: int) -> Samples:
         NotSpeechError: silent, less than 0.15 s active, or half of the active frames have 98 % of their energy in one
             tone.
     """
-    speech = trim(to_telephone_band(samples, rate_hz=rate_hz))
+    speech = trim(cut(to_telephone_band(samples, rate_hz=rate_hz)))
     rms = frame_rms(speech)
     active = active_frames(rms)
-    if active.sum() * _FRAME < _MINIMUM_ACTIVE_S * SAMPLE_RATE_HZ:
+    if active.sum() * FRAME < _MINIMUM_ACTIVE_S * SAMPLE_RATE_HZ:
         raise NotSpeechError("too short")
     if tonal_share(speech, active=active) > _TONAL_SHARE:
         raise NotSpeechError("a tone")
@@ -210,8 +212,8 @@ def _fast_length(minimum: int) -> int:
 
 def frame_rms(samples: Samples) -> npt.NDArray[np.float64]:
     """RMS of each 20 ms frame, the last incomplete one left out: (num_samples // 160,)."""
-    frames = samples[: samples.size // _FRAME * _FRAME].reshape(-1, _FRAME)
-    rms: npt.NDArray[np.float64] = np.sqrt(np.einsum("tn,tn->t", frames, frames).astype(np.float64) / _FRAME)
+    frames = samples[: samples.size // FRAME * FRAME].reshape(-1, FRAME)
+    rms: npt.NDArray[np.float64] = np.sqrt(np.einsum("tn,tn->t", frames, frames).astype(np.float64) / FRAME)
     return rms
 
 
@@ -230,8 +232,8 @@ def trim(samples: Samples) -> Samples:
     active = np.flatnonzero(active_frames(frame_rms(samples)))
     if active.size == 0:
         raise NotSpeechError("silent")
-    start = max(0, int(active[0]) - _MARGIN_FRAMES) * _FRAME
-    return samples[start : (int(active[-1]) + 1 + _MARGIN_FRAMES) * _FRAME]
+    start = max(0, int(active[0]) - _MARGIN_FRAMES) * FRAME
+    return samples[start : (int(active[-1]) + 1 + _MARGIN_FRAMES) * FRAME]
 
 
 def tonal_share(samples: Samples, *, active: npt.NDArray[np.bool_]) -> float:
@@ -240,8 +242,8 @@ def tonal_share(samples: Samples, *, active: npt.NDArray[np.bool_]) -> float:
     A beep has 0.999 and more, the most sonorous prompts 0.97. Components below 300 Hz count only in the total: a hum
     under speech, or the voice of a nasal, is no tone.
     """
-    frames = samples[: active.size * _FRAME].reshape(-1, _FRAME)[active]
-    power = np.square(np.abs(np.fft.rfft(frames * np.hanning(_FRAME), axis=1)))  # (num_active, 81), 50 Hz a bin
+    frames = samples[: active.size * FRAME].reshape(-1, FRAME)[active]
+    power = np.square(np.abs(np.fft.rfft(frames * np.hanning(FRAME), axis=1)))  # (num_active, 81), 50 Hz a bin
     peak = 6 + power[:, 6:-2].argmax(axis=1)
     near = np.take_along_axis(power, peak[:, None] + np.arange(-2, 3), axis=1).sum(axis=1)
     return float(np.median(near / np.maximum(power.sum(axis=1), 1e-12)))

@@ -18,6 +18,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from lightning_modules.config.corpus import Detector
+from lightning_modules.data.activity import only_speech
 from lightning_modules.data.audio import (
     SAMPLE_RATE_HZ,
     WHOLE,
@@ -45,6 +47,7 @@ class Job:
     id: str
     file: Path
     stretch: Stretch = WHOLE
+    activity: Detector = "none"
     language: str
     source: str
     speaker: str
@@ -176,7 +179,7 @@ def _mark(job: Job) -> str:
         facts = job.file.stat()
     except OSError:
         return ""
-    return f"{facts.st_size} {facts.st_mtime_ns} {job.file} {job.stretch}"
+    return f"{facts.st_size} {facts.st_mtime_ns} {job.file} {job.stretch} {job.activity}"
 
 
 def _read_journal(path: Path) -> dict[str, tuple[str, Converted | str]]:
@@ -199,7 +202,7 @@ def _convert_chunk(jobs: Sequence[Job], folder: Path) -> list[Converted | str]:
 def _convert_one(job: Job, folder: Path) -> Converted | str:
     try:
         decoded, rate_hz = decode(job.file, job.stretch)
-        samples = clean(decoded, rate_hz=rate_hz)
+        samples = clean(decoded, rate_hz=rate_hz, cut=lambda speech: only_speech(speech, job.activity))
     except NotSpeechError as error:
         return str(error)
     return Converted(

@@ -17,7 +17,7 @@ from study.doctor._base import Finding
 CHECKOUT: Final = Path(study.__file__).parents[1]
 PURPOSES: Final = {
     "cma": "sampler cma_es",
-    "corpora": "corpora that Lhotse reads: Common Voice, FLEURS, cut sets",
+    "corpora": "corpora that Lhotse reads (Common Voice, FLEURS, cut sets), and Silero's speech detection",
     "postgres": "Optuna's trials and MLflow's records in PostgreSQL",
     "ray": "trials on a Ray cluster",
     "slurm": "trials as Slurm jobs",

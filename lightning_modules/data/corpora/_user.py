@@ -57,7 +57,7 @@ class UserCorpus(Corpus):
         found = list(usable.values())
         self._refuse_nothing(found)
         found = _a_source_a_language(assign_splits(found, self._config.splits))
-        harvest = convert([_job(each) for each in found], folder=folder, progress=progress)
+        harvest = convert([self._job(each) for each in found], folder=folder, progress=progress)
         return replace(
             harvest,
             skipped=tuple(sorted((*harvest.skipped, *skipped), key=lambda entry: entry.path)),
@@ -94,6 +94,19 @@ class UserCorpus(Corpus):
             what = f"no speech in {', '.join(missing)}" if missing else "no speech"
             raise CorpusError(f"corpus {self.card.name}: there is {what} in {self._config.reader.path}.")
 
+    def _job(self, found: Found) -> Job:
+        assert found.split is not None
+        return Job(
+            id=found.id,
+            file=found.file,
+            stretch=Stretch(start_s=found.start_s, end_s=found.end_s, channel=found.channel),
+            activity=self._config.activity,
+            language=found.language,
+            source=found.source,
+            speaker=found.speaker,
+            split=found.split,
+        )
+
     def _warnings(self) -> tuple[str, ...]:
         return tuple(
             f"training may share a {what} with development and test, as the corpus's file allows: scores reward it"
@@ -110,19 +123,6 @@ def _a_source_a_language(found: Sequence[Found]) -> list[Found]:
         replace(each, source=f"{each.source}/{each.language}") if len(languages[each.source]) > 1 else each
         for each in found
     ]
-
-
-def _job(found: Found) -> Job:
-    assert found.split is not None
-    return Job(
-        id=found.id,
-        file=found.file,
-        stretch=Stretch(start_s=found.start_s, end_s=found.end_s, channel=found.channel),
-        language=found.language,
-        source=found.source,
-        speaker=found.speaker,
-        split=found.split,
-    )
 
 
 def _why_unusable(name: str, taken: Collection[str]) -> str:

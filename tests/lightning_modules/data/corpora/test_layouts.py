@@ -512,3 +512,16 @@ def test_recordings_have_what_a_manifest_needs(
     assert corpus.card.licences == ("ours",)
     assert corpus.card.languages == ("en",)
     assert "mine" not in CORPORA
+
+
+def test_pauses_are_left_out_where_the_corpus_file_says_so(
+    write: Write, prepare: Callable[..., PreparedCorpus], tmp_path: Path
+) -> None:
+    for split in ("train", "dev", "test"):
+        file = write(tmp_path / "voices" / split / "en" / split / "a.wav", seconds=3.0)
+        samples, rate_hz = soundfile.read(file)
+        soundfile.write(file, np.concatenate([samples, np.zeros(4 * rate_hz), samples]), rate_hz)
+    whole = prepare("folders", "voices", top=INSISTS, name="whole")
+    cut = prepare("folders", "voices", top=f'activity = "energy"\n{INSISTS}')
+    assert min(seconds_of(whole)) > 9.0
+    assert max(seconds_of(cut)) < 6.6
