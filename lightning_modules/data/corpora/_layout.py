@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lightning_modules.data.cards import Skipped
 from lightning_modules.data.manifest import Split
+from lightning_modules.errors import CorpusError
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".sph", ".gsm", ".aiff", ".aif", ".au", ".m4a", ".mp4"}
 """Files that are taken for audio; those that cannot be decoded are listed with the reason."""
@@ -82,6 +83,20 @@ class Layout(ABC):
         Raises:
             CorpusError: it is not of this layout; the message says what is missing.
         """
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a text file.
+
+    Raises:
+        CorpusError: it is not there, or not written in UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise CorpusError(f"{path} is not written in UTF-8.") from None
 
 
 def audio_files(folder: Path) -> list[Path]:

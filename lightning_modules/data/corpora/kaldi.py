@@ -1,17 +1,18 @@
 """Kaldi's data folders: wav.scp, segments, utt2spk, utt2lang."""
 
+import math
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from lightning_modules.data.cards import Skipped
-from lightning_modules.data.corpora._layout import Found, Layout, LayoutCard
-from lightning_modules.errors import CorpusError
+from lightning_modules.data.corpora._layout import Found, Layout, LayoutCard, lines_of
 
 _SPH2PIPE: Final = "sph2pipe"
-_CHANNEL: Final = re.compile(r"\d+")
+_CHANNEL: Final = re.compile(r"[1-9]")
 
 
 class Wave(NamedTuple):
@@ -71,13 +72,7 @@ def _why(recording: str, waves: dict[str, str], *, has_language: bool) -> str:
 
 def _table(path: Path) -> Iterator[tuple[str, str]]:
     """Key and the rest of each line."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise CorpusError(f"{path}: cannot be read: {error.strerror}; a Kaldi data folder has it.") from None
-    except UnicodeDecodeError:
-        raise CorpusError(f"{path} is not written in UTF-8.") from None
-    for line in lines:
+    for line in lines_of(path):
         key, _, rest = line.strip().partition(" ")
         if key:
             yield key, rest.strip()
@@ -93,6 +88,8 @@ def _stretch(line: str) -> tuple[str, float, float | None] | None:
         start_s, end_s = float(start), float(end)
     except ValueError:
         return None
+    if not (math.isfinite(start_s) and math.isfinite(end_s)):
+        return None
     # Kaldi writes -1 for the end of the recording.
     return (
         (recording, start_s, None if end_s < 0 else end_s) if start_s >= 0 and (end_s < 0 or end_s > start_s) else None
@@ -103,12 +100,14 @@ def _wave(line: str, folder: Path) -> Wave | None:
     """What a line of wav.scp stands for; None for a pipe that would have to be run."""
     if not line.endswith("|"):
         return Wave(_located(line, folder))
-    words = shlex.split(line.removesuffix("|"))
+    try:
+        words = shlex.split(line.removesuffix("|"))
+    except ValueError:  # a quotation that does not end
+        return None
     if not words or Path(words[0]).name != _SPH2PIPE or "|" in words:
         return None
-    channel = None
-    if "-c" in words and _CHANNEL.fullmatch(words[words.index("-c") + 1]):
-        channel = int(words[words.index("-c") + 1]) - 1
+    options = dict(pairwise(words))
+    channel = int(options["-c"]) - 1 if _CHANNEL.fullmatch(options.get("-c", "")) else None
     return Wave(_located(words[-1], folder), channel)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from lightning_modules.data.cards import Skipped
-from lightning_modules.data.corpora._layout import Found, Layout, LayoutCard
+from lightning_modules.data.corpora._layout import Found, Layout, LayoutCard, lines_of
 from lightning_modules.data.manifest import Split
 from lightning_modules.errors import CorpusError
 
@@ -86,8 +86,11 @@ def _sessions(table: Path) -> dict[str, str]:
     """Segment -> session; nothing where there is no such table."""
     if not table.is_file():
         return {}
-    with table.open(encoding="utf-8", newline="") as file:
-        return {_stem(row["segmentid"]): row["sessionid"] for row in csv.DictReader(file, delimiter="\t")}
+    try:
+        rows = [(row["segmentid"], row["sessionid"]) for row in csv.DictReader(lines_of(table), delimiter="\t")]
+    except (KeyError, csv.Error) as error:
+        raise CorpusError(f"{table} is no table of segmentid and sessionid: {error}.") from None
+    return {_stem(segment): session for segment, session in rows if segment and session}
 
 
 def _lines(table: Path) -> Iterator[Sequence[str]]:
@@ -96,7 +99,7 @@ def _lines(table: Path) -> Iterator[Sequence[str]]:
     Raises:
         CorpusError: a line has too few.
     """
-    for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines_of(table), start=1):
         columns = line.split()
         if columns and len(columns) < (2 if table.name.endswith(".tab") else 3):
             raise CorpusError(f"{table}, line {number}: too few columns: {line!r}.")

@@ -1,6 +1,7 @@
 """A table of recordings, CSV or TSV: for whatever has no layout of its own."""
 
 import csv
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, cast, get_args
@@ -65,7 +66,8 @@ def _found(row: Mapping[str, str | None], *, table: Path, number: int) -> Found 
         channel = int(filled["channel"]) if "channel" in filled else None
     except ValueError:
         return Skipped(path=place, reason="start_s, end_s or channel is no number")
-    if start_s < 0.0 or (end_s is not None and end_s <= start_s) or (channel or 0) < 0:
+    is_stretch = 0.0 <= start_s < (math.inf if end_s is None else end_s) and end_s != math.inf
+    if not is_stretch or (channel or 0) < 0:
         return Skipped(path=place, reason="start_s, end_s or channel is out of range")
     recording = filled.get("recording", Path(filled["path"]).with_suffix("").as_posix())
     is_cut = "start_s" in filled or "end_s" in filled or "channel" in filled

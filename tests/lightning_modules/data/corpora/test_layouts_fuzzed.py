@@ -1,0 +1,100 @@
+"""Broken lists never crash a reader: it yields what it can, or says in one line what is wrong."""
+
+import contextlib
+import gzip
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lightning_modules.data.cards import Skipped
+from lightning_modules.data.corpora import LAYOUTS
+from lightning_modules.data.corpora._layout import Found
+from lightning_modules.errors import CorpusError
+
+CUT = {
+    "id": "cut-1",
+    "start": 0.0,
+    "duration": 1.0,
+    "channel": 0,
+    "supervisions": [
+        {"id": "s", "recording_id": "r", "start": 0.0, "duration": 1.0, "channel": 0, "language": "en", "speaker": "a"}
+    ],
+    "recording": {
+        "id": "r",
+        "sources": [{"type": "file", "channels": [0], "source": "a.flac"}],
+        "sampling_rate": 8000,
+        "num_samples": 8000,
+        "duration": 1.0,
+    },
+    "type": "MonoCut",
+}
+VALID = {
+    "table": {
+        "list.csv": "path,language,speaker,split,start_s,end_s,channel\na.wav,en,ann,train,0,1,0\nb.wav,fr,bob,dev,,,\n"
+    },
+    "kaldi": {
+        "wav.scp": "r1 sph2pipe -f wav -p -c 1 a.sph |\nr2 b.wav\n",
+        "segments": "u1 r1 0.0 1.0\nu2 r2 1.0 2.5\n",
+        "utt2spk": "u1 ann\nu2 bob\n",
+        "utt2lang": "u1 en\nu2 fr\n",
+    },
+    "lre17": {
+        "docs/filename_language_key.tab": "a.sph ara-acm\nb.sph zho-nan\n",
+        "docs/lre17_dev_segments.key": "segmentid language_code data_source speech_duration\nc.sph ara-acm mls14 3\n",
+        "docs/lre17_dev_eval_sessionids.tsv": "segmentid\tsessionid\nc.sph\tcall1\n",
+    },
+    "lhotse": {"cuts.jsonl": f"{json.dumps(CUT)}\n{json.dumps(CUT)}\n"},
+}
+PLACES = {"table": "list.csv", "kaldi": ".", "lre17": ".", "lhotse": "cuts.jsonl"}
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> Callable[[bytes], bytes]:
+    """Replaces, removes or repeats a stretch of a file."""
+    start, length = draw(st.floats(0, 1)), draw(st.integers(0, 30))
+    other = draw(st.one_of(st.binary(max_size=8), st.text(max_size=8).map(lambda text: text.encode("utf-8", "ignore"))))
+    times = draw(st.integers(0, 3))
+
+    def damage(content: bytes) -> bytes:
+        place = round(start * len(content))
+        return content[:place] + other + content[place : place + length] * times + content[place + length :]
+
+    return damage
+
+
+@pytest.mark.parametrize("kind", list(VALID))
+@given(damages=st.lists(damaged(), min_size=1, max_size=3), which=st.integers(0, 3))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damage_is_told_in_one_line_or_passed_over(
+    kind: str, damages: list[Callable[[bytes], bytes]], which: int, tmp_path: Path
+) -> None:
+    for number, (name, text) in enumerate(VALID[kind].items()):
+        content = text.encode()
+        if number == which % len(VALID[kind]):
+            for damage in damages:
+                content = damage(content)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    found: list[Found | Skipped] = []
+    with contextlib.suppress(CorpusError):
+        found = list(LAYOUTS[kind].read(tmp_path / PLACES[kind]))
+    for each in found:
+        assert isinstance(each, Found | Skipped)
+        if isinstance(each, Found):
+            assert each.start_s >= 0.0
+            assert each.end_s is None or each.start_s < each.end_s < math.inf
+            assert each.channel is None or each.channel >= 0
+
+
+@given(content=st.binary(max_size=200))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_cuts_that_are_no_gzip_are_told(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "cuts.jsonl.gz"
+    path.write_bytes(gzip.compress(content)[: len(content)])
+    with pytest.raises(CorpusError, match="no file of cuts"):
+        list(LAYOUTS["lhotse"].read(path))
