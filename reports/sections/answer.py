@@ -1,11 +1,11 @@
-"""The question and what the study answers, in four lines that are drawn from the numbers alone."""
+"""The question and what the study answers, in a few lines that are drawn from the numbers alone."""
 
 from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
 from reports.records import TEST_P_VALUE, ScoreTable, StudyRecord, chosen
-from reports.sections import _difference, data
+from reports.sections import _difference, data, gradient_flow
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Items, Section
 from reports.sections._scores import chance
@@ -65,13 +65,14 @@ class TestScore:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """The four lines in numbers.
+    """The lines in numbers.
 
     Attributes:
         chosen: number of the trial that development data chose.
         least: number of the trial with the least objective, which is another where a trial was named by hand.
         num_compared: complete trials with an objective.
         untested: why there are no scores on test data; "" where there are.
+        gradients: how far gradients reached, where the study measured them over time; "" where it did not.
     """
 
     question: str
@@ -90,6 +91,7 @@ class Answer:
     untested: str
     num_evaluations: int
     difference: _difference.Difference
+    gradients: str
 
     @property
     def chance_accuracy(self) -> float:
@@ -123,6 +125,7 @@ def summarise(study: StudyRecord) -> Answer:
         untested="" if study.test_metrics else _untested(study),
         num_evaluations=len(study.ledger),
         difference=_difference.summarise(study),
+        gradients=gradient_flow.in_a_sentence(gradient_flow.summarise(study)),
     )
 
 
@@ -172,9 +175,10 @@ def _common(corpus: data.Data, split: str) -> tuple[str, ...]:
     return tuple(sorted(corpus.sources(split) & corpus.sources("test")))
 
 
-def lines(answer: Answer) -> tuple[str, str, str, str]:
-    """Asked, chosen, found on test data, and whether the choice matters."""
-    return _asked(answer), _chosen(answer), _found(answer), _difference.sentence(answer.difference)
+def lines(answer: Answer) -> tuple[str, ...]:
+    """Asked, chosen, found on test data, whether the choice matters; and how far gradients reach, if that was asked."""
+    said = (_asked(answer), _chosen(answer), _found(answer), _difference.sentence(answer.difference))
+    return (*said, answer.gradients) if answer.gradients else said
 
 
 def _asked(answer: Answer) -> str:
@@ -263,7 +267,7 @@ def _verdict(test: TestScore) -> str:
 
 
 def present(answer: Answer) -> tuple[Block, ...]:
-    """Four items."""
+    """An item a line."""
     return (Items(lines(answer)),)
 
 

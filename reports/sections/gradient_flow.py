@@ -207,6 +207,11 @@ def _line(arm: Arm, values: tuple[float, ...]) -> FlowLine:
     return FlowLine(network=arm.network, clipping=arm.clipping, values=values)
 
 
+def in_a_sentence(flow: Flow) -> str:
+    """What was found, for those who read no further; "" where nothing was measured."""
+    return _sentence(flow.shown) if flow.arms else ""
+
+
 def _sentence(arms: Sequence[Arm]) -> str:
     """The extremes before training, and what became of them."""
     least, most = (pick(arms, key=lambda arm: arm.ratio_before) for pick in (min, max))

@@ -17,6 +17,7 @@ from reports.records import (
     StudyRecord,
     parse_gradient_flow,
 )
+from reports.sections import answer
 from reports.sections._blocks import Drawing, Table, Text
 from reports.sections.gradient_flow import SECTION, present, summarise
 from tests.reports.conftest import WriteStudy
@@ -106,6 +107,15 @@ def test_the_sentence_says_what_was_measured(study: StudyRecord) -> None:
     assert len(table.rows) == 6
     assert isinstance(drawing, Drawing)
     assert to_png(drawing.draw()).startswith(b"\x89PNG")
+
+
+def test_a_study_that_asked_how_far_gradients_reach_answers_that_at_its_top(
+    study: StudyRecord, demo: StudyRecord
+) -> None:
+    said = answer.lines(answer.summarise(study))
+    assert len(said) == 5
+    assert said[4].startswith("Before training, the first tenth of the steps got")
+    assert len(answer.lines(answer.summarise(demo))) == 4
 
 
 def test_a_pooling_that_reads_every_state_is_said_to(trial: MakeTrial, make_study: MakeStudy) -> None:
