@@ -87,9 +87,9 @@ def raylet_of(cluster: Any, trainer: int) -> int:
 
 
 def signal_a_node(cluster: Any, folder: StudyFolder, number: signal.Signals, told: list[int]) -> None:
-    """Sends a signal to the node of a trial that has trained some epochs; tells the node and the trainer."""
-    until(lambda: num_epochs(folder) >= 5 and bool(living_trainers(folder)))
-    trainer = living_trainers(folder)[0]
+    """Sends a signal to the node of a trial whose checkpoint has come home; tells the node and the trainer."""
+    until(lambda: bool(trainers_with_checkpoint(folder)))
+    trainer = trainers_with_checkpoint(folder)[0]
     told += [raylet_of(cluster, trainer), trainer]
     os.kill(told[0], number)
 
@@ -102,13 +102,19 @@ def disturbed(disturb: Callable[[], None], work: Callable[[], None]) -> None:
     thread.join()
 
 
+def trainers_with_checkpoint(folder: StudyFolder) -> list[int]:
+    """Pids of trainers at work whose trials have a checkpoint here, where the coordinator is."""
+    return [pid for pid in living_trainers(folder) if (attempt_of(folder, pid).parent / "last.ckpt").exists()]
+
+
 def attempt_of(folder: StudyFolder, trainer: int) -> Path:
     """Folder of the attempt that a trainer worked on."""
     return next(log.parent for log in logs(folder) if pid_of(log) == trainer)
 
 
-def pid_of(log: Path) -> int:
-    return next(event.pid for event in read_events(log) if isinstance(event, Started))
+def pid_of(log: Path) -> int | None:
+    """None of a log that has only been begun."""
+    return next((event.pid for event in read_events(log) if isinstance(event, Started)), None)
 
 
 def test_a_node_dies_and_its_trial_goes_on_elsewhere_from_its_checkpoint(
