@@ -4,6 +4,7 @@ What was converted is noted in a journal beside the audio, a line a file, so tha
 where it was. Worker processes are spawned, so nothing of the caller (threads, a CUDA context) leaks into them.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -183,15 +184,14 @@ def _mark(job: Job) -> str:
 
 
 def _read_journal(path: Path) -> dict[str, tuple[str, Converted | str]]:
-    """Id -> (mark, result); whole lines only, since a last one may have been cut off."""
+    """Id -> (mark, result); a line that was cut off, and what was written after it on the same line, is done again."""
     if not path.exists():
         return {}
     noted: dict[str, tuple[str, Converted | str]] = {}
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            if line.endswith("\n"):
-                name, mark, result = json.loads(line)
-                noted[name] = (mark, result if isinstance(result, str) else Converted(*result))
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(ValueError):
+            name, mark, result = json.loads(line)
+            noted[name] = (mark, result if isinstance(result, str) else Converted(*result))
     return noted
 
 
