@@ -68,7 +68,12 @@ SGD: Final = Group(
     "sgd", {50: 40, 100: 40, 200: 40, 400: 40}, ((50, 100, 200, 400), (50, 100), (50, 100)), (ALL_WAYS,) * NUM_SEEDS
 )
 ADAM: Final = Group("adam", {50: 800}, ((50,),) * NUM_SEEDS, (ALL_WAYS, (USUAL,), (USUAL,)))
-ADAM_LONG: Final = Group("adam", {100: 800}, ((100,), (), ()), ((USUAL,),) * NUM_SEEDS)
+ADAM_LONG: Final = Group(
+    "adam",
+    dict.fromkeys((100, 200, 400), 800),
+    ((100, 200, 400), (), ()),
+    ((USUAL, ("orthogonal", "none")),) * NUM_SEEDS,
+)
 
 
 class Result(Frozen):

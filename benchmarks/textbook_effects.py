@@ -1,6 +1,6 @@
 """Vanishing and exploding gradients, put to the test on the adding and the copying problem.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.textbook_effects train    # about 25 minutes of one core
+    OMP_NUM_THREADS=1 python -m benchmarks.textbook_effects train    # about an hour of one core
     python -m benchmarks.textbook_effects draw                       # figures and tables of docs/gradient-flow.md
 
 `train` adds a line an arm to benchmarks/textbook_effects.jsonl; arms that stand there are not trained again. The

@@ -26,9 +26,10 @@ Curve = dict[int, float]
 
 
 def draw_all(results: Sequence[Result]) -> None:
-    """Writes both figures."""
+    """Writes all figures."""
     save(start_figure(results), IMAGES / "gradient-at-start.svg")
-    save(trained_figure(results), IMAGES / "gradient-trained.svg")
+    save(trained_figure(results, memory=50), IMAGES / "gradient-trained.svg")
+    save(trained_figure(results, memory=400), IMAGES / "gradient-trained-400.svg")
 
 
 def start_figure(results: Sequence[Result]) -> "Figure":
@@ -48,7 +49,7 @@ def start_figure(results: Sequence[Result]) -> "Figure":
     return figure
 
 
-def trained_figure(results: Sequence[Result], *, memory: int = 50) -> "Figure":
+def trained_figure(results: Sequence[Result], *, memory: int) -> "Figure":
     """Before and after training with Adam: a row a problem, a column a cell, a line style an initialisation."""
     figure, axes = _grid(len(TASKS), len(CELLS))
     for row, task in zip(axes, TASKS, strict=True):
