@@ -20,10 +20,9 @@ NUM_SLOTS = 12
 class Wide(InlineLauncher):
     """Many slots with attempts that run until they are killed; it notes what it is asked for."""
 
-    slots = tuple(Slot(name=f"wide-{number}") for number in range(NUM_SLOTS))
-
     def __init__(self, *, stop_after: int | None = None) -> None:
         super().__init__()
+        self.slots = tuple(Slot(name=f"wide-{number}") for number in range(NUM_SLOTS))
         self.calls: list[str] = []
         self.stopping = threading.Event()
         self._stop_after = stop_after

@@ -32,10 +32,10 @@ NUM_TRIALS = 10
 class Shuffled(InlineLauncher):
     """Three slots whose attempts reveal their events a few at a time, in an order drawn from a seed."""
 
-    slots = tuple(Slot(name=f"inline-{number}") for number in range(3))
-
     def __init__(self, seed: int) -> None:
         super().__init__()
+        self.slots = tuple(Slot(name=f"inline-{number}") for number in range(3))
+        self.ended: list[int] = []
         self._random = random.Random(seed)
         self._shown: dict[str, int] = {}
         self._busy: dict[str, AttemptSpec] = {}
@@ -54,13 +54,11 @@ class Shuffled(InlineLauncher):
     def poll(self, spec: AttemptSpec) -> Status:
         if self._random.random() < 0.4:
             self._shown[spec.key] = self._shown.get(spec.key, 0) + 1
-        if spec.key in self._killed:
-            self._busy.pop(spec.slot.name, None)
-            return Status(Life.EXITED, -9)
-        if self._shown.get(spec.key, 0) < len(self._lines(spec)):
+        if spec.key not in self._killed and self._shown.get(spec.key, 0) < len(self._lines(spec)):
             return Status(Life.RUNNING)
-        self._busy.pop(spec.slot.name, None)
-        return super().poll(spec)
+        if self._busy.pop(spec.slot.name, None):
+            self.ended.append(spec.number)
+        return Status(Life.EXITED, -9) if spec.key in self._killed else super().poll(spec)
 
     def read(self, spec: AttemptSpec, offset: int) -> bytes:
         return b"".join(self._lines(spec)[: self._shown.get(spec.key, 0)])[offset:]
@@ -96,8 +94,9 @@ def test_the_finishing_order_changes_nothing(
 ) -> None:
     study, expected = deterministic_study(tmp_path), told(trials_of(undisturbed))
     for seed in (2, 3):
-        place = another_workspace()
-        assert run_study(study, place, launcher=Shuffled(seed)) is StudyState.COMPLETE
+        place, launcher = another_workspace(), Shuffled(seed)
+        assert run_study(study, place, launcher=launcher) is StudyState.COMPLETE
+        assert launcher.ended != sorted(launcher.ended), "else nothing was out of order"
         assert told(trials_of(place)) == expected
     states = {trial[1] for trial in expected}
     assert states == {TrialState.COMPLETE, TrialState.PRUNED}, "both must occur for this to show anything"
