@@ -76,6 +76,9 @@ class SimulatedLauncher:
         """Attempts that run."""
         return len(self._by_slot)
 
+    def warm_up(self) -> None:
+        """Nothing would have to be waited for."""
+
     def free_slots(self) -> tuple[Slot, ...]:
         """Slots without an attempt."""
         return tuple(slot for slot in self.slots if slot.name not in self._by_slot)

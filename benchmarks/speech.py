@@ -14,7 +14,7 @@ def prepared(workspace: Path) -> Path:
 
 def main() -> None:
     from lightning_modules.config import FeaturesConfig
-    from lightning_modules.data.feature_store import build_feature_store
+    from lightning_modules.data.feature_building import build_feature_store
     from lightning_modules.data.prepared import prepare_corpus
 
     parser = argparse.ArgumentParser(description=__doc__)

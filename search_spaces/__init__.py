@@ -16,6 +16,7 @@ SPACES: Final[dict[str, Path]] = {
         "hierarchy",
         "decoding",
         "vanishing_gradients",
+        "unseen_sources",
     )
 }
 """The spaces that ship, by name. A new one is a .toml file beside this one and a line here."""

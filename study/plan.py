@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, assert_never, get_args
 
-from lightning_modules.config import SCORED_DATA, SEARCHABLE_DATA, FeaturesConfig
-from lightning_modules.data.feature_store import FeatureStore, feature_store_path
+from lightning_modules.config import SCORED_DATA, SEARCHABLE_DATA
 from lightning_modules.data.manifest import Split, Utterance
 from lightning_modules.data.prepared import PreparedCorpus, describe_corpus, open_corpus_of
 from lightning_modules.data.splits import check_splits, shared_with_training
@@ -245,20 +244,6 @@ def _check_sources(utterances: Sequence[Utterance], *, corpus: str) -> None:
                 f"corpus {corpus}: source {utterance.source} holds {language} and {utterance.language}; "
                 "name a source a language in its manifest."
             )
-
-
-def needs_features(plan: StudyPlan) -> FeaturesConfig | None:
-    """The features that are still to be computed, or None.
-
-    Raises:
-        CorpusError: they are there, but damaged.
-    """
-    features = plan.config.trial.data.features
-    path = feature_store_path(plan.corpus, features, plan.workspace.root)
-    if not path.exists():
-        return features
-    FeatureStore.open(path)
-    return None
 
 
 def corpus_facts(corpus: PreparedCorpus, *, languages: tuple[str, ...]) -> dict[str, Any]:

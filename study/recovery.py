@@ -8,6 +8,7 @@ checkpoint.md).
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightning_modules.config import TrialConfig
 from lightning_modules.errors import StorageError
@@ -20,10 +21,12 @@ from study.launchers._base import Life, Status, exit_record
 from study.plan import StudyPlan
 from study.recording import attempt_started
 from study.spec import EVENTS_FILE, EXIT_STORAGE_FULL, SPEC_FILE, STOP_FILE, AttemptSpec, read_spec, remade_spec
-from study.tracking import Tracker
 from study.trial_store import TrialStore
 from study.trials import TrialSummary
 from study.workspace import StudyFolder, read_json, read_whole_json
+
+if TYPE_CHECKING:
+    from study.tracking import Tracker
 
 
 @dataclass
@@ -49,7 +52,7 @@ Considered = Callable[[ActiveTrial, EpochEnded], None]
 
 
 def recover(
-    folder: StudyFolder, *, store: TrialStore, tracker: Tracker, plan: StudyPlan, consider: Considered
+    folder: StudyFolder, *, store: TrialStore, tracker: "Tracker", plan: StudyPlan, consider: Considered
 ) -> Recovered:
     """Reads a study's state back.
 
@@ -104,7 +107,7 @@ def _rebuild(
     *,
     plan: StudyPlan,
     store: TrialStore | None,
-    tracker: Tracker,
+    tracker: "Tracker",
     consider: Considered | None = None,
 ) -> ActiveTrial:
     """Takes all events of all attempts; with a store, also reports them to Optuna."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lightning_modules.config import FeaturesConfig
-from lightning_modules.data.feature_store import build_feature_store
+from lightning_modules.data.feature_building import build_feature_store
 from lightning_modules.data.prepared import prepare_corpus
 from study.mlflow_store import connect
 from study.workspace import Workspace

@@ -14,6 +14,8 @@ from lightning_modules.config._base import (
 from lightning_modules.config.data import (
     SEARCHABLE_DATA,
     AugmentationConfig,
+    CopiesConfig,
+    CopyKind,
     DataConfig,
     DeltasConfig,
     FeaturesConfig,
@@ -112,6 +114,8 @@ __all__ = [
     "ClassificationConfig",
     "ClippingConfig",
     "ConstantScheduleConfig",
+    "CopiesConfig",
+    "CopyKind",
     "CosineScheduleConfig",
     "DataConfig",
     "DeltasConfig",

@@ -1,6 +1,6 @@
 """Which speech a trial sees, as which features, and how training segments are varied."""
 
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -185,10 +185,40 @@ class DataConfig(Frozen):
         return self.model_dump(exclude=left_out) == other.model_dump(exclude=left_out)
 
 
-class AugmentationConfig(Frozen):
-    """Feature-domain augmentation of training segments; strengths, not switches, 0 turns one off.
+CopyKind = Literal["noise", "music", "reverberation", "telephone", "pitch"]
+Weight = Annotated[float, Field(ge=0.0, le=10.0)]
+
+
+class CopiesConfig(Frozen):
+    """How often training segments come from a copy of the speech, made once in the waveform: 1 is as often as from it.
 
     Attributes:
+        noise: synthesised noises that no test has, at 5 to 20 dB.
+        music: of an adventure game, at 5 to 20 dB.
+        reverberation: rooms of 0.2 to 0.8 s, from half a metre to 2.5 m.
+        telephone: a narrow band, then a codec (GSM, G.711, G.721, ADPCM, Opus, Vorbis, MP3).
+        pitch: up or down by up to three semitones, at the same speed.
+    """
+
+    noise: Weight = 0.0
+    music: Weight = 0.0
+    reverberation: Weight = 0.0
+    telephone: Weight = 0.0
+    pitch: Weight = 0.0
+
+    def shares(self) -> dict[CopyKind | None, float]:
+        """Kind -> share of the segments, None for the speech itself; without kinds that are not drawn."""
+        weights: dict[CopyKind | None, float] = {None: 1.0}
+        weights |= {kind: getattr(self, kind) for kind in get_args(CopyKind) if getattr(self, kind) > 0.0}
+        total = sum(weights.values())
+        return {kind: weight / total for kind, weight in weights.items()}
+
+
+class AugmentationConfig(Frozen):
+    """Augmentation of training segments; strengths, not switches, 0 turns one off. All but copies acts on features.
+
+    Attributes:
+        copies: of the speech as other surroundings would have left it.
         band_offset: sd of a smooth random offset a band, in nepers (channel).
         gain: sd of a random gain over the whole segment, in nepers (level before the noise floor).
         warp: largest relative stretch of the frequency axis (vocal tract length).
@@ -198,6 +228,7 @@ class AugmentationConfig(Frozen):
         band_masks: number of masks over bands, each up to a sixth of the bands.
     """
 
+    copies: CopiesConfig = CopiesConfig()
     band_offset: Annotated[float, Field(ge=0.0, le=5.0)] = 1.0
     gain: Annotated[float, Field(ge=0.0, le=5.0)] = 0.5
     warp: Annotated[float, Field(ge=0.0, le=0.5)] = 0.15

@@ -116,7 +116,9 @@ class TrainingBatches(Dataset[Batch]):
 
     def __init__(self, recordings: Sequence[Recording], *, store: FeatureStore, config: TrialConfig) -> None:
         self._config = config
-        self._segments = Segments(recordings, store=store, languages=config.data.languages)
+        self._segments = Segments(
+            recordings, store=store, languages=config.data.languages, copies=config.augmentation.copies
+        )
         self.prior_L = language_shares(recordings, config)
 
     def __getitem__(self, epoch_step: tuple[int, int]) -> Batch:

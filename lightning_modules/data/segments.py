@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lightning_modules.config import TrialConfig
+from lightning_modules.config import CopiesConfig, TrialConfig
 from lightning_modules.data.feature_store import FeatureStore
 from lightning_modules.data.manifest import Recording
 from lightning_modules.errors import CorpusError
@@ -21,22 +21,40 @@ class Segments:
         CorpusError: a language has none.
     """
 
-    def __init__(self, recordings: Sequence[Recording], *, store: FeatureStore, languages: Sequence[str]) -> None:
-        self._store = store
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        *,
+        store: FeatureStore,
+        languages: Sequence[str],
+        copies: CopiesConfig,
+    ) -> None:
+        shares = copies.shares()
+        self._stores = [store if kind is None else store.copy(kind) for kind in shares]
+        self._shares = list(shares.values())
         self._pools = _pools(recordings, languages)
 
     def draw(self, rng: np.random.Generator, language: int, *, num_frames: int) -> np.ndarray:
-        """(num_frames, D) float32: recordings of one speaker, in random order, joined and cut to length."""
+        """(num_frames, D) float32: recordings of one speaker, in random order, joined and cut to length.
+
+        All of it is the speech itself, or the same kind of copy.
+        """
         speakers = self._pools[language][rng.integers(len(self._pools[language]))]
         recordings = speakers[rng.integers(len(speakers))]
+        store = self._store(rng)
         pieces: list[np.ndarray] = []
         missing = num_frames
         while missing > 0:
-            frames = self._store.frames(recordings[rng.integers(len(recordings))])
+            frames = store.frames(recordings[rng.integers(len(recordings))])
             start = rng.integers(max(1, len(frames) - missing + 1)) if not pieces else 0
             pieces.append(frames[start : start + missing])
             missing -= len(pieces[-1])
         return np.concatenate(pieces).astype(np.float32)
+
+    def _store(self, rng: np.random.Generator) -> FeatureStore:
+        if len(self._stores) == 1:
+            return self._stores[0]
+        return self._stores[rng.choice(len(self._stores), p=self._shares)]
 
 
 def language_shares(recordings: Sequence[Recording], config: TrialConfig) -> np.ndarray:

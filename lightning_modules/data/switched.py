@@ -51,7 +51,9 @@ class SwitchedTrainingBatches(Dataset[SwitchedBatch]):
     ) -> None:
         self._config = config
         self._switching = switching
-        self._segments = Segments(recordings, store=store, languages=config.data.languages)
+        self._segments = Segments(
+            recordings, store=store, languages=config.data.languages, copies=config.augmentation.copies
+        )
         self.prior_L = language_shares(recordings, config)
 
     def __getitem__(self, epoch_step: tuple[int, int]) -> SwitchedBatch:

@@ -7,11 +7,13 @@ Recordings are never cut here, so that no recording stands on both sides of anyt
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import chain, cycle
-from typing import Final
+from typing import Final, TypeVar
 
 from lightning_modules.config import DataConfig
 from lightning_modules.data.manifest import Recording, Split, Utterance
 from lightning_modules.errors import CorpusError
+
+Item = TypeVar("Item")
 
 LONGEST: Final = 3.0
 """A recording of more than this many times the wanted length is left out: a condition of 3 s means about 3 s."""
@@ -53,8 +55,8 @@ def _language(recordings: Sequence[Recording], language: str, *, split: Split, d
         if recording.split == split and recording.language == language:
             speakers[recording.speaker, recording.source].append(recording)
     joined = [list(_join(speakers[speaker], data=data)) for speaker in sorted(speakers)]
-    shares = _equal_shares([len(utterances) for utterances in joined], total=data.max_utterances)
-    return [chosen for utterances, share in zip(joined, shares, strict=True) for chosen in _spread(utterances, share)]
+    shares = equal_shares([len(utterances) for utterances in joined], total=data.max_utterances)
+    return [chosen for utterances, share in zip(joined, shares, strict=True) for chosen in spread(utterances, share)]
 
 
 def _join(recordings: Sequence[Recording], *, data: DataConfig) -> Iterator[Utterance]:
@@ -96,7 +98,7 @@ def _utterance(group: Sequence[Recording], *, number: int, duration_s: float) ->
     )
 
 
-def _equal_shares(available: Sequence[int], *, total: int) -> list[int]:
+def equal_shares(available: Sequence[int], *, total: int) -> list[int]:
     """How many to take of each, at most `total` together: one in turn from all that have any left."""
     shares = [0] * len(available)
     left = min(total, sum(available))
@@ -109,6 +111,6 @@ def _equal_shares(available: Sequence[int], *, total: int) -> list[int]:
     return shares
 
 
-def _spread(utterances: Sequence[Utterance], share: int) -> list[Utterance]:
+def spread(items: Sequence[Item], share: int) -> list[Item]:
     """So many of them, evenly spaced."""
-    return [utterances[place * len(utterances) // share] for place in range(share)]
+    return [items[place * len(items) // share] for place in range(share)]

@@ -12,7 +12,8 @@ from rich.table import Table
 from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.corpora import LAYOUTS
 from lightning_modules.data.corpora._base import Corpus
-from lightning_modules.data.feature_store import FeatureStore, build_feature_store, feature_store_path
+from lightning_modules.data.feature_building import build_feature_store
+from lightning_modules.data.feature_store import FeatureStore, feature_store_path
 from lightning_modules.data.prepared import (
     PreparedCorpus,
     corpus_folder,

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from rich.console import Console
 
-from lightning_modules.config import FeaturesConfig
-from lightning_modules.data.feature_store import build_feature_store
 from lightning_modules.errors import ConfigError, StorageError
-from reports.records import TEST_P_VALUE, StudyState, TrialState, scored_of
+from reports.records import TEST_P_VALUE, StudyState, TrialState, looks, scored_of
 from reports.sections._text import p_value
 from search_spaces.space import Space
 from study.commands.console import make_console, progress_bars
@@ -24,14 +22,12 @@ from study.commands.control import retry_failed
 from study.commands.headline import headline
 from study.commands.space import described
 from study.config import StudyConfig, load_study_config
-from study.coordinator import Coordinator
-from study.evaluation import read_ledger
+from study.features import are_missing, make_features
 from study.idle import refuse_other_launchers
 from study.launchers.build import build_launcher
 from study.launchers.config import launcher_named
-from study.mlflow_opening import open_tracker, refuse_strangers
 from study.opening import open_trial_store, read_trials
-from study.plan import StudyPlan, make_plan, needs_features
+from study.plan import StudyPlan, make_plan
 from study.provenance import run_tags
 from study.settling import check_settled, read_manifest, recorded_study, settle
 from study.trials import TrialSummary
@@ -98,16 +94,21 @@ def run_plan(plan: StudyPlan) -> int:
     with ExitStack() as stack:
         stack.enter_context(coordinator_lease(study_folder))
         stop = stack.enter_context(_stop_on_signals())
-        if not study_folder.manifest.exists():
-            refuse_strangers(workspace, config.name, url=plan.mlflow_url)
-        stack.enter_context(_forgotten_unless_it_opens(study_folder))
-        settle(plan, study_folder)
+        check_settled(plan, study_folder)
         ensure_features(plan, console)
         refuse_other_launchers(study_folder, config.launcher)
         launcher = build_launcher(
             config.launcher, workspace=workspace, study=config.name, slots=plan.slots, speech=config.trial
         )
         stack.callback(launcher.close)
+        launcher.warm_up()  # while MLflow is imported
+        from study.coordinator import Coordinator
+        from study.mlflow_opening import open_tracker, refuse_strangers
+
+        if not study_folder.manifest.exists():
+            refuse_strangers(workspace, config.name, url=plan.mlflow_url)
+        stack.enter_context(_forgotten_unless_it_opens(study_folder))
+        settle(plan, study_folder)
         view = stack.enter_context(_view(console, plan))
         view.message(headline(plan))
         store = open_trial_store(study_folder, config, plan.space)
@@ -162,10 +163,8 @@ def dry(study: str, options: SweepOptions, *, folder: Path) -> None:
         console.print(f"{num_ended} trials have ended already, {num_left} are left")
     if not num_left:
         return
-    if needs_features(plan) is not None:
-        console.print(
-            f"its cost can be measured once `lidstudy corpus prepare {config.trial.data.corpus}` has made the features"
-        )
+    if are_missing(plan):
+        console.print("its cost can be measured once its features are made; the sweep itself begins with that")
         return
     cost = _in_process(measure_cost, plan, num_trials=num_left)
     console.print(
@@ -222,11 +221,10 @@ def seconds(text: str) -> float:
 
 
 def ensure_features(plan: StudyPlan, console: Console) -> None:
-    """Computes the features of the study's corpus unless they are there."""
-    features = needs_features(plan)
-    if features is not None:
+    """Computes the features of the study's corpus, and copies that it draws from, unless they are there."""
+    if are_missing(plan):
         console.print("computing features…")
-        _in_process(build_features, plan, features)
+        _in_process(build_features, plan)
 
 
 def measure_cost(plan: StudyPlan, *, num_trials: int) -> "Cost":
@@ -236,10 +234,10 @@ def measure_cost(plan: StudyPlan, *, num_trials: int) -> "Cost":
     return estimate_cost(plan, num_trials=num_trials)
 
 
-def build_features(plan: StudyPlan, features: FeaturesConfig) -> None:
-    """Computes a corpus's features."""
+def build_features(plan: StudyPlan) -> None:
+    """Computes a corpus's features, and copies."""
     with progress_bars(make_console()) as progress:
-        build_feature_store(plan.corpus, features, workspace=plan.workspace.root, progress=progress)
+        make_features(plan, progress)
 
 
 def _in_process(function: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> R:
@@ -284,10 +282,14 @@ def space_lines(trials: Sequence[TrialSummary], space: str) -> list[str]:
 
 def _test_lines(folder: StudyFolder) -> list[str]:
     """What the last look at test data found, with what guessing would give beside it."""
-    entries = read_ledger(folder)
-    if not entries:
+    from study.evaluation import read_ledger
+
+    manifest = read_manifest(folder)
+    entries = looks(read_ledger(folder), manifest["corpus"]["data_hash"])
+    of_study = [entry for entry in entries if not entry.corpus]
+    if not of_study:
         return []
-    entry, manifest = entries[-1], read_manifest(folder)
+    entry = of_study[-1]
     num_languages, scored = len(manifest["languages"]), scored_of(manifest["config"])
     shown = "above chance" if entry.metrics[TEST_P_VALUE] * len(entries) < SIGNIFICANT else "above chance is not shown"
     accuracy = f"accuracy {entry.metrics['test/accuracy']:.3f} (chance {1 / num_languages:.3f})"

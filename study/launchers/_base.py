@@ -83,6 +83,9 @@ class Launcher(Protocol):
     def slots(self) -> tuple[Slot, ...]:
         """All slots, free or not; they may become more or fewer while a study runs."""
 
+    def warm_up(self) -> None:
+        """Begins with what the first attempt would have to wait for, and returns at once."""
+
     def free_slots(self) -> tuple[Slot, ...]:
         """Slots that no attempt holds, of this study or another."""
 

@@ -59,6 +59,9 @@ class Fleet:
         """Slots that have an agent or wait for one."""
         return tuple(post.slot for post in sorted(self._posts.copy().values(), key=lambda post: post.number))
 
+    def warm_up(self) -> None:
+        """Agents are started with their first attempt."""
+
     def free_slots(self) -> tuple[Slot, ...]:
         """Slots whose agent is there and has nothing to do.
 

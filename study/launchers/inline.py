@@ -34,6 +34,9 @@ class InlineLauncher:
         self._exit_status: dict[str, int] = {}
         hide_library_warnings()
 
+    def warm_up(self) -> None:
+        """Nothing would have to be waited for."""
+
     def free_slots(self) -> tuple[Slot, ...]:
         """The slot is free whenever anyone can ask."""
         return self.slots

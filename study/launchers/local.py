@@ -31,6 +31,7 @@ from study.spec import EVENTS_FILE, EXIT_FILE, OUTPUT_FILE, SPEC_FILE, SUPERVISO
 from study.workspace import Workspace, read_whole_json, try_lock, write_json
 
 WARM_MODULE = "study.launchers.warm"
+PRELOADED = ("study.launchers.preload", WARM_MODULE)
 REHEARSAL_VARIABLE = "LIDSTUDY_WARM_REHEARSAL"
 SPEECH_VARIABLE = "LIDSTUDY_WARM_SPEECH"
 DEAD = "ZX"  # states of a process that has ended; where nobody reaps, it keeps its place in /proc
@@ -58,9 +59,10 @@ class LocalLauncher:
         self.slots = tuple(slots)
         self._supervisors: dict[Path, dict[str, int]] = {}  # by attempt's folder
         self._context = multiprocessing.get_context("forkserver")
-        if importlib.util.find_spec(WARM_MODULE) is None:  # the forkserver would pass over a misspelt module in silence
-            raise TrialError(f"the forkserver's preload module {WARM_MODULE} does not exist.")
-        self._context.set_forkserver_preload(["__main__", WARM_MODULE])
+        for name in PRELOADED:
+            if importlib.util.find_spec(name) is None:  # the forkserver would pass over a misspelt module in silence
+                raise TrialError(f"the forkserver's preload module {name} does not exist.")
+        self._context.set_forkserver_preload(["__main__", *PRELOADED])
 
     def free_slots(self) -> tuple[Slot, ...]:
         """Slots whose lock nobody holds."""

@@ -1,7 +1,8 @@
 """What a node needs of the speech: a corpus's manifest and features, addressed by content and unpacked once a node.
 
-The parcel's name is that of the feature store, which holds the corpus's data hash and the features' own. It is unpacked
-into a workspace of its own, where `open_corpus` and `FeatureStore.open` find everything; audio stays at home.
+The parcel's name is that of the feature store, which holds the corpus's data hash and the features' own, and of the
+copies in it. It is unpacked into a workspace of its own, where `open_corpus` and `FeatureStore.open` find everything;
+audio stays at home.
 """
 
 import os
@@ -49,8 +50,9 @@ def make_parcel(data: DataConfig, workspace: Path) -> Parcel:
     corpus = open_corpus(data.corpus, workspace)
     store = feature_store_path(corpus, data.features, workspace)
     files = [corpus_folder(corpus.name, workspace) / name for name in CORPUS_FILES]
-    files += sorted(path for path in store.iterdir() if path.is_file())
-    return Parcel(store.name, workspace, tuple(str(path.relative_to(workspace)) for path in files))
+    files += sorted(path for path in store.rglob("*") if path.is_file() and ".partial" not in str(path.parent))
+    copies = sorted(path.name for path in store.glob("copies/[!.]*"))
+    return Parcel("-".join([store.name, *copies]), workspace, tuple(str(path.relative_to(workspace)) for path in files))
 
 
 def data_workspace(name: str, node: Path) -> Path:

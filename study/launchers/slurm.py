@@ -79,6 +79,9 @@ class SlurmLauncher:
         self._num_refusals = 0
         self._refused_at = float("-inf")
 
+    def warm_up(self) -> None:
+        """A job is its own process."""
+
     def free_slots(self) -> tuple[Slot, ...]:
         """Slots without a job; none for a while after sbatch has refused one."""
         if self._clock() - self._refused_at < REFUSAL_PAUSE_S:

@@ -96,5 +96,6 @@ if os.environ.pop(REHEARSAL_VARIABLE, ""):
     with no_gpus():
         rehearse()
 SPEECH = opened(os.environ.pop(SPEECH_VARIABLE, ""))
+gc.enable()  # preload.py held it still
 gc.collect()
 gc.freeze()  # the children's collector leaves what is here alone, and so the pages stay shared

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lightning_modules.config import FeaturesConfig
-from lightning_modules.data.feature_store import build_feature_store
+from lightning_modules.data.feature_building import build_feature_store
 from lightning_modules.data.prepared import prepare_corpus
 from reports.records import TrialState
 from study.events import EpochEnded, Started, read_events

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from lightning_modules.config import FeaturesConfig
-from lightning_modules.data.feature_store import build_feature_store
+from lightning_modules.data.feature_building import build_feature_store
 from lightning_modules.data.prepared import prepare_corpus
 from lightning_modules.errors import CorpusError
 from reports.records import TrialState

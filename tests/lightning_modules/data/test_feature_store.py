@@ -16,7 +16,8 @@ import torchaudio
 
 from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.cards import Progress
-from lightning_modules.data.feature_store import FeatureStore, build_feature_store, feature_store_path
+from lightning_modules.data.feature_building import build_feature_store
+from lightning_modules.data.feature_store import FeatureStore, feature_store_path
 from lightning_modules.data.features import FLOOR
 from lightning_modules.data.prepared import PreparedCorpus, prepare_corpus
 from lightning_modules.errors import CorpusError
