@@ -36,6 +36,7 @@ from reports.records import (
     TAG_STATE,
     TAG_STUDY,
     TEST_PREFIX,
+    Evaluation,
     FurtherObjective,
     GradientFlow,
     LedgerEntry,
@@ -46,7 +47,9 @@ from reports.records import (
     StudyRecord,
     TrialRecord,
     TrialState,
+    evaluation_artifact,
     param_value,
+    parse_evaluation,
     parse_gradient_flow,
     parse_ledger,
 )
@@ -93,6 +96,7 @@ def _load(name: str, client: Client, folder: Path) -> StudyRecord:
     champion = _champion(parent)
     shown = champion if champion is not None else _best_number(trials)
     fetch = _fetcher(client, folder)
+    ledger = _ledger(fetch(parent.info.run_id, ARTIFACT_LEDGER))
     return StudyRecord(
         manifest=_manifest(fetch(parent.info.run_id, ARTIFACT_STUDY), name),
         run_id=parent.info.run_id,
@@ -103,7 +107,8 @@ def _load(name: str, client: Client, folder: Path) -> StudyRecord:
         scores_dev=next((_scores(fetch(t.run_id, ARTIFACT_SCORES_DEV)) for t in trials if t.number == shown), None),
         scores_test=_scores(fetch(parent.info.run_id, ARTIFACT_SCORES_TEST)),
         gradient_flow=_gradient_flow(trials, fetch),
-        ledger=_ledger(fetch(parent.info.run_id, ARTIFACT_LEDGER)),
+        ledger=ledger,
+        evaluations=_evaluations(ledger, fetch),
         tags=_own_tags(parent),
     )
 
@@ -365,6 +370,19 @@ def _gradient_flow(trials: Iterable[TrialRecord], fetch: Callable[[str, str], Pa
             for trial, path in zip(measured, paths, strict=True)
             if path is not None
         }
+
+
+def _evaluations(ledger: Iterable[LedgerEntry], fetch: Callable[[str, str], Path | None]) -> tuple[Evaluation, ...]:
+    """Of the trials and corpora that the ledger names, whose runs may be gone."""
+    keys = {(each.trial, each.run_id, each.corpus, each.data_hash, each.split) for each in ledger if each.corpus}
+    paths = [
+        fetch(run_id, evaluation_artifact(corpus, data_hash, split, ".json"))
+        for _, run_id, corpus, data_hash, split in sorted(keys)
+    ]
+    try:
+        return tuple(parse_evaluation(path.read_text(encoding="utf-8")) for path in paths if path is not None)
+    except ValueError as error:
+        raise StorageError(f"an evaluation in MLflow is not readable: {error}") from error
 
 
 def _ledger(path: Path | None) -> tuple[LedgerEntry, ...]:

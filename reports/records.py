@@ -45,7 +45,7 @@ ARTIFACT_CONFUSION: Final = "figures/confusion.png"  # trial
 ARTIFACT_GRADIENT_FLOW: Final = "gradient_flow.json"  # trial: a GradientFlow, where that was asked for
 ARTIFACT_STUDY: Final = "study.json"  # parent run: a StudyManifest as JSON
 ARTIFACT_SCORES_TEST: Final = "scores/test.parquet"  # parent run: the champion on test data
-ARTIFACT_LEDGER: Final = "ledger.jsonl"  # parent run: every evaluation on test data
+ARTIFACT_LEDGER: Final = "ledger.jsonl"  # parent run: every evaluation on speech that was not trained on
 
 SCORE_COLUMNS: Final = ("utterance", "language", "source", "speaker", "duration_s")
 """Leading columns of a scores file; those after them are the target languages, holding log-likelihood ratios (nats)."""
@@ -81,6 +81,7 @@ NUM_PARAMETERS: Final = "model/num_parameters"
 LATENCY_MS: Final = "model/latency_ms"  # to score one utterance; only where that is an objective of the study
 FURTHER_PREFIX: Final = "objective/"  # trial: what Optuna was told of each further objective, by its name
 TEST_PREFIX: Final = "test/"  # parent run: accuracy, c_avg, c_primary, c_primary_calibrated, eer, cllr, cllr_calibrated
+ON_PREFIX: Final = "on/"  # trial: on/CORPUS/CONDITION/SCORE, of `lidstudy evaluate`
 TEST_P_VALUE: Final = "test/p_above_chance"  # permutation of languages over sources
 
 
@@ -348,7 +349,13 @@ def parse_gradient_flow(text: str) -> GradientFlow:
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerEntry:
-    """One evaluation on test data."""
+    """One evaluation on speech that a trial was not trained on.
+
+    Attributes:
+        corpus: where `lidstudy evaluate` was told to look; "" of the look that ends a study.
+        split: which part of that corpus.
+        conditions: which conditions were scored; none of the look that ends a study.
+    """
 
     time: str  # ISO 8601, UTC
     trial: int
@@ -358,12 +365,98 @@ class LedgerEntry:
     num_sources: int
     num_speakers: int
     num_utterances: int
+    corpus: str = ""
+    split: str = "test"
+    conditions: tuple[str, ...] = ()
+
+    def is_look(self, data_hash: str) -> bool:
+        """Whether it is a look at the test data of the corpus of that hash, which a study can spend only once."""
+        return not self.corpus or (self.data_hash == data_hash and self.split != "dev")
+
+
+def looks(ledger: Iterable[LedgerEntry], data_hash: str) -> tuple[LedgerEntry, ...]:
+    """The looks at a study's own test data; other corpora, and development data, may be scored at will."""
+    return tuple(entry for entry in ledger if entry.is_look(data_hash))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageResult:
+    """One language under one condition.
+
+    Attributes:
+        num_utterances: scored.
+        recall: share of them that were recognised; None of a language that is no target.
+        taken_for: what most of the others were taken for; "" of none.
+    """
+
+    language: str
+    num_utterances: int
+    num_sources: int
+    num_speakers: int
+    recall: float | None
+    taken_for: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionResult:
+    """A trial under one condition.
+
+    Attributes:
+        condition: its name, as `lidstudy evaluate` takes it.
+        scores: name -> value; those of calibrated scores end in `_calibrated`.
+        mean_s: mean duration, in seconds.
+        joined: share of the utterances that were joined from several recordings.
+    """
+
+    condition: str
+    scores: dict[str, float]
+    num_utterances: int
+    num_out_of_set: int
+    num_sources: int
+    mean_s: float
+    joined: float
+    languages: tuple[LanguageResult, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A trial on a corpus, as `lidstudy evaluate` leaves it: content of `evaluation_artifact`.
+
+    Attributes:
+        same_corpus: whether the trial was trained on other parts of it.
+    """
+
+    trial: int
+    corpus: str
+    data_hash: str
+    split: str
+    same_corpus: bool
+    conditions: tuple[ConditionResult, ...]
+
+
+def evaluation_artifact(corpus: str, data_hash: str, split: str, suffix: str) -> str:
+    """Where a trial's run keeps an evaluation: `.json` the results, `.parquet` the scores of each utterance."""
+    return f"evaluations/{corpus}-{data_hash}-{split}{suffix}"
+
+
+def parse_evaluation(text: str) -> Evaluation:
+    """What a file holds; ValueError where it is broken."""
+    try:
+        content = json.loads(text)
+        conditions = tuple(
+            ConditionResult(**{**each, "languages": tuple(LanguageResult(**one) for one in each["languages"])})
+            for each in content["conditions"]
+        )
+        return Evaluation(**{**content, "conditions": conditions})
+    except (KeyError, TypeError) as error:
+        raise ValueError(str(error)) from error
 
 
 def parse_ledger(text: str) -> tuple[LedgerEntry, ...]:
     """Entries of a ledger, one JSON object a line; ValueError where one is broken."""
     try:
-        return tuple(LedgerEntry(**json.loads(line)) for line in text.splitlines() if line.strip())
+        entries = (json.loads(line) for line in text.splitlines() if line.strip())
+        return tuple(LedgerEntry(**{**each, "conditions": tuple(each.get("conditions", ()))}) for each in entries)
     except TypeError as error:
         raise ValueError(str(error)) from error
 
@@ -381,7 +474,8 @@ class StudyRecord:
         test_metrics: the parent run's test/ metrics.
         scores_dev: the champion's (or the best trial's) development scores.
         scores_test: the champion's test scores.
-        ledger: every evaluation on test data.
+        ledger: every evaluation on speech that no trial was trained on.
+        evaluations: what `lidstudy evaluate` found, in the order of trials and corpora.
         gradient_flow: trial's number -> how gradients flow in it over time, of trials that measured that.
         tags: the parent run's lidstudy tags (state, commit, data hash), optional.
     """
@@ -395,8 +489,14 @@ class StudyRecord:
     scores_dev: ScoreTable | None = None
     scores_test: ScoreTable | None = None
     ledger: tuple[LedgerEntry, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
     gradient_flow: dict[int, GradientFlow] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def looks(self) -> tuple[LedgerEntry, ...]:
+        """Looks at the study's own test data."""
+        return looks(self.ledger, str(self.manifest.corpus.get("data_hash", "")))
 
 
 def trial_tag(study: str, number: int) -> str:

@@ -61,7 +61,8 @@ def evaluate_champion(
 
 def _entry_of(number: int, *, plan: StudyPlan, folder: StudyFolder) -> LedgerEntry | None:
     entries = read_ledger(folder)
-    return next((entry for entry in entries if entry.trial == number and entry.data_hash == plan.data_hash), None)
+    of_study = (entry for entry in entries if not entry.corpus)
+    return next((entry for entry in of_study if entry.trial == number and entry.data_hash == plan.data_hash), None)
 
 
 def _enter(trial: ActiveTrial, *, plan: StudyPlan, folder: StudyFolder, tracker: Tracker) -> None:

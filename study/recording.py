@@ -1,8 +1,8 @@
 """What MLflow is told of a trial beside its metrics: attempts, configuration, event log, curves, scores, checkpoint."""
 
 import io
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from reports.records import (
     OBJECTIVE,
     SCORE_COLUMNS,
     MetricPoint,
+    ScoreTable,
     TrialState,
 )
 from study.active import ActiveTrial, Outcome
@@ -121,10 +122,18 @@ def trial_artifacts(trial: ActiveTrial, outcome: Outcome) -> dict[str, Content]:
 
 def scores_parquet(path: Path) -> bytes:
     """A ScoreTable in JSON as Parquet, a row an utterance, with columns as SCORE_COLUMNS says."""
+    return _parquet(read_json(path))
+
+
+def table_parquet(table: ScoreTable, *, conditions: Sequence[str]) -> bytes:
+    """The same of a table, with the condition of each row."""
+    return _parquet({**asdict(table), "condition": conditions}, leading=(*SCORE_COLUMNS, "condition"))
+
+
+def _parquet(table: Mapping[str, Any], *, leading: Sequence[str] = SCORE_COLUMNS) -> bytes:
     import pandas as pd
 
-    table = read_json(path)
-    columns: dict[str, Any] = {column: table[column] for column in SCORE_COLUMNS}
+    columns: dict[str, Any] = {column: table[column] for column in leading}
     llr = np.array(table["llr"])
     columns |= {target: llr[:, index] for index, target in enumerate(table["targets"])}
     buffer = io.BytesIO()

@@ -6,15 +6,15 @@ from reports.sections._text import listing
 
 
 def look(study: StudyRecord) -> tuple[Status, str]:
-    """Count the entries of the ledger."""
-    num = len(study.ledger)
+    """Count the looks in the ledger."""
+    num = len(study.looks)
     if num == 0 and not study.test_metrics:
         return "skipped", "No trial was evaluated on test data."
     if num == 0:
         return "warning", "There are test scores but no ledger: how often test data was looked at is unknown."
     if num == 1:
         return "passed", "Test data was evaluated once."
-    trials = listing(str(number) for number in sorted({entry.trial for entry in study.ledger}))
+    trials = listing(str(number) for number in sorted({entry.trial for entry in study.looks}))
     return "warning", f"Test data was evaluated {num} times (trials {trials}): the score is no longer of unseen data."
 
 

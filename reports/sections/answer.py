@@ -123,7 +123,7 @@ def summarise(study: StudyRecord) -> Answer:
         least=least.number if (least := select.best(study)) else None,
         test=_test(study),
         untested="" if study.test_metrics else _untested(study),
-        num_evaluations=len(study.ledger),
+        num_evaluations=len(study.looks),
         difference=_difference.summarise(study),
         gradients=gradient_flow.in_a_sentence(gradient_flow.summarise(study)),
     )
@@ -141,7 +141,7 @@ def _test(study: StudyRecord) -> TestScore | None:
     if not study.test_metrics:
         return None
     corpus = data.summarise(study)
-    table, entry = study.scores_test, study.ledger[-1] if study.ledger else None
+    table, entry = study.scores_test, study.looks[-1] if study.looks else None
     if table:
         counts = len(table.utterance), len(set(table.source)), len(set(table.speaker))
     else:
@@ -150,7 +150,7 @@ def _test(study: StudyRecord) -> TestScore | None:
         accuracy=study.test_metrics.get(ACCURACY),
         c_primary=study.test_metrics.get(C_PRIMARY),
         p_value=study.test_metrics.get(TEST_P_VALUE),
-        num_evaluations=max(1, len(study.ledger)),  # there are metrics, so somebody looked
+        num_evaluations=max(1, len(study.looks)),  # there are metrics, so somebody looked
         scored=study.manifest.scored,
         num_scored=counts[0],
         num_sources=counts[1],

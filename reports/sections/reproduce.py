@@ -133,6 +133,7 @@ def _ledger_table(reproduce: Reproduce) -> Table:
         Column("trial"),
         Column("run", numeric=False),
         Column("data hash", numeric=False),
+        Column("what", numeric=False, wrap=True),
         Column(f"{reproduce.scored}s"),
         Column("sources"),
         Column("speakers"),
@@ -143,11 +144,12 @@ def _ledger_table(reproduce: Reproduce) -> Table:
             numeric(entry.trial, str(entry.trial)),
             Cell(entry.run_id),
             Cell(entry.data_hash or NOTHING),
+            Cell(f"{entry.corpus}, {entry.split}: {', '.join(entry.conditions)}" if entry.corpus else "test data"),
             *(numeric(n, str(n)) for n in (entry.num_utterances, entry.num_sources, entry.num_speakers)),
         )
         for entry in reproduce.ledger
     )
-    return Table(caption="Ledger: every evaluation on test data", columns=columns, rows=rows)
+    return Table(caption="Ledger: every evaluation on speech that was not trained on", columns=columns, rows=rows)
 
 
 SECTION = Section(key="reproduce", title="How to reproduce", summarise=summarise, present=present)

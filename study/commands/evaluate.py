@@ -1,0 +1,113 @@
+"""`lidstudy evaluate RUN --on CORPUS`: any trial on any corpus, by condition, entered in its study's ledger."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from math import log2
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from lightning_modules.errors import ConfigError
+from reports.records import ConditionResult, Evaluation
+from study.commands.console import make_console, print_json, progress_bars
+from study.evaluate_on import Asked, evaluate_on
+from study.recovery import read_config
+from study.workspace import coordinator_lease, open_workspace
+
+RUN: Final = re.compile(r"(?P<study>[^/]+)/(?P<number>\d+)")
+COLUMNS: Final = {
+    "accuracy": "acc.",
+    "c_avg": "C_avg",
+    "c_primary": "C_pri",
+    "c_primary_calibrated": "C_pri*",
+    "eer": "EER",
+    "cllr_calibrated": "Cllr*",
+    "c_avg_open_set": "open",
+    "p_above_chance": "p",
+}
+
+
+LEGEND: Final = (
+    "n utterances of s seconds in the mean; C_pri: C_primary; * calibrated on development scores; p: of an accuracy "
+    "above chance, languages permuted over sources"
+)
+
+
+def evaluate(run: str, asked: Asked, *, folder: Path, as_json: bool) -> None:
+    """Scores a trial; prints and records what was found.
+
+    Raises:
+        ConfigError: no such run or condition, or a task that has none.
+        CorpusError: the corpus is not prepared, or holds what the trial was trained on, or nothing fits.
+    """
+    workspace = open_workspace(folder, writable=True)
+    study, number = _parsed(run)
+    study_folder = workspace.existing_study(study)
+    with coordinator_lease(study_folder), progress_bars(Console(stderr=True)) as progress:
+        evaluation, left_out = evaluate_on(study, number, asked, workspace=workspace, progress=progress)
+    if as_json:
+        print_json(dataclasses.asdict(evaluation))
+        return
+    num_languages = len(read_config(study_folder, number).data.languages)
+    _print(make_console(), evaluation, num_languages=num_languages, left_out=left_out)
+
+
+def _parsed(run: str) -> tuple[str, int]:
+    found = RUN.fullmatch(run)
+    if not found:
+        raise ConfigError(f"{run!r} is no run; name it STUDY/TRIAL, such as demo/7.")
+    return found["study"], int(found["number"])
+
+
+def _print(console: Console, evaluation: Evaluation, *, num_languages: int, left_out: Sequence[str]) -> None:
+    console.print(
+        f"trial {evaluation.trial} on {evaluation.corpus} ({evaluation.split}); chance: accuracy "
+        f"{1 / num_languages:.3f}, C_avg 0.5, C_primary 1, EER 0.5, Cllr {log2(num_languages):.3f} bits",
+        soft_wrap=True,
+    )
+    console.print(_scores_table(evaluation.conditions))
+    console.print(LEGEND, soft_wrap=True)
+    console.print(_recalls_table(evaluation.conditions))
+    if any(result.joined for result in evaluation.conditions):
+        shares = {result.condition: result.joined for result in evaluation.conditions if result.joined}
+        told = ", ".join(f"{share:.0%} of {name}" for name, share in shares.items())
+        console.print(f"\njoined from several recordings: {told}", soft_wrap=True, markup=False)
+    if left_out:
+        console.print(f"no speech fits {', '.join(left_out)}", soft_wrap=True)
+
+
+def _scores_table(results: Sequence[ConditionResult]) -> Table:
+    columns = [name for name in COLUMNS if any(name in result.scores for result in results)]
+    table = _table_of("scores", ["n", "s", *(COLUMNS[name] for name in columns)])
+    for result in results:
+        values = (f"{result.scores[name]:.3f}" if name in result.scores else "–" for name in columns)
+        table.add_row(result.condition, str(result.num_utterances), f"{result.mean_s:.1f}", *values)
+    return table
+
+
+def _recalls_table(results: Sequence[ConditionResult]) -> Table:
+    languages = sorted({each.language for result in results for each in result.languages})
+    table = _table_of("recall of each language", languages)
+    for result in results:
+        recalls = {each.language: each.recall for each in result.languages}
+        table.add_row(result.condition, *(_recall(recalls, language) for language in languages))
+    return table
+
+
+def _table_of(title: str, headings: Sequence[str]) -> Table:
+    """A row a condition, narrow enough for eighty columns."""
+    table = Table(title=f"\n{title}", box=None, padding=(0, 1, 0, 0), title_justify="left", title_style="bold")
+    table.add_column("condition", no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _recall(recalls: dict[str, float | None], language: str) -> str:
+    if language not in recalls:
+        return "–"
+    recall = recalls[language]
+    return "no target" if recall is None else f"{recall:.2f}"

@@ -1,0 +1,161 @@
+"""A trial's best checkpoint on speech under conditions: what `lidstudy evaluate` computes. Imports torch."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from lightning_modules import scoring
+from lightning_modules.build import load_module
+from lightning_modules.calibration import Calibration
+from lightning_modules.data.audio import Samples
+from lightning_modules.data.conditioned import UNKNOWN, conditioned_batches
+from lightning_modules.data.conditions import Condition, Cut, cut
+from lightning_modules.data.manifest import Recording
+from lightning_modules.lid_module import LidModule, joined
+from lightning_modules.open_set import open_set_scores
+from reports.records import ConditionResult, LanguageResult, ScoreTable
+from reports.statistics import permutation_p_value
+from study.progress import score_table
+
+CALIBRATED = ("c_primary", "cllr", "c_avg", "accuracy")
+"""Scores that are also taken of calibrated log-likelihoods."""
+
+
+class Speech(NamedTuple):
+    """What is scored.
+
+    Attributes:
+        recordings: that may be.
+        corpus: the folder that their paths are relative to.
+        music: of the test set, where a condition asks for it.
+        max_utterances: of a language under each condition.
+    """
+
+    recordings: tuple[Recording, ...]
+    corpus: Path
+    music: Samples
+    max_utterances: int
+
+
+class Scored(NamedTuple):
+    """A condition's result, and the scores of each utterance."""
+
+    result: ConditionResult
+    table: ScoreTable
+
+
+def score_conditions(
+    checkpoint: Path,
+    development: ScoreTable,
+    speech: Speech,
+    conditions: Sequence[Condition],
+    *,
+    progress: Callable[[str, int, int], None],
+) -> Iterator[Scored]:
+    """Scores one condition after another; those that no speech fits give nothing.
+
+    Args:
+        checkpoint: of a module of the classification task.
+        development: its scores on development data, which calibration is fitted on.
+        speech: what is scored.
+        conditions: how.
+        progress: told how far each condition is.
+    """
+    module = load_module(checkpoint)
+    calibration = fitted_on(development)
+    languages = sorted({recording.language for recording in speech.recordings})
+    for condition in conditions:
+        cuts = cut(speech.recordings, condition, languages=languages, max_utterances=speech.max_utterances)
+        if cuts:
+            yield _score(module, calibration, cuts, condition, speech, progress=progress)
+
+
+def fitted_on(development: ScoreTable) -> Calibration:
+    """Calibration by development scores alone."""
+    truth = np.array([development.targets.index(language) for language in development.language])
+    return scoring.fit_calibration(scoring.log_posteriors_from_llr(development.llr), truth)
+
+
+def _score(
+    module: LidModule,
+    calibration: Calibration,
+    cuts: Sequence[Cut],
+    condition: Condition,
+    speech: Speech,
+    *,
+    progress: Callable[[str, int, int], None],
+) -> Scored:
+    data, parts, done = module.config.data, [], 0
+    with torch.inference_mode():
+        for batch in conditioned_batches(cuts, condition, corpus=speech.corpus, data=data, music=speech.music):
+            parts.append(module.score(batch))
+            done += len(batch.lengths)
+            progress(condition.name, done, len(cuts))
+    log_likelihoods = joined(parts).log_likelihoods.double().numpy()
+    table = score_table(log_likelihoods, [each.row for each in cuts], data.languages)
+    return Scored(_result(table, calibration, cuts, condition), table)
+
+
+def _result(table: ScoreTable, calibration: Calibration, cuts: Sequence[Cut], condition: Condition) -> ConditionResult:
+    llr = np.array(table.llr)
+    truth = np.array([_index(language, table.targets) for language in table.language])
+    raw = open_set_scores(llr, truth)
+    calibrated = scoring.llr_from_log_likelihoods(calibration.apply(scoring.log_posteriors_from_llr(llr)))
+    scores = raw.known()
+    scores |= {
+        f"{name}_calibrated": value
+        for name, value in open_set_scores(calibrated, truth).known().items()
+        if name in CALIBRATED
+    }
+    scores |= _p_above_chance(table, truth)
+    return ConditionResult(
+        condition=condition.name,
+        scores=scores,
+        num_utterances=raw.num_utterances,
+        num_out_of_set=raw.num_out_of_set,
+        num_sources=len(set(table.source)),
+        mean_s=float(np.mean(table.duration_s)),
+        joined=float(np.mean([len({piece.recording.id for piece in each.pieces}) > 1 for each in cuts])),
+        languages=_languages(table),
+    )
+
+
+def _p_above_chance(table: ScoreTable, truth: np.ndarray) -> dict[str, float]:
+    """Permutation over sources; nothing where fewer than two languages were spoken, or a source speaks several."""
+    rows = np.flatnonzero(truth != UNKNOWN)
+    if len(set(truth[rows])) < 2:  # noqa: PLR2004
+        return {}
+    guesses = np.array(table.llr).argmax(axis=1)
+    try:
+        test = permutation_p_value(truth[rows].tolist(), guesses[rows].tolist(), [table.source[row] for row in rows])
+    except ValueError:
+        return {}
+    return {"p_above_chance": test.p_value}
+
+
+def _languages(table: ScoreTable) -> tuple[LanguageResult, ...]:
+    guesses = [table.targets[place] for place in np.array(table.llr).argmax(axis=1)]
+    results = []
+    for language in dict.fromkeys(table.language):
+        rows = [row for row, spoken in enumerate(table.language) if spoken == language]
+        taken = Counter(guesses[row] for row in rows if guesses[row] != language)
+        is_target = language in table.targets
+        results.append(
+            LanguageResult(
+                language=language,
+                num_utterances=len(rows),
+                num_sources=len({table.source[row] for row in rows}),
+                num_speakers=len({table.speaker[row] for row in rows}),
+                recall=(len(rows) - taken.total()) / len(rows) if is_target else None,
+                taken_for=min(taken, key=lambda guess: (-taken[guess], guess), default=""),
+            )
+        )
+    return tuple(results)
+
+
+def _index(language: str, targets: Sequence[str]) -> int:
+    return targets.index(language) if language in targets else UNKNOWN

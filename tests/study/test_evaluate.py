@@ -1,0 +1,177 @@
+"""`lidstudy evaluate`: a trial on any corpus, condition by condition."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from lightning_modules import scoring
+from lightning_modules.data.conditions import parse_condition
+from lightning_modules.data.prepared import open_corpus, prepare_corpus
+from lightning_modules.errors import ConfigError, CorpusError, StorageError
+from reports.records import looks
+from study.commands.evaluate import evaluate
+from study.corpus_file import load_corpus
+from study.evaluate_on import Asked
+from study.evaluation import read_ledger
+from study.workspace import Workspace, coordinator_lease
+from tests.conftest import nothing_to_show, write_tiny_study
+from tests.study.helpers import record_of, run_study
+
+pytestmark = pytest.mark.timeout(120)
+
+FOREIGN = """
+name = "foreign"
+allow_shared = ["source"]
+[reader]
+kind = "folders"
+path = "voices"
+
+[splits]
+kind = "speakers"
+dev = 0.3
+test = 0.4
+"""
+
+
+@pytest.fixture(scope="module")
+def done(shared_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace of a study that has ended; tests copy it."""
+    folder = tmp_path_factory.mktemp("done")
+    workspace = folder / "workspace"
+    workspace.mkdir()
+    for name in ("corpora", "features"):
+        (workspace / name).mkdir()
+        for each in (shared_speech / name).iterdir():
+            (workspace / name / each.name).symlink_to(each)
+    shutil.copytree(shared_speech / "mlflow", workspace / "mlflow")
+    run_study(write_tiny_study(folder, trials=2), workspace)
+    _prepare_foreign(folder, workspace)
+    return workspace
+
+
+def _prepare_foreign(folder: Path, workspace: Path) -> None:
+    """Noisy copies of one recording: in two of the study's three languages, and in one that is no target."""
+    sample, rate = soundfile.read(next((workspace / "corpora" / "espeak" / "audio" / "espeak-en-a").rglob("*.flac")))
+    for language in ("en", "fr", "de"):
+        for speaker in "pqrs":
+            target = folder / "voices" / language / speaker
+            target.mkdir(parents=True)
+            for number in range(3):
+                noise = np.random.default_rng([ord(speaker), number, ord(language[0])]).normal(0, 0.02, 4 * rate)
+                soundfile.write(target / f"{number}.wav", np.resize(sample, 4 * rate) + noise, rate)
+    file = folder / "foreign.toml"
+    file.write_text(FOREIGN)
+    prepare_corpus(load_corpus(str(file)), workspace, progress=nothing_to_show)
+
+
+KEY = (0, "espeak", "test")
+
+
+def asked(corpus: str = "espeak", *conditions: str, split: str = "test", **others: object) -> Asked:
+    return Asked(corpus, split, conditions or ("3s",), **others)  # type: ignore[arg-type]
+
+
+def test_scores_are_recorded_printed_and_read_back(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = len(looks(read_ledger(Workspace(done).study("tiny")), open_corpus("espeak", done).data_hash))
+    evaluate("tiny/1", asked("espeak", "3s", "whole", "3s-noise-10db"), folder=done, as_json=False)
+    said = capsys.readouterr().out
+    assert "trial 1 on espeak (test); chance: accuracy 0.333" in said
+    study = record_of(done)
+    (evaluation,) = (each for each in study.evaluations if each.trial == 1)
+    assert [each.condition for each in evaluation.conditions] == ["3s", "whole", "3s-noise-10db"]
+    assert evaluation.same_corpus
+    for result in evaluation.conditions:
+        assert study.trials[1].metrics[f"on/espeak/{result.condition}/accuracy"] == result.scores["accuracy"]
+        assert f"{result.scores['accuracy']:.3f}" in said
+        recalls = [each.recall for each in result.languages if each.recall is not None]
+        assert result.scores["accuracy"] == pytest.approx(np.mean(recalls))
+    assert len(study.looks) == before + 1, "the test data of the study's own corpus was looked at once more"
+    assert study.ledger[-1].conditions == ("3s", "whole", "3s-noise-10db")
+
+
+def test_the_scores_of_each_utterance_are_an_artifact_that_gives_the_same_scores(done: Path) -> None:
+    evaluate("tiny/0", asked("espeak", "3s", "10s"), folder=done, as_json=True)
+    study = record_of(done)
+    (evaluation,) = (each for each in study.evaluations if (each.trial, each.corpus, each.split) == KEY)
+    place = done / "mlflow" / "artifacts" / "tiny" / study.trials[0].run_id / "artifacts"
+    (path,) = place.glob("evaluations/espeak-*-test.parquet")
+    table = pd.read_parquet(io.BytesIO(path.read_bytes()))
+    for result in evaluation.conditions:
+        rows = table[(table.condition == result.condition) & table.language.isin(["en", "es", "fr"])]
+        llr, truth = rows[["en", "es", "fr"]].to_numpy(), rows.language.map(["en", "es", "fr"].index).to_numpy()
+        assert scoring.c_primary(llr, truth) == pytest.approx(result.scores["c_primary"])
+        assert len(rows) == result.num_utterances
+        seconds = parse_condition(result.condition).duration_s
+        assert set(rows.duration_s) == {seconds}
+
+
+def test_conditions_that_were_scored_before_stay(done: Path) -> None:
+    for condition in ("3s", "3s-noise-5db-first-half"):
+        evaluate("tiny/0", asked("espeak", condition, split="dev"), folder=done, as_json=True)
+    (evaluation,) = (each for each in record_of(done).evaluations if (each.corpus, each.split) == ("espeak", "dev"))
+    assert [each.condition for each in evaluation.conditions] == ["3s", "3s-noise-5db-first-half"]
+
+
+def test_development_data_and_other_corpora_are_no_looks_at_test_data(done: Path) -> None:
+    before = len(record_of(done).looks)
+    evaluate("tiny/0", asked(split="dev"), folder=done, as_json=True)
+    evaluate("tiny/0", asked("foreign"), folder=done, as_json=True)
+    assert len(record_of(done).looks) == before
+
+
+def test_another_corpus_with_a_language_too_many_and_one_missing(
+    done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate("tiny/0", asked("foreign", split="all"), folder=done, as_json=False)
+    said = capsys.readouterr().out
+    assert "no target" in said, "German is none"
+    assert "open" in said
+    (evaluation,) = (each for each in record_of(done).evaluations if (each.corpus, each.split) == ("foreign", "all"))
+    (result,) = evaluation.conditions
+    assert result.num_out_of_set == 12, "four speakers, three times three seconds of ten"
+    assert {each.language: each.recall is None for each in result.languages} == {"de": True, "en": False, "fr": False}
+    assert not evaluation.same_corpus
+
+
+def test_what_the_trial_was_trained_on_is_refused(done: Path) -> None:
+    with pytest.raises(CorpusError, match=r"the trial was trained on source espeak-.*insist with --allow-shared"):
+        evaluate("tiny/0", asked(split="all"), folder=done, as_json=True)
+    evaluate("tiny/0", asked(split="all", max_utterances=2, allow_shared=True), folder=done, as_json=True)
+
+
+@pytest.mark.parametrize(
+    ("run", "corpus", "condition", "message"),
+    [
+        ("tiny", "espeak", "3s", "'tiny' is no run; name it STUDY/TRIAL"),
+        ("tiny/7", "espeak", "3s", "study 'tiny' has no trial 7"),
+        ("nobody/0", "espeak", "3s", "unknown study 'nobody'"),
+        ("tiny/0", "espeak", "4s", "'4s' is no condition"),
+        ("tiny/0", "nowhere", "3s", "there is no corpus 'nowhere'"),
+        ("tiny/0", "foreign", "30s", "corpus foreign has no test speech for 30s"),
+    ],
+)
+def test_what_cannot_be_scored_is_told_in_one_line(
+    done: Path, run: str, corpus: str, condition: str, message: str
+) -> None:
+    before = read_ledger(Workspace(done).study("tiny"))
+    with pytest.raises((ConfigError, CorpusError), match=message):
+        evaluate(run, asked(corpus, condition), folder=done, as_json=True)
+    assert read_ledger(Workspace(done).study("tiny")) == before
+
+
+def test_a_study_that_is_at_work_is_left_alone(done: Path) -> None:
+    with coordinator_lease(Workspace(done).study("tiny")), pytest.raises(StorageError, match="already has a coord"):
+        evaluate("tiny/0", asked(), folder=done, as_json=True)
+
+
+def test_json_is_what_the_record_holds(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate("tiny/0", asked(split="dev"), folder=done, as_json=True)
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["corpus"] == "espeak"
+    assert printed["conditions"][0]["condition"] == "3s"
