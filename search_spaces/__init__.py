@@ -17,6 +17,7 @@ SPACES: Final[dict[str, Path]] = {
         "decoding",
         "vanishing_gradients",
         "unseen_sources",
+        "lecture_table",
     )
 }
 """The spaces that ship, by name. A new one is a .toml file beside this one and a line here."""

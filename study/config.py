@@ -4,11 +4,12 @@ import os
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from lightning_modules.config import Frozen, PositiveInt, TrialConfig
+from lightning_modules.config import ClassificationConfig, Frozen, PositiveInt, TrialConfig
+from lightning_modules.data.conditions import parse_condition
 from lightning_modules.errors import ConfigError
 from study.complaints import first_finding
 from study.launchers.config import LauncherConfig, LocalConfig
@@ -17,7 +18,10 @@ from study.pruner_config import MedianPrunerConfig, PrunerConfig
 from study.sampler_config import NSGA2Config, NSGA3Config, SamplerConfig, TPEConfig
 from study.storage_config import StorageConfig
 
-UNSETTLED = {"trials", "question", "evaluate", "limits", "space", "storage", "launcher"}
+UNSETTLED = {
+    *("trials", "question", "evaluate", "conditions", "conditions_of", "published"),
+    *("limits", "space", "storage", "launcher"),
+}
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
 
@@ -57,6 +61,9 @@ class StudyConfig(Frozen):
         deterministic: the order of asks and tells depends on `window` alone, not on which trial ends first.
         window: trials under way at a time, as far as the sampler can tell; only with `deterministic`.
         evaluate: score the configuration that development data chose, once, on test data.
+        conditions: score it under these as well, such as 3s, 10s, 30s, whole or 10s-noise-5db.
+        conditions_of: path of a searched parameter: under these conditions, score the best trial of each of its values.
+        published: figures from elsewhere that the report shows beside its own.
         storage: where records are kept.
         launcher: where attempts run.
         trial: the base configuration; searched parameters replace its values.
@@ -76,6 +83,9 @@ class StudyConfig(Frozen):
     deterministic: bool = False
     window: PositiveInt = 2
     evaluate: bool = True
+    conditions: tuple[str, ...] = ()
+    conditions_of: str = ""
+    published: Literal["", "padi2019"] = ""
     storage: StorageConfig = StorageConfig()
     launcher: LauncherConfig = LocalConfig()
     trial: TrialConfig = TrialConfig()
@@ -98,6 +108,23 @@ class StudyConfig(Frozen):
     def _seeds_belong_to_the_study(self) -> Self:
         if "seed" in self.trial.model_fields_set:
             raise ValueError("trial.seed is set by the study; set `seed` at the top of the file instead.")
+        return self
+
+    @model_validator(mode="after")
+    def _conditions_can_be_scored(self) -> Self:
+        if not self.conditions:
+            if self.conditions_of:
+                raise ValueError("conditions_of needs conditions, such as 3s and 10s.")
+            return self
+        for text in self.conditions:
+            try:
+                parse_condition(text)
+            except ConfigError as error:
+                raise ValueError(f"conditions: {error}") from None
+        if not self.evaluate or not isinstance(self.trial.task, ClassificationConfig):
+            raise ValueError(
+                "conditions are scored on test data: they need evaluate = true and task.kind classification."
+            )
         return self
 
     @model_validator(mode="after")

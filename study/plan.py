@@ -139,6 +139,7 @@ def make_plan(
         raise ConfigError(f"study {config.name}, with the configuration in its [trial]: {error}") from None
     _check_searched(space)
     check_combination(config, space)
+    _check_conditions(config, space)
     _check_latency(config, devices_per_trial=devices_per_trial)
     data = config.trial.data
     with _blamed_on(config, "data.corpus"):
@@ -199,6 +200,16 @@ def _check_searched(space: Space) -> None:
                 f"space {space.name}, key {parameter.path}: a study cannot search it, since its trials would be scored "
                 f"on different data; {' and '.join(SCORED_DATA)} are the same for all. Make a study for each."
             )
+
+
+def _check_conditions(config: StudyConfig, space: Space) -> None:
+    """What the best trials of each value are scored by must have values that can be told apart."""
+    choices = [parameter.path for parameter in space.parameters if parameter.choices]
+    if config.conditions_of and config.conditions_of not in choices:
+        raise ConfigError(
+            f"study {config.name}, key conditions_of: {config.conditions_of!r} has no choices in space {space.name}; "
+            f"those that do: {', '.join(choices) or 'none'}."
+        )
 
 
 def _check_latency(config: StudyConfig, *, devices_per_trial: int) -> None:

@@ -6,6 +6,7 @@ from reports.sections import (
     answer,
     checks,
     clipping,
+    conditions,
     confusion,
     cost,
     curves,
@@ -23,6 +24,7 @@ from reports.sections._blocks import Section
 SECTIONS: Final[tuple[Section[Any], ...]] = (
     answer.SECTION,
     unseen.SECTION,
+    conditions.SECTION,
     checks.SECTION,
     leaderboard.SECTION,
     front.SECTION,

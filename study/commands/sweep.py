@@ -17,6 +17,7 @@ from lightning_modules.errors import ConfigError, StorageError
 from reports.records import TEST_P_VALUE, StudyState, TrialState, looks, scored_of
 from reports.sections._text import p_value
 from search_spaces.space import Space
+from study.closing import left_to_score, score_conditions_of
 from study.commands.console import make_console, progress_bars
 from study.commands.control import retry_failed
 from study.commands.headline import headline
@@ -131,6 +132,8 @@ def run_plan(plan: StudyPlan) -> int:
             stop=stop,
         )
         state = coordinator.run()
+        if state is StudyState.COMPLETE:
+            _score_conditions(plan, console)
     _print_end(console, state, config.name, workspace)
     return EXIT_STATUS[state]
 
@@ -238,6 +241,18 @@ def build_features(plan: StudyPlan) -> None:
     """Computes a corpus's features, and copies."""
     with progress_bars(make_console()) as progress:
         make_features(plan, progress)
+
+
+def _score_conditions(plan: StudyPlan, console: Console) -> None:
+    """Scores what is left to be scored under the study's conditions."""
+    for number in left_to_score(plan):
+        console.print(f"scoring trial {number} on test data: {', '.join(plan.config.conditions)}", soft_wrap=True)
+        _in_process(_score_conditions_of, plan, number)
+
+
+def _score_conditions_of(plan: StudyPlan, number: int) -> None:
+    with progress_bars(make_console()) as progress:
+        score_conditions_of(plan, number, progress)
 
 
 def _in_process(function: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> R:

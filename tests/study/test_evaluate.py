@@ -16,6 +16,8 @@ from lightning_modules.data.prepared import open_corpus, prepare_corpus
 from lightning_modules.errors import ConfigError, CorpusError, StorageError
 from reports.records import looks
 from study.commands.evaluate import evaluate
+from study.commands.sweep import SweepOptions, run
+from study.config import load_study_config
 from study.corpus_file import load_corpus
 from study.evaluate_on import Asked
 from study.evaluation import read_ledger
@@ -23,7 +25,7 @@ from study.workspace import Workspace, coordinator_lease
 from tests.conftest import nothing_to_show, write_tiny_study
 from tests.study.helpers import record_of, run_study
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 FOREIGN = """
 name = "foreign"
@@ -175,3 +177,53 @@ def test_json_is_what_the_record_holds(done: Path, capsys: pytest.CaptureFixture
     printed = json.loads(capsys.readouterr().out)
     assert printed["corpus"] == "espeak"
     assert printed["conditions"][0]["condition"] == "3s"
+
+
+def test_a_study_scores_the_best_trial_of_each_value_under_its_conditions_once(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path, trials=3)
+    study.write_text(
+        study.read_text().replace(
+            "seed = 3\n", 'seed = 3\nconditions = ["3s", "whole"]\nconditions_of = "encoder.cell"\n', 1
+        )
+    )
+    options = SweepOptions(slots=2)
+    assert run(str(study), options, folder=workspace) == 0
+    record = record_of(workspace)
+    best: dict[str, float] = {}
+    for trial in record.trials:
+        assert trial.objective is not None
+        cell = trial.params["encoder.cell"]
+        best[cell] = min(trial.objective, best.get(cell, trial.objective))
+    scored = {record.trials[each.trial].params["encoder.cell"]: each.trial for each in record.evaluations}
+    assert {cell: record.trials[number].objective for cell, number in scored.items()} == best
+    assert [[result.condition for result in each.conditions] for each in record.evaluations] == [["3s", "whole"]] * len(
+        best
+    )
+    assert len(record.looks) == 1 + len(best)
+    assert run(str(study), options, folder=workspace) == 0
+    assert record_of(workspace).looks == record.looks, "nothing is looked at twice"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ('conditions = ["4s"]', "'4s' is no condition"),
+        ('conditions = ["3s"]\nevaluate = false', "they need evaluate = true"),
+        ('conditions_of = "encoder.cell"', "conditions_of needs conditions"),
+    ],
+)
+def test_conditions_that_cannot_be_scored_are_refused_when_a_study_is_read(
+    tmp_path: Path, change: str, message: str
+) -> None:
+    study = write_tiny_study(tmp_path)
+    study.write_text(study.read_text().replace("seed = 3", f"seed = 3\n{change}", 1))
+    with pytest.raises(ConfigError, match=message):
+        load_study_config(str(study))
+
+
+def test_conditions_of_what_is_not_searched_are_refused(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path)
+    changes = 'conditions = ["3s"]\nconditions_of = "pooling.kind"'
+    study.write_text(study.read_text().replace("seed = 3", f"seed = 3\n{changes}", 1))
+    with pytest.raises(ConfigError, match=r"key conditions_of: 'pooling.kind' has no choices in space"):
+        run(str(study), SweepOptions(), folder=workspace)

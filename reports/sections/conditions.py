@@ -1,0 +1,209 @@
+"""Trials under conditions: by duration, noise, number of speakers and language, as `lidstudy evaluate` scored them."""
+
+from dataclasses import dataclass, field
+
+from reports.published import PUBLISHED, Published
+from reports.records import ConditionResult, Evaluation, LanguageResult, StudyRecord, TrialRecord, chosen
+from reports.sections._blocks import Block, Cell, Column, Section, Table, Text
+from reports.sections._text import NOTHING, count, number, numeric, parameter, share, short_names
+
+PERCENT = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """One trial on one part of one corpus.
+
+    Attributes:
+        name: the trial, and what it was given of the searched parameters in which the systems differ.
+        evaluation: what was found.
+    """
+
+    name: str
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """All systems that were scored on one part of one corpus.
+
+    Attributes:
+        conditions: that any of them was scored under, in the order of the first.
+    """
+
+    corpus: str
+    split: str
+    same_corpus: bool
+    systems: tuple[System, ...]
+    conditions: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """Everything that was scored, and figures from elsewhere."""
+
+    places: tuple[Place, ...] = ()
+    published: Published | None = None
+    num_languages: int = 0
+    joined: dict[str, float] = field(default_factory=dict)
+
+
+def summarise(study: StudyRecord) -> Conditions:
+    """By corpus and part, in the order of the ledger's."""
+    keys = dict.fromkeys((each.corpus, each.data_hash, each.split) for each in study.evaluations)
+    return Conditions(
+        places=tuple(_place(study, key) for key in keys),
+        published=PUBLISHED.get(str(study.manifest.config.get("published", ""))),
+        num_languages=len(study.manifest.languages),
+        joined={
+            result.condition: result.joined
+            for evaluation in study.evaluations
+            for result in evaluation.conditions
+            if result.joined
+        },
+    )
+
+
+def _place(study: StudyRecord, key: tuple[str, str, str]) -> Place:
+    here = [each for each in study.evaluations if (each.corpus, each.data_hash, each.split) == key]
+    names = _names(study, [each.trial for each in here])
+    return Place(
+        corpus=key[0],
+        split=key[2],
+        same_corpus=here[0].same_corpus,
+        systems=tuple(System(name=names[each.trial], evaluation=each) for each in here),
+        conditions=tuple(dict.fromkeys(result.condition for each in here for result in each.conditions)),
+    )
+
+
+def _names(study: StudyRecord, numbers: list[int]) -> dict[int, str]:
+    """Trial's number -> its name: with the parameters by which these trials can be told apart."""
+    trials: dict[int, TrialRecord] = {trial.number: trial for trial in study.trials}
+    given = {number: chosen(study.manifest.parameters, trials[number].params) for number in numbers if number in trials}
+    paths = dict.fromkeys(path for params in given.values() for path, value in params.items() if _is_choice(value))
+    telling = [path for path in paths if len({str(params.get(path)) for params in given.values()}) > 1]
+    short = short_names(telling)
+    names = {}
+    for each in numbers:
+        values = [f"{short[path]} {parameter(given[each][path])}" for path in telling if path in given.get(each, {})]
+        names[each] = f"trial {each}" + (f" ({', '.join(values[:2])})" if values else "")
+    return names
+
+
+def _is_choice(value: object) -> bool:
+    return not isinstance(value, float)
+
+
+def present(conditions: Conditions) -> tuple[Block, ...]:
+    """A table of systems by condition, each system's scores and its recalls by language; and a paper's table."""
+    blocks: list[Block] = []
+    for place in conditions.places:
+        blocks += [_rests_on(place, conditions), _systems_table(place)]
+        for system in place.systems:
+            blocks += [_scores_table(place, system), _recalls_table(place, system)]
+    if conditions.published is not None:
+        blocks += [
+            Text(f"{conditions.published.source}. {conditions.published.note}"),
+            _published(conditions.published),
+        ]
+    return tuple(blocks)
+
+
+def _rests_on(place: Place, conditions: Conditions) -> Text:
+    first = place.systems[0].evaluation.conditions
+    sources = max(result.num_sources for result in first)
+    text = f"{place.split.capitalize()} speech of {place.corpus}"
+    text += ", other parts of which trained" if place.same_corpus else ", of which nothing trained"
+    text += f": {count(max(each.num_utterances for each in first), 'utterance')} at most, {count(sources, 'source')}. "
+    text += f"Chance is an accuracy of {share(1 / conditions.num_languages)} and a C_avg of 0.5."
+    mine = [name for name in place.conditions if name in conditions.joined]
+    if mine:
+        text += " Joined from several recordings of one speaker, where one was too short: "
+        text += ", ".join(f"{share(conditions.joined[name])} of {name}" for name in mine) + "."
+    return Text(text)
+
+
+def _systems_table(place: Place) -> Table:
+    """The lecture's table: a row a condition, accuracy and C_avg of each system."""
+    columns = (Column("condition", numeric=False), Column("utterances"), *(Column(each.name) for each in place.systems))
+    rows = []
+    for condition in place.conditions:
+        results = [_of(system, condition) for system in place.systems]
+        amounts = [result.num_utterances for result in results if result is not None]
+        cells = [
+            Cell(NOTHING)
+            if result is None or "c_avg" not in result.scores
+            else numeric(
+                result.scores["accuracy"], f"{PERCENT * result.scores['accuracy']:.1f} ({result.scores['c_avg']:.2f})"
+            )
+            for result in results
+        ]
+        rows.append((Cell(condition), numeric(amounts[0], str(amounts[0])), *cells))
+    title = f"Accuracy in % and (C_avg of raw scores) on {place.corpus}, {place.split}"
+    return Table(caption=title, columns=columns, rows=tuple(rows))
+
+
+def _scores_table(place: Place, system: System) -> Table:
+    names = {
+        "accuracy": "accuracy",
+        "c_primary": "C_primary",
+        "c_primary_calibrated": "C_primary, calibrated",
+        "eer": "EER",
+        "cllr": "Cllr",
+        "cllr_calibrated": "Cllr, calibrated",
+        "c_avg_open_set": "C_avg, open set",
+        "accepted_out_of_set": "out-of-set accepted",
+        "p_above_chance": "p above chance",
+    }
+    found = [key for key in names if any(key in each.scores for each in system.evaluation.conditions)]
+    columns = (
+        Column("condition", numeric=False),
+        Column("utterances"),
+        Column("mean s"),
+        *(Column(names[key]) for key in found),
+    )
+    rows = tuple(
+        (
+            Cell(each.condition),
+            numeric(each.num_utterances, str(each.num_utterances)),
+            numeric(each.mean_s, number(each.mean_s, 1)),
+            *(numeric(each.scores.get(key), number(each.scores.get(key))) for key in found),
+        )
+        for each in system.evaluation.conditions
+    )
+    return Table(caption=f"Scores of {system.name} on {place.corpus}, {place.split}", columns=columns, rows=rows)
+
+
+def _recalls_table(place: Place, system: System) -> Table:
+    languages = sorted({each.language for result in system.evaluation.conditions for each in result.languages})
+    rows = []
+    for result in system.evaluation.conditions:
+        recalls = {each.language: each for each in result.languages}
+        rows.append((Cell(result.condition), *(_recall(recalls.get(language)) for language in languages)))
+    return Table(
+        caption=f"Recall of each language, {system.name} on {place.corpus}, {place.split}",
+        columns=(Column("condition", numeric=False), *(Column(language) for language in languages)),
+        rows=tuple(rows),
+    )
+
+
+def _recall(result: LanguageResult | None) -> Cell:
+    if result is None:
+        return Cell(NOTHING)
+    return Cell("no target", tone="quiet") if result.recall is None else numeric(result.recall, share(result.recall))
+
+
+def _of(system: System, condition: str) -> ConditionResult | None:
+    return next((each for each in system.evaluation.conditions if each.condition == condition), None)
+
+
+def _published(published: Published) -> Table:
+    columns = (Column("condition", numeric=False), *(Column(system) for system in published.systems))
+    rows = tuple(
+        (Cell(condition), *(numeric(accuracy, f"{accuracy:.1f} ({c_avg:.2f})") for accuracy, c_avg in values))
+        for condition, values in published.rows.items()
+    )
+    return Table(caption=f"Accuracy in % and (C_avg): {published.source}", columns=columns, rows=rows)
+
+
+SECTION = Section(key="conditions", title="Conditions", summarise=summarise, present=present)
