@@ -2,6 +2,7 @@
 
 from reports.figures._axes import BLUE, INK, ORANGE, QUIET, RULE, SERIES
 from reports.figures.all_trials import Curve, Dot, Panel, curves_figure, scatter_figure
+from reports.figures.calibration import Believed, calibration_figure
 from reports.figures.gradient_flow import FlowLine, flow_figure
 from reports.figures.one_trial import confusion_figure, learning_curves
 from reports.figures.output import to_png, to_svg
@@ -13,10 +14,12 @@ __all__ = [
     "QUIET",
     "RULE",
     "SERIES",
+    "Believed",
     "Curve",
     "Dot",
     "FlowLine",
     "Panel",
+    "calibration_figure",
     "confusion_figure",
     "curves_figure",
     "flow_figure",

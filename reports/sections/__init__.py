@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from reports.sections import (
     answer,
+    calibration,
     checks,
     clipping,
     conditions,
@@ -33,6 +34,7 @@ SECTIONS: Final[tuple[Section[Any], ...]] = (
     clipping.SECTION,
     gradient_flow.SECTION,
     confusion.SECTION,
+    calibration.SECTION,
     failures.SECTION,
     cost.SECTION,
     data.SECTION,

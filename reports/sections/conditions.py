@@ -1,6 +1,6 @@
 """Trials under conditions: by duration, noise, number of speakers and language, as `lidstudy evaluate` scored them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from reports.published import PUBLISHED, Published
 from reports.records import ConditionResult, Evaluation, LanguageResult, StudyRecord, TrialRecord, chosen
@@ -45,7 +45,6 @@ class Conditions:
     places: tuple[Place, ...] = ()
     published: Published | None = None
     num_languages: int = 0
-    joined: dict[str, float] = field(default_factory=dict)
 
 
 def summarise(study: StudyRecord) -> Conditions:
@@ -55,12 +54,6 @@ def summarise(study: StudyRecord) -> Conditions:
         places=tuple(_place(study, key) for key in keys),
         published=PUBLISHED.get(str(study.manifest.config.get("published", ""))),
         num_languages=len(study.manifest.languages),
-        joined={
-            result.condition: result.joined
-            for evaluation in study.evaluations
-            for result in evaluation.conditions
-            if result.joined
-        },
     )
 
 
@@ -112,14 +105,14 @@ def present(conditions: Conditions) -> tuple[Block, ...]:
 def _rests_on(place: Place, conditions: Conditions) -> Text:
     first = place.systems[0].evaluation.conditions
     sources = max(result.num_sources for result in first)
-    text = f"{place.split.capitalize()} speech of {place.corpus}"
+    split = {"dev": "Development", "test": "Test", "all": "All"}.get(place.split, place.split)
+    text = f"{split} speech of {place.corpus}"
     text += ", other parts of which trained" if place.same_corpus else ", of which nothing trained"
     text += f": {count(max(each.num_utterances for each in first), 'utterance')} at most, {count(sources, 'source')}. "
     text += f"Chance is an accuracy of {share(1 / conditions.num_languages)} and a C_avg of 0.5."
-    mine = [name for name in place.conditions if name in conditions.joined]
-    if mine:
+    if joined := [result for result in first if result.joined]:
         text += " Joined from several recordings of one speaker, where one was too short: "
-        text += ", ".join(f"{share(conditions.joined[name])} of {name}" for name in mine) + "."
+        text += ", ".join(f"{share(result.joined)} of {result.condition}" for result in joined) + "."
     return Text(text)
 
 

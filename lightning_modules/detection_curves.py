@@ -1,0 +1,147 @@
+"""Detection error and cost over all thresholds, and how far stated probabilities can be believed. Numpy only.
+
+Sources: Martin et al., Eurospeech 1997 (DET curve); Brümmer & du Preez, Computer Speech & Language 2006 (cost over
+priors); Wilson, 1927 (interval of a proportion). Scores are log-likelihood ratios (N utterances, L languages), in
+nats; all pairs of utterance and language are detection trials, weighted so that every language counts the same, as
+scoring.py does.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lightning_modules.calibration import Floats, Ints, Trials, check_trials, language_weights
+from lightning_modules.scoring import log_posteriors_from_llr
+
+Z95 = 1.959963984540054
+"""Standard deviations of a normal on either side of its mean that hold 95 %."""
+
+
+class DetCurve(NamedTuple):
+    """Miss and false alarm rates over thresholds, from the lowest to the highest: (K,) each."""
+
+    thresholds: Floats
+    p_miss: Floats
+    p_fa: Floats
+
+    @property
+    def eer(self) -> float:
+        """Where both are equal, on the line between the two nearest points."""
+        gap = self.p_miss - self.p_fa
+        after = int(np.argmax(gap >= 0.0))
+        if after == 0:
+            return float(self.p_miss[0])
+        share = gap[after] / (gap[after] - gap[after - 1])
+        return float(self.p_miss[after] + share * (self.p_miss[after - 1] - self.p_miss[after]))
+
+
+def det_curve(llr: ArrayLike, truth: ArrayLike) -> DetCurve:
+    """All languages' detectors pooled: one threshold for all, every language weighing the same.
+
+    Args:
+        llr: (N, L), in nats.
+        truth: language index of each utterance (N,).
+    """
+    trials = check_trials(llr, truth)
+    target, weight = _pairs(trials)
+    scores = trials.scores.ravel()
+    order = np.argsort(scores, kind="stable")
+    ordered, target, weight = scores[order], target[order], weight[order]
+    distinct = np.concatenate(([True], ordered[1:] > ordered[:-1], [True]))  # equal scores share a threshold
+    missed = np.concatenate(([0.0], np.cumsum(weight * target)))[distinct]
+    spared = np.concatenate(([0.0], np.cumsum(weight * ~target)))[distinct]
+    thresholds = np.concatenate((ordered, [np.inf]))[distinct]
+    return DetCurve(thresholds, missed / missed[-1], 1.0 - spared / spared[-1])
+
+
+class CostCurve(NamedTuple):
+    """C_avg over the weight of false alarms, over what always saying no costs (1, or beta where that is less): (K,)."""
+
+    log_beta: Floats
+    actual: Floats
+    least: Floats
+
+
+def cost_curve(llr: ArrayLike, truth: ArrayLike, log_beta: ArrayLike) -> CostCurve:
+    """Actual cost at the threshold ln beta, and the least over one threshold for all languages.
+
+    Normalised by min(1, beta): what the better of always no and always yes costs.
+
+    Args:
+        llr: (N, L), in nats.
+        truth: language index of each utterance (N,).
+        log_beta: (K,), natural logarithms of LRE17's beta; 0 and ln 9 make up C_primary.
+    """
+    curve = det_curve(llr, truth)
+    points = np.asarray(log_beta, dtype=np.float64)
+    actual, least = [], []
+    for point in points:
+        beta = float(np.exp(point))
+        place = int(np.searchsorted(curve.thresholds, point))
+        default = min(1.0, beta)
+        actual.append((curve.p_miss[place] + beta * curve.p_fa[place]) / default)
+        least.append(float((curve.p_miss + beta * curve.p_fa).min()) / default)
+    return CostCurve(points, np.array(actual), np.array(least))
+
+
+class Reliability(NamedTuple):
+    """Stated probability of the recognised language against how often it was right, by bin: (K,) each.
+
+    Attributes:
+        stated: mean in the bin.
+        observed: share that was right.
+        low: of observed, 95 % Wilson interval.
+        high: its other end.
+        amount: utterances in the bin; bins without any are left out.
+        gap: mean over utterances of |stated - observed| of their bin: the expected calibration error.
+    """
+
+    stated: Floats
+    observed: Floats
+    low: Floats
+    high: Floats
+    amount: Ints
+    gap: float
+
+
+def reliability(llr: ArrayLike, truth: ArrayLike, *, num_bins: int = 10) -> Reliability:
+    """How far the posteriors under equal priors can be believed.
+
+    Args:
+        llr: (N, L), in nats.
+        truth: language index of each utterance (N,).
+        num_bins: of equal width over [0, 1].
+    """
+    trials = check_trials(llr, truth, every_language=False)
+    posteriors = np.exp(log_posteriors_from_llr(trials.scores))
+    guess = posteriors.argmax(axis=1)
+    stated = posteriors[np.arange(len(guess)), guess]
+    right = guess == trials.truth
+    bins = np.minimum((stated * num_bins).astype(np.int64), num_bins - 1)
+    counts = np.bincount(bins, minlength=num_bins)
+    used = counts > 0
+    mean = np.bincount(bins, weights=stated, minlength=num_bins)[used] / counts[used]
+    share = np.bincount(bins, weights=right, minlength=num_bins)[used] / counts[used]
+    low, high = wilson(share, counts[used])
+    gap = float((np.abs(mean - share) * counts[used]).sum() / len(guess))
+    return Reliability(mean, share, low, high, counts[used], gap)
+
+
+def wilson(share: Floats, count: Ints) -> tuple[Floats, Floats]:
+    """95 % interval of proportions (Wilson, 1927); both (K,)."""
+    centre = share + Z95**2 / (2.0 * count)
+    half = Z95 * np.sqrt(share * (1.0 - share) / count + Z95**2 / (4.0 * count**2))
+    scale = 1.0 + Z95**2 / count
+    return np.asarray((centre - half) / scale), np.asarray((centre + half) / scale)
+
+
+def _pairs(trials: Trials) -> tuple[np.ndarray, Floats]:
+    """Whether each (utterance, language) is a target trial, and its weight: both (N L,).
+
+    A miss of T weighs 1 / (L n_T); a false alarm of T on an utterance of n weighs 1 / (L (L - 1) n_n).
+    """
+    num_languages = trials.scores.shape[1]
+    target = np.equal(trials.truth[:, None], np.arange(num_languages))
+    weight = language_weights(trials.truth, num_languages)[:, None] * np.where(target, 1.0, 1.0 / (num_languages - 1))
+    return target.ravel(), weight.ravel()

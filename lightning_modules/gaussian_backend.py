@@ -1,0 +1,85 @@
+"""A Gaussian backend: scores or embeddings to log-likelihoods, by a mean a language and one covariance for all.
+
+The linear Gaussian classifier behind the systems of NIST's language recognition evaluations (Singer et al., Odyssey
+2003; Brümmer & van Leeuwen, Odyssey 2006). Every language counts the same, whatever it has of utterances. Numpy only.
+
+Shapes: N utterances, D dimensions, L languages.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lightning_modules.calibration import Floats, check_trials, language_weights
+
+SHRINKAGE: Final = 0.01
+"""Of the covariance towards a multiple of the identity: decides where utterances are hardly more than dimensions."""
+_FLAT: Final = 1e-12
+
+
+@dataclass(frozen=True)
+class GaussianBackend:
+    """Log-likelihoods W x + b of each language, up to a constant an utterance.
+
+    Attributes:
+        weight: (D, L).
+        bias: (L,).
+    """
+
+    weight: Floats
+    bias: Floats
+
+    def apply(self, x: ArrayLike) -> Floats:
+        """(N, D) of what it was fitted on -> log-likelihoods (N, L), in nats."""
+        return np.asarray(np.asarray(x, dtype=np.float64) @ self.weight + self.bias, dtype=np.float64)
+
+
+def fit_gaussian_backend(
+    x: ArrayLike, truth: ArrayLike, *, num_languages: int, shrinkage: float = SHRINKAGE
+) -> GaussianBackend:
+    """Maximum likelihood, each language weighing the same.
+
+    Args:
+        x: (N, D) scores or embeddings.
+        truth: language index of each utterance (N,).
+        num_languages: L; every language needs an utterance.
+        shrinkage: 0 leaves the covariance as it is, 1 makes it a multiple of the identity.
+
+    Raises:
+        ValueError: for values that are not finite, a language without utterances, a shrinkage outside [0, 1], or a
+            covariance that cannot be inverted.
+    """
+    if not 0.0 <= shrinkage <= 1.0:
+        raise ValueError(f"shrinkage must lie between 0 and 1 but got {shrinkage}.")
+    values = np.asarray(x, dtype=np.float64)
+    if values.ndim != 2 or not np.isfinite(values).all():  # noqa: PLR2004
+        raise ValueError(f"x must be finite, (utterances, dimensions), but got shape {values.shape}.")
+    languages = check_trials(np.zeros((len(values), num_languages)), truth).truth
+    means_LD = np.stack([values[languages == each].mean(axis=0) for each in range(num_languages)])
+    centred = values - means_LD[languages]
+    covariance_DD = (centred * language_weights(languages, num_languages)[:, None]).T @ centred
+    average = float(np.trace(covariance_DD)) / len(covariance_DD)
+    if average <= _FLAT:
+        raise ValueError("x must vary within languages, but does not.")
+    covariance_DD = (1.0 - shrinkage) * covariance_DD + shrinkage * average * np.eye(len(covariance_DD))
+    try:
+        weight = np.linalg.solve(covariance_DD, means_LD.T)
+    except np.linalg.LinAlgError:
+        raise ValueError("the covariance cannot be inverted; shrinkage must be positive.") from None
+    return GaussianBackend(weight, -0.5 * np.einsum("ld,dl->l", means_LD, weight))
+
+
+def without_common(s: ArrayLike) -> Floats:
+    """Log-likelihoods (N, L) in L - 1 dimensions: an utterance's common constant, which says nothing, is gone.
+
+    An orthonormal basis of what is orthogonal to (1, …, 1): Helmert's.
+    """
+    scores = np.asarray(s, dtype=np.float64)
+    num_languages = scores.shape[1]
+    basis = np.zeros((num_languages, num_languages - 1))
+    for column in range(num_languages - 1):
+        basis[: column + 1, column] = 1.0
+        basis[column + 1, column] = -(column + 1.0)
+    return np.asarray(scores @ (basis / np.linalg.norm(basis, axis=0)), dtype=np.float64)
