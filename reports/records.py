@@ -300,7 +300,7 @@ class TrialRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreTable:
-    """Scores of each utterance or segment: columns of equal length."""
+    """Scores of each utterance or segment: columns of equal length; `condition` may be left out."""
 
     utterance: tuple[str, ...]
     language: tuple[str, ...]
@@ -309,6 +309,7 @@ class ScoreTable:
     duration_s: tuple[float, ...]
     targets: tuple[str, ...]
     llr: tuple[tuple[float, ...], ...]
+    condition: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

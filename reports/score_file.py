@@ -3,11 +3,12 @@
     utterance,language,en,es,fr
     call-001,en,2.1,-1.3,-3.0
 
-One row an utterance: its language, and a score for each target language. `source`, `speaker` and `duration_s` may stand
-beside them, as in the files that a study leaves behind; every other column is a target language.
+One row an utterance: its language, and a score for each target language. `source`, `speaker`, `duration_s` and
+`condition` may stand beside them, as in the files that a study leaves behind; every other column is a target language.
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
@@ -16,12 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_modules.errors import ConfigError, StorageError
+from lightning_modules.gaussian_backend import fit_gaussian_backend, without_common
+from lightning_modules.open_set import OUT_OF_SET, OpenSetScores, open_set_scores
 from lightning_modules.scoring import (
     MinCost,
     Scores,
     confusion,
     eer_per_language,
+    fit_calibration,
+    llr_from_log_likelihoods,
     llr_from_log_posteriors,
+    log_posteriors_from_llr,
     min_cost,
     recall_per_language,
     score,
@@ -32,8 +38,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Kind = Literal["llr", "log_posterior"]
+Backend = Literal["logistic", "gaussian"]
 
 _REQUIRED: Final = SCORE_COLUMNS[:2]
+_OPTIONAL: Final = (*SCORE_COLUMNS[2:], "condition")
+_OWN: Final = (*_REQUIRED, *_OPTIONAL)
 _PARQUET: Final = (".parquet", ".pq")
 _NORMALISED: Final = 1e-3  # how far the posteriors of an utterance may be from summing to 1
 _ROUNDING: Final = 1e-6  # how far above 0 the logarithm of a posterior may come
@@ -57,6 +66,14 @@ class LanguageScores:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GroupScores:
+    """The rows of one condition, or of one source."""
+
+    name: str
+    scores: OpenSetScores
+
+
+@dataclass(frozen=True, kw_only=True)
 class FileScores:
     """What a file of scores amounts to.
 
@@ -65,26 +82,72 @@ class FileScores:
         num_utterances: rows.
         num_sources: different sources; 0 where the file does not say.
         num_speakers: different speakers; 0 where the file does not say.
+        calibrated_on: the file and the rule of calibration; "" where it is cross-fitted on the file itself.
         overall: over all utterances, raw and calibrated.
         min_cost: least C_avg(1) that thresholds chosen on this file would give.
         languages: each target language, in the order of the columns.
         confusion: counts, a row a true language, a column a recognised one.
+        conditions: each condition of the file, in the order of its rows; none where it has no such column.
+        sources: each source of the file likewise.
     """
 
     kind: Kind
     num_utterances: int
     num_sources: int
     num_speakers: int
+    calibrated_on: str
     overall: Scores
     min_cost: MinCost
     languages: tuple[LanguageScores, ...]
     confusion: tuple[tuple[int, ...], ...]
+    conditions: tuple[GroupScores, ...]
+    sources: tuple[GroupScores, ...]
 
 
-def read_scores(path: Path) -> ScoreTable:
+@dataclass(frozen=True, kw_only=True)
+class OpenFileScores:
+    """What a file amounts to in which languages may be missing or too many.
+
+    Attributes:
+        kind: what the file's scores were taken for.
+        calibrated_on: the file and the rule of calibration; "" of none.
+        overall: raw scores.
+        calibrated: scores after calibration; None without a file to fit it on.
+        conditions: each condition, raw.
+        sources: each source, raw.
+    """
+
+    kind: Kind
+    calibrated_on: str
+    overall: OpenSetScores
+    calibrated: OpenSetScores | None
+    conditions: tuple[GroupScores, ...]
+    sources: tuple[GroupScores, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrator:
+    """Development scores of the same system, which calibration is fitted on.
+
+    Attributes:
+        name: of the file.
+        table: its scores, of the same kind; every target language needs an utterance.
+        backend: multiclass logistic regression, or a Gaussian a language with one covariance for all.
+    """
+
+    name: str
+    table: ScoreTable
+    backend: Backend = "logistic"
+
+
+def read_scores(path: Path, *, open_set: bool = False) -> ScoreTable:
     """The scores in a CSV or Parquet file (.parquet, .pq); anything else is read as CSV.
 
     Rows are counted from 1, the first row of scores, in messages too.
+
+    Args:
+        path: the file.
+        open_set: whether target languages may be without utterances, and utterances in languages that are no targets.
 
     Raises:
         StorageError: naming the file and what is wrong in it: the columns, a language, a score or a repeated utterance.
@@ -95,8 +158,10 @@ def read_scores(path: Path) -> ScoreTable:
         raise StorageError(f"{path}: holds no utterance; a row an utterance is needed.")
     utterance = _texts(path, frame, "utterance")
     language = _texts(path, frame, "language")
-    _check_utterances(path, utterance)
-    _check_languages(path, language, targets)
+    condition = _optional_texts(frame, "condition") if "condition" in frame.columns else ()
+    _check_utterances(path, [f"{utterance[row]} ({name})" for row, name in enumerate(condition)] or utterance)
+    if not open_set:
+        _check_languages(path, language, targets)
     columns = [_numbers(path, frame, target) for target in targets]
     return ScoreTable(
         utterance=utterance,
@@ -106,24 +171,25 @@ def read_scores(path: Path) -> ScoreTable:
         duration_s=_durations(path, frame),
         targets=targets,
         llr=tuple(zip(*(column.tolist() for column in columns), strict=True)),
+        condition=condition,
     )
 
 
-def score_table(table: ScoreTable, kind: str = "llr") -> FileScores:
+def score_table(table: ScoreTable, kind: str = "llr", *, calibrator: Calibrator | None = None) -> FileScores:
     """Scores of a table.
 
     Args:
         table: as `read_scores` returns it; `table.llr` holds what `kind` says.
         kind: llr, or log_posterior: natural logarithms of posteriors under equal priors, or of anything proportional
             to them.
+        calibrator: what calibration is fitted on; None: it is cross-fitted on the table itself.
 
     Raises:
-        ConfigError: for an unknown kind, or scores that are plainly of the other one.
+        ConfigError: for an unknown kind, scores that are plainly of the other one, or a calibrator that does not fit.
     """
-    scores = np.array(table.llr, dtype=np.float64)
-    checked = _check_kind(kind, scores, table.targets)
-    llr = scores if checked == "llr" else llr_from_log_posteriors(scores)
+    checked, llr = _llr(table, kind)
     truth = np.array([table.targets.index(language) for language in table.language], dtype=np.int64)
+    calibrated = None if calibrator is None else _calibrated(llr, table, kind, calibrator)
     counts = np.bincount(truth, minlength=len(table.targets))
     recalls, eers = recall_per_language(llr, truth), eer_per_language(llr, truth)
     return FileScores(
@@ -131,13 +197,85 @@ def score_table(table: ScoreTable, kind: str = "llr") -> FileScores:
         num_utterances=len(truth),
         num_sources=len(set(table.source) - {""}),
         num_speakers=len(set(table.speaker) - {""}),
-        overall=score(llr, truth),
+        calibrated_on=_calibrated_on(calibrator),
+        overall=score(llr, truth, calibrated=calibrated),
         min_cost=min_cost(llr, truth),
         languages=tuple(
             LanguageScores(language=language, num_utterances=int(count), recall=float(recall), eer=float(eer))
             for language, count, recall, eer in zip(table.targets, counts, recalls, eers, strict=True)
         ),
         confusion=tuple(tuple(row) for row in confusion(llr, truth).tolist()),
+        conditions=_groups(llr, truth, table.condition),
+        sources=_groups(llr, truth, table.source),
+    )
+
+
+def score_open_table(table: ScoreTable, kind: str = "llr", *, calibrator: Calibrator | None = None) -> OpenFileScores:
+    """Scores of a table in which languages may be missing or too many.
+
+    Raises:
+        ConfigError: for an unknown kind, scores that are plainly of the other one, or a calibrator that does not fit.
+    """
+    checked, llr = _llr(table, kind)
+    index = {language: place for place, language in enumerate(table.targets)}
+    truth = np.array([index.get(language, OUT_OF_SET) for language in table.language], dtype=np.int64)
+    calibrated = None
+    if calibrator is not None:
+        calibrated = open_set_scores(llr_from_log_likelihoods(_calibrated(llr, table, kind, calibrator)), truth)
+    return OpenFileScores(
+        kind=checked,
+        calibrated_on=_calibrated_on(calibrator),
+        overall=open_set_scores(llr, truth),
+        calibrated=calibrated,
+        conditions=_groups(llr, truth, table.condition),
+        sources=_groups(llr, truth, table.source),
+    )
+
+
+def scores_of(
+    table: ScoreTable, kind: str = "llr", *, calibrator: Calibrator | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """`raw`, and with a calibrator `calibrated` log-likelihood ratios (N, L)."""
+    _, llr = _llr(table, kind)
+    if calibrator is None:
+        return {"raw": llr}
+    return {"raw": llr, "calibrated": llr_from_log_likelihoods(_calibrated(llr, table, kind, calibrator))}
+
+
+def _llr(table: ScoreTable, kind: str) -> tuple[Kind, NDArray[np.float64]]:
+    scores = np.array(table.llr, dtype=np.float64)
+    checked = _check_kind(kind, scores, table.targets)
+    return checked, scores if checked == "llr" else llr_from_log_posteriors(scores)
+
+
+def _calibrated_on(calibrator: Calibrator | None) -> str:
+    return "" if calibrator is None else f"{calibrator.name}, {calibrator.backend}"
+
+
+def _calibrated(llr: NDArray[np.float64], table: ScoreTable, kind: str, calibrator: Calibrator) -> NDArray[np.float64]:
+    """Log-likelihoods (N, L) by a fit on the calibrator's scores."""
+    development = calibrator.table
+    if set(development.targets) != set(table.targets):
+        raise ConfigError(
+            f"{calibrator.name} has the target languages {', '.join(development.targets)}, but the file to be scored "
+            f"{', '.join(table.targets)}; calibration needs the same."
+        )
+    _, fitted_on = _llr(development, kind)
+    s = log_posteriors_from_llr(fitted_on[:, [development.targets.index(target) for target in table.targets]])
+    truth = np.array([table.targets.index(language) for language in development.language])
+    if calibrator.backend == "logistic":
+        return fit_calibration(s, truth).apply(log_posteriors_from_llr(llr))
+    backend = fit_gaussian_backend(without_common(s), truth, num_languages=len(table.targets))
+    return backend.apply(without_common(log_posteriors_from_llr(llr)))
+
+
+def _groups(llr: NDArray[np.float64], truth: NDArray[np.int64], names: tuple[str, ...]) -> tuple[GroupScores, ...]:
+    if not set(names) - {""}:
+        return ()
+    column = np.array(names)
+    return tuple(
+        GroupScores(name=name, scores=open_set_scores(llr[column == name], truth[column == name]))
+        for name in dict.fromkeys(names)
     )
 
 
@@ -191,7 +329,7 @@ def _targets(path: Path, columns: list[str]) -> tuple[str, ...]:
     missing = [column for column in _REQUIRED if column not in columns]
     if missing:
         raise StorageError(f"{path}: lacks the column {' and '.join(missing)}; it has {', '.join(columns)}.")
-    targets = tuple(column for column in columns if column not in SCORE_COLUMNS)
+    targets = tuple(column for column in columns if column not in _OWN)
     if len(targets) < 2:  # noqa: PLR2004
         found = ", ".join(targets) or "none"
         raise StorageError(
@@ -239,14 +377,14 @@ def _numbers(
     wrong = np.flatnonzero(~np.isfinite(numbers))
     if wrong.size:
         given = values.iloc[int(wrong[0])]
-        why = "" if column in SCORE_COLUMNS else f"; every column but {', '.join(SCORE_COLUMNS)} is a target language"
+        why = "" if column in _OWN else f"; every column but {', '.join(_OWN)} is a target language"
         raise StorageError(
             f"{path}: row {rows[wrong[0]] + 1}, column {column} must be a finite number but is {given!r}{why}."
         )
     return numbers
 
 
-def _check_utterances(path: Path, utterances: tuple[str, ...]) -> None:
+def _check_utterances(path: Path, utterances: Sequence[str]) -> None:
     first: dict[str, int] = {}
     for row, utterance in enumerate(utterances, start=1):
         if first.setdefault(utterance, row) != row:
@@ -260,7 +398,8 @@ def _check_languages(path: Path, languages: tuple[str, ...], targets: tuple[str,
         if language not in targets:
             known = ", ".join(targets)
             raise StorageError(
-                f"{path}: row {row} has the language {language!r}, which has no column; there is {known}."
+                f"{path}: row {row} has the language {language!r}, which has no column; there is {known}. If it is no "
+                "target, --open-set scores it as such."
             )
     present = set(languages)
     if len(present) == 1:
@@ -270,4 +409,7 @@ def _check_languages(path: Path, languages: tuple[str, ...], targets: tuple[str,
     absent = [target for target in targets if target not in present]
     if absent:
         names = ", ".join(absent)
-        raise StorageError(f"{path}: no utterance is in {names}: its misses cannot be counted; leave out its column.")
+        raise StorageError(
+            f"{path}: no utterance is in {names}: its misses cannot be counted; leave out its column, or score with "
+            "--open-set."
+        )

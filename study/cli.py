@@ -300,13 +300,25 @@ def score(
     ],
     *,
     kind: Annotated[Literal["llr", "log_posterior"], typer.Option(help="What the scores are, in nats.")] = "llr",
+    calibrate_on: Annotated[
+        Path | None, typer.Option("--calibrate-on", help="Development scores of the same system, in such a file.")
+    ] = None,
+    backend: Annotated[
+        Literal["logistic", "gaussian"], typer.Option(help="How these calibrate: multiclass logistic regression, or …")
+    ] = "logistic",
+    open_set: Annotated[
+        bool, typer.Option("--open-set", help="Target languages may be without utterances, and others be no targets.")
+    ] = False,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder for a drawing of reliability, detection error and cost.")
+    ] = None,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,  # noqa: ARG001 - every command takes it; this one needs none
 ) -> None:
-    """Score any system's output: accuracy, C_avg, C_primary, EER, Cllr."""
-    from study.commands.score import score_file
+    """Score any system's output: accuracy, C_avg, C_primary, EER, Cllr; by condition and source where it has them."""
+    from study.commands.score import Options, score_file
 
-    score_file(file, kind=kind, as_json=as_json)
+    score_file(file, Options(kind, calibrate_on, backend, open_set, figures), as_json=as_json)
 
 
 @space_app.command("check")

@@ -101,7 +101,7 @@ def _development(folder: StudyFolder, study: str, number: int) -> ScoreTable:
 
 
 def _table(content: dict[str, Any]) -> ScoreTable:
-    columns: dict[str, Any] = {field.name: tuple(content[field.name]) for field in dataclasses.fields(ScoreTable)}
+    columns: dict[str, Any] = {each.name: tuple(content.get(each.name, ())) for each in dataclasses.fields(ScoreTable)}
     return ScoreTable(**{**columns, "llr": tuple(map(tuple, content["llr"]))})
 
 
@@ -203,7 +203,7 @@ def _parquet(by_condition: dict[str, ScoreTable]) -> bytes:
     columns = {
         field.name: tuple(value for table in tables for value in getattr(table, field.name))
         for field in dataclasses.fields(ScoreTable)
-        if field.name != "targets"
+        if field.name not in ("targets", "condition")
     }
-    conditions = [name for name, table in by_condition.items() for _ in table.utterance]
-    return table_parquet(ScoreTable(**columns, targets=tables[0].targets), conditions=conditions)
+    conditions = tuple(name for name, table in by_condition.items() for _ in table.utterance)
+    return table_parquet(ScoreTable(**columns, targets=tables[0].targets, condition=conditions))

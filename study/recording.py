@@ -125,9 +125,9 @@ def scores_parquet(path: Path) -> bytes:
     return _parquet(read_json(path))
 
 
-def table_parquet(table: ScoreTable, *, conditions: Sequence[str]) -> bytes:
-    """The same of a table, with the condition of each row."""
-    return _parquet({**asdict(table), "condition": conditions}, leading=(*SCORE_COLUMNS, "condition"))
+def table_parquet(table: ScoreTable) -> bytes:
+    """The same of a table that says the condition of each row."""
+    return _parquet(asdict(table), leading=(*SCORE_COLUMNS, "condition"))
 
 
 def _parquet(table: Mapping[str, Any], *, leading: Sequence[str] = SCORE_COLUMNS) -> bytes:

@@ -61,6 +61,16 @@ def summarise(study: StudyRecord) -> Calibration:
     return Calibration(sets=tuple(sets))
 
 
+def curves_of(scores: dict[str, np.ndarray], table: ScoreTable) -> list[Believed]:
+    """Curves of log-likelihood ratios (N, L) by name, of utterances in target languages."""
+    rows = [row for row, language in enumerate(table.language) if language in table.targets]
+    truth = np.array([table.targets.index(table.language[row]) for row in rows])
+    present = np.unique(truth)
+    return [
+        _stated(name, llr[rows][:, present], np.searchsorted(present, truth)).curves for name, llr in scores.items()
+    ]
+
+
 def _has_all_languages(table: ScoreTable) -> bool:
     return set(table.language) == set(table.targets)
 

@@ -1,12 +1,26 @@
 """`lidstudy score FILE`."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
+from rich.console import Console
 from rich.table import Table
 
-from reports.score_file import FileScores, read_scores, score_table
+from reports.records import ScoreTable
+from reports.score_file import (
+    Backend,
+    Calibrator,
+    FileScores,
+    GroupScores,
+    Kind,
+    OpenFileScores,
+    read_scores,
+    score_open_table,
+    score_table,
+    scores_of,
+)
 from study.commands.console import make_console, print_json
 
 FEW = 30
@@ -22,14 +36,94 @@ MEASURES = {
     "cllr_calibrated": "Cllr in bits, calibrated",
 }
 
+OPEN_MEASURES = {
+    "accuracy": "accuracy, mean over languages",
+    "c_avg": "C_avg (LRE07), among targets",
+    "c_primary": "C_primary (LRE17), among targets",
+    "eer": "EER, mean over languages",
+    "cllr": "Cllr in bits",
+    "c_avg_open_set": "C_avg (LRE07), open set",
+    "accepted_out_of_set": "share of out-of-set trials accepted",
+}
 
-def score_file(file: Path, *, kind: Literal["llr", "log_posterior"], as_json: bool) -> None:
+
+class Options(NamedTuple):
+    """What the command line says.
+
+    Attributes:
+        kind: what the scores are.
+        calibrate_on: development scores of the same system.
+        backend: how these calibrate.
+        open_set: languages may be missing or too many.
+        figures: where reliability, detection error and cost are drawn.
+    """
+
+    kind: Kind = "llr"
+    calibrate_on: Path | None = None
+    backend: Backend = "logistic"
+    open_set: bool = False
+    figures: Path | None = None
+
+
+def score_file(file: Path, options: Options, *, as_json: bool) -> None:
     """Scores a file of any system's output."""
-    result = score_table(read_scores(file), kind)
-    if as_json:
-        print_json(asdict(result))
-    else:
-        _print(result)
+    table = read_scores(file, open_set=options.open_set)
+    calibrator = None
+    if options.calibrate_on is not None:
+        path = options.calibrate_on
+        calibrator = Calibrator(name=path.name, table=read_scores(path), backend=options.backend)
+    if options.figures is not None:
+        _draw(table, options, calibrator)
+    if options.open_set:
+        result = score_open_table(table, options.kind, calibrator=calibrator)
+        print_json(asdict(result)) if as_json else _print_open(result)
+        return
+    closed = score_table(table, options.kind, calibrator=calibrator)
+    print_json(asdict(closed)) if as_json else _print(closed)
+
+
+def _draw(table: ScoreTable, options: Options, calibrator: Calibrator | None) -> None:
+    from reports.figures import calibration_figure, to_png, to_svg
+    from reports.sections.calibration import curves_of
+
+    if options.figures is None:
+        return
+    shown = curves_of(scores_of(table, options.kind, calibrator=calibrator), table)
+    options.figures.mkdir(parents=True, exist_ok=True)
+    (options.figures / "calibration.png").write_bytes(to_png(calibration_figure(shown)))
+    (options.figures / "calibration.svg").write_text(to_svg(calibration_figure(shown)), encoding="utf-8")
+
+
+def _print_open(result: OpenFileScores) -> None:
+    console, found = make_console(), result.overall
+    console.print(
+        f"{found.num_utterances} utterances in {found.num_languages} target languages, {found.num_out_of_set} in "
+        f"others; scores read as {result.kind}"
+    )
+    for key, value in found.known().items():
+        console.print(f"  {OPEN_MEASURES[key]:<40} {value:.4f}", markup=False)
+    if result.calibrated is not None:
+        console.print(f"calibrated on {result.calibrated_on}:", markup=False)
+        for key, value in result.calibrated.known().items():
+            console.print(f"  {OPEN_MEASURES[key]:<40} {value:.4f}", markup=False)
+    _print_groups(console, "condition", result.conditions)
+    _print_groups(console, "source", result.sources)
+
+
+def _print_groups(console: Console, what: str, groups: Sequence[GroupScores]) -> None:
+    """A row a condition or source; most sources have one language, and so no cost."""
+    if not groups:
+        return
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    table.add_column(what)
+    for column in ("utterances", "accuracy", "C_avg", "C_primary", "EER", "Cllr"):
+        table.add_column(column, justify="right")
+    for group in groups:
+        known = group.scores.known()
+        values = (known.get(key) for key in ("accuracy", "c_avg", "c_primary", "eer", "cllr"))
+        total = group.scores.num_utterances + group.scores.num_out_of_set
+        table.add_row(group.name, str(total), *("–" if value is None else f"{value:.3f}" for value in values))
+    console.print(table)
 
 
 def _print(result: FileScores) -> None:
@@ -42,7 +136,8 @@ def _print(result: FileScores) -> None:
         console.print(f"  {words:<32} {overall[key]:.4f}", markup=False)
     console.print(f"  {'least C_avg(1), one threshold':<32} {result.min_cost.common:.4f}", markup=False)
     console.print(f"  {'least C_avg(1), one a language':<32} {result.min_cost.per_language:.4f}", markup=False)
-    console.print("calibration is cross-fitted on this file; least costs are a bound, not a result")
+    where = f"fitted on {result.calibrated_on}" if result.calibrated_on else "cross-fitted on this file"
+    console.print(f"calibration is {where}; least costs are a bound, not a result", markup=False)
     few = [each.language for each in result.languages if each.num_utterances < FEW]
     if few:
         console.print(
@@ -56,3 +151,5 @@ def _print(result: FileScores) -> None:
     for each in result.languages:
         table.add_row(each.language, str(each.num_utterances), f"{each.recall:.3f}", f"{each.eer:.3f}")
     console.print(table)
+    _print_groups(console, "condition", result.conditions)
+    _print_groups(console, "source", result.sources)

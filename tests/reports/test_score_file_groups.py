@@ -1,0 +1,120 @@
+"""Files of scores with conditions, calibration of their own, and languages missing or too many."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from lightning_modules import scoring
+from lightning_modules.errors import ConfigError, StorageError
+from lightning_modules.open_set import open_set_scores
+from reports.records import ScoreTable
+from reports.score_file import Backend, Calibrator, read_scores, score_open_table, score_table
+from study.cli import app
+
+TARGETS = ("en", "es", "fr")
+
+
+def table_of(seed: int, languages: tuple[str, ...] = TARGETS, *, boast: float = 1.0, num_each: int = 30) -> ScoreTable:
+    rng = np.random.default_rng(seed)
+    spoken = np.repeat(languages, num_each)
+    scores = rng.standard_normal((len(spoken), 3))
+    for row, language in enumerate(spoken):
+        if language in TARGETS:
+            scores[row, TARGETS.index(language)] += 1.5
+    llr = scoring.llr_from_log_likelihoods(boast * scores)
+    names = tuple(map(str, range(len(spoken))))
+    return ScoreTable(
+        utterance=names,
+        language=tuple(map(str, spoken)),
+        source=tuple(f"{language}-{row % 2}" for row, language in enumerate(spoken)),
+        speaker=names,
+        duration_s=(3.0,) * len(spoken),
+        targets=TARGETS,
+        llr=tuple(map(tuple, llr.tolist())),
+        condition=tuple(("3s", "10s")[row % 2] for row in range(len(spoken))),
+    )
+
+
+def write(table: ScoreTable, path: Path) -> Path:
+    lines = [",".join(("utterance", "language", "source", "condition", *table.targets))]
+    rows = zip(table.utterance, table.language, table.source, table.condition, table.llr, strict=True)
+    lines += [",".join((*leading, *map(str, llr))) for *leading, llr in rows]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_each_condition_and_source_has_its_scores(tmp_path: Path) -> None:
+    table = table_of(1)
+    result = score_table(read_scores(write(table, tmp_path / "scores.csv")))
+    assert [group.name for group in result.conditions] == ["3s", "10s"]
+    rows = [row for row, condition in enumerate(table.condition) if condition == "10s"]
+    truth = [TARGETS.index(table.language[row]) for row in rows]
+    assert result.conditions[1].scores == open_set_scores([table.llr[row] for row in rows], truth)
+    assert {group.name: group.scores.num_languages for group in result.sources} == {
+        f"{language}-{half}": 1 for language in TARGETS for half in (0, 1)
+    }
+
+
+def test_an_utterance_may_stand_under_several_conditions_but_once_under_each(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    head = "utterance,language,condition,en,es\n"
+    path.write_text(head + "a,en,3s,1,-1\na,en,10s,1,-1\nb,es,3s,-1,1\n")
+    assert len(read_scores(path).utterance) == 3
+    path.write_text(head + "a,en,3s,1,-1\na,en,3s,1,-1\nb,es,3s,-1,1\n")
+    with pytest.raises(StorageError, match=r"utterance 'a \(3s\)' stands in row 1 and again in row 2"):
+        read_scores(path)
+
+
+@pytest.mark.parametrize("backend", ["logistic", "gaussian"])
+def test_calibration_on_another_file_mends_boastful_scores(backend: Backend) -> None:
+    test, development = table_of(2, boast=5.0), table_of(3, boast=5.0)
+    result = score_table(test, calibrator=Calibrator(name="dev.csv", table=development, backend=backend))
+    assert result.calibrated_on == f"dev.csv, {backend}"
+    assert result.overall.cllr_calibrated < 0.7 * result.overall.cllr
+    assert result.overall.c_primary == score_table(test).overall.c_primary, "raw scores stay as they are"
+
+
+def test_calibration_does_not_depend_on_the_order_of_its_columns() -> None:
+    test, development = table_of(2), table_of(3)
+    turned = dataclasses.replace(
+        development, targets=("fr", "en", "es"), llr=tuple((row[2], row[0], row[1]) for row in development.llr)
+    )
+    first, second = (
+        score_table(test, calibrator=Calibrator(name="dev", table=table)).overall for table in (development, turned)
+    )
+    assert first.cllr_calibrated == pytest.approx(second.cllr_calibrated, abs=1e-9)
+
+
+def test_calibration_on_other_languages_is_refused() -> None:
+    other = dataclasses.replace(table_of(3), targets=("en", "es", "it"), language=("en", "es", "it") * 30)
+    with pytest.raises(ConfigError, match="dev has the target languages en, es, it, but the file to be scored en, es"):
+        score_table(table_of(2), calibrator=Calibrator(name="dev", table=other))
+
+
+def test_languages_missing_or_too_many_need_an_open_set(tmp_path: Path) -> None:
+    path = write(table_of(4, ("en", "fr", "nl")), tmp_path / "scores.csv")
+    with pytest.raises(StorageError, match=r"has the language 'nl', which has no column.*--open-set"):
+        read_scores(path)
+    result = score_open_table(read_scores(path, open_set=True))
+    assert (result.overall.num_languages, result.overall.num_out_of_set) == (2, 30)
+    assert result.overall.c_avg_open_set is not None
+
+
+def test_the_command_prints_draws_and_takes_an_open_set(tmp_path: Path) -> None:
+    scores, dev = write(table_of(5), tmp_path / "scores.csv"), write(table_of(6), tmp_path / "dev.csv")
+    figures = tmp_path / "figures"
+    done = CliRunner().invoke(app, ["score", str(scores), "--calibrate-on", str(dev), "--figures", str(figures)])
+    assert done.exit_code == 0, done.output
+    assert "calibration is fitted on dev.csv, logistic" in done.output
+    assert "10s" in done.output
+    assert "en-0" in done.output
+    assert (figures / "calibration.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (figures / "calibration.svg").read_text()
+    opened = write(table_of(7, ("en", "fr", "nl")), tmp_path / "open.csv")
+    done = CliRunner().invoke(app, ["score", str(opened), "--open-set", "--calibrate-on", str(dev)])
+    assert done.exit_code == 0, done.output
+    assert "60 utterances in 2 target languages, 30 in others" in done.output
+    assert "C_avg (LRE07), open set" in done.output
