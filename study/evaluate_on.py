@@ -14,6 +14,7 @@ import numpy as np
 
 from lightning_modules.config import ClassificationConfig, TrialConfig
 from lightning_modules.data.conditions import Condition, parse_condition
+from lightning_modules.data.feature_store import MODELS
 from lightning_modules.data.manifest import Recording
 from lightning_modules.data.noises import fetch_music
 from lightning_modules.data.prepared import PreparedCorpus, open_corpus, open_corpus_of
@@ -125,7 +126,7 @@ def _speech(
         _refuse_known(wanted, trained, corpus=corpus.name)
     needs_music = any(condition.over == "music" for condition in conditions)
     music = fetch_music("test", workspace.root, progress=progress) if needs_music else np.zeros(1, np.float32)
-    return Speech(wanted, corpus.root, music, asked.max_utterances)
+    return Speech(wanted, corpus.root, music, workspace.root / MODELS, asked.max_utterances)
 
 
 def _refuse_known(wanted: Sequence[Recording], trained: Sequence[Recording], *, corpus: str) -> None:

@@ -32,12 +32,14 @@ class Speech(NamedTuple):
         recordings: that may be.
         corpus: the folder that their paths are relative to.
         music: of the test set, where a condition asks for it.
+        models: the folder of pretrained networks.
         max_utterances: of a language under each condition.
     """
 
     recordings: tuple[Recording, ...]
     corpus: Path
     music: Samples
+    models: Path
     max_utterances: int
 
 
@@ -90,8 +92,11 @@ def _score(
     progress: Callable[[str, int, int], None],
 ) -> Scored:
     data, parts, done = module.config.data, [], 0
+    batches = conditioned_batches(
+        cuts, condition, corpus=speech.corpus, data=data, music=speech.music, models=speech.models
+    )
     with torch.inference_mode():
-        for batch in conditioned_batches(cuts, condition, corpus=speech.corpus, data=data, music=speech.music):
+        for batch in batches:
             parts.append(module.score(batch))
             done += len(batch.lengths)
             progress(condition.name, done, len(cuts))

@@ -8,6 +8,11 @@ from lightning_modules.config._base import Frozen, PositiveInt
 
 STORED_FEATURES: Final = ("kind", "sample_rate_hz", "num_bands", "window_ms", "hop_ms", "low_hz", "high_hz")
 """Keys of FeaturesConfig that the feature store is computed from, in the order of its hash."""
+STORED_OF_MODELS: Final = ("kind", "sample_rate_hz", "model", "layer", "size")
+"""The same where a pretrained network computes them."""
+MODEL_HOP_MS: Final = 20.0
+MODEL_WINDOW_MS: Final = 25.0
+"""Of wav2vec 2.0, HuBERT and WavLM alike."""
 CUTTING: Final = ("segment_s", "long_segment_s")
 """Keys of DataConfig that say how training segments are cut."""
 SEARCHABLE_DATA: Final = (
@@ -68,7 +73,11 @@ class FeaturesConfig(Frozen):
     """Log-mel filterbank energies: (T frames, num_bands), in nepers; and what is made of them.
 
     Attributes:
-        kind: `log_mel` (torchaudio's, windows centred on their frames), or `kaldi` (Kaldi's pre-emphasis and window).
+        kind: `log_mel` (torchaudio's, windows centred on their frames), `kaldi` (Kaldi's pre-emphasis and window), or
+            `self_supervised`: a layer of a pretrained network (wav2vec 2.0, XLS-R, HuBERT, WavLM), a frame each 20 ms.
+        model: of `self_supervised`: a folder of the workspace's `models`, as transformers saves one.
+        layer: of `self_supervised`: 0 is what its first transformer layer reads, 1 what it gives, and so on.
+        size: of `self_supervised`: values of that layer, such as 768 or 1024.
         cepstra: coefficients of a cosine transform, from c0 on, in place of the bands; 0: the bands themselves.
         dynamics: what stands beside each frame's values.
         normalisation: of each band and coefficient to zero mean and unit variance, over the whole utterance; or then
@@ -82,7 +91,10 @@ class FeaturesConfig(Frozen):
         high_hz: where the highest band ends.
     """
 
-    kind: Literal["log_mel", "kaldi"] = "log_mel"
+    kind: Literal["log_mel", "kaldi", "self_supervised"] = "log_mel"
+    model: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$")] = ""
+    layer: Annotated[int, Field(ge=0, le=100)] = 6
+    size: Annotated[int, Field(ge=1, le=8192)] | None = None
     cepstra: Annotated[int, Field(ge=0, le=64)] = 0
     dynamics: DynamicsConfig = NoDeltasConfig()
     normalisation: Literal["utterance", "sliding"] = "utterance"
@@ -104,10 +116,29 @@ class FeaturesConfig(Frozen):
             raise ValueError(f"cepstra must not exceed num_bands but got {self.cepstra} and {self.num_bands}.")
         return self
 
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.kind != "self_supervised":
+            if self.model or self.size is not None:
+                raise ValueError(f"model and size are of kind self_supervised; got kind {self.kind}.")
+            return self
+        if not self.model or self.size is None:
+            raise ValueError("kind self_supervised needs model (a folder of the workspace's models) and size.")
+        if (self.hop_ms, self.window_ms) != (MODEL_HOP_MS, MODEL_WINDOW_MS):
+            raise ValueError(f"kind self_supervised has a frame each 20 ms: hop_ms must be 20 but is {self.hop_ms:g}.")
+        if self.cepstra:
+            raise ValueError("cepstra are made of bands, which kind self_supervised does not have.")
+        return self
+
+    @property
+    def stored_size(self) -> int:
+        """Values a frame that the feature store holds."""
+        return self.num_bands if self.size is None else self.size
+
     @property
     def num_values(self) -> int:
         """Values a frame that networks see."""
-        static = self.cepstra or self.num_bands
+        static = self.cepstra or self.stored_size
         match self.dynamics:
             case NoDeltasConfig():
                 return static
@@ -118,7 +149,8 @@ class FeaturesConfig(Frozen):
 
     def stored(self) -> dict[str, Any]:
         """What the feature store depends on; the rest is made of what it holds, batch by batch."""
-        return self.model_dump(mode="json", include=set(STORED_FEATURES))
+        keys = STORED_OF_MODELS if self.kind == "self_supervised" else STORED_FEATURES
+        return self.model_dump(mode="json", include=set(keys))
 
     @property
     def frames_per_s(self) -> float:

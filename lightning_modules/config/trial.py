@@ -59,7 +59,7 @@ class TrialConfig(Frozen):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
-        for complaint in (self._heads, self._truncation, self._recurrence, self._task):
+        for complaint in (self._heads, self._truncation, self._recurrence, self._task, self._bands):
             if said := complaint():
                 raise ValueError(said)
         return self
@@ -103,6 +103,19 @@ class TrialConfig(Frozen):
         if self.training.class_balance != "sampler":
             return f"task.kind {self.task.kind} needs training.class_balance sampler."
         return None
+
+    def _bands(self) -> str | None:
+        """What stretches or colours frequencies needs frequencies."""
+        if self.data.features.kind != "self_supervised":
+            return None
+        of_bands = ("band_offset", "gain", "warp", "noise", "band_masks")
+        given = [name for name in of_bands if getattr(self.augmentation, name) != 0]
+        if not given:
+            return None
+        return (
+            f"augmentation.{given[0]} acts on frequency bands, which data.features.kind self_supervised does not have: "
+            f"set {', '.join(given)} to 0."
+        )
 
     def names_same_speech(self, other: Self) -> bool:
         """Whether both are scored on the same rows of the same recordings, and train on the same speech."""

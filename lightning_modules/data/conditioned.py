@@ -50,13 +50,13 @@ def samples_of(cut: Cut, condition: Condition, *, corpus: Path, music: Samples) 
 
 
 def conditioned_batches(
-    cuts: Sequence[Cut], condition: Condition, *, corpus: Path, data: DataConfig, music: Samples
+    cuts: Sequence[Cut], condition: Condition, *, corpus: Path, data: DataConfig, music: Samples, models: Path
 ) -> Iterator[Batch]:
     """Normalised features of all cuts, those of similar length together, made as they are asked for.
 
     Languages that are no targets have the index UNKNOWN.
     """
-    compute = filterbank(data.features)
+    compute = filterbank(data.features, models=models)
     lengths = [round(each.row.duration_s * data.features.frames_per_s) for each in cuts]
     for group in groups_of_similar_length(lengths, max_frames=MAX_FRAMES):
         features = [

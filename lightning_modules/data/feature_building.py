@@ -19,7 +19,7 @@ from lightning_modules.config import CopyKind, FeaturesConfig
 from lightning_modules.data.audio import Samples
 from lightning_modules.data.cards import Progress
 from lightning_modules.data.copies import Change, change_of
-from lightning_modules.data.feature_store import copy_path, feature_store_path
+from lightning_modules.data.feature_store import MODELS, copy_path, feature_store_path
 from lightning_modules.data.features import FULL_SCALE, Frames, filterbank
 from lightning_modules.data.manifest import read_audio_hashes, samples_hash
 from lightning_modules.data.noises import fetch_music
@@ -106,11 +106,11 @@ def _write(corpus: PreparedCorpus, work: _Work, folder: Path, *, progress: Progr
 
     hashes = read_audio_hashes((corpus.root / "manifest.csv").read_text(encoding="utf-8"))
     items = [_Item(each.id, corpus.audio_path(each), hashes[each.id]) for each in corpus.recordings]
-    num_frames = filterbank(work.features).num_frames
+    num_frames = filterbank(work.features, models=work.workspace / MODELS).num_frames
     with _blame_the_corpus(corpus):
         lengths = [num_frames(soundfile.info(item.path).frames) for item in items]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    frames = _allocate(folder / "frames.npy", shape=(int(offsets[-1]), work.features.num_bands))
+    frames = _allocate(folder / "frames.npy", shape=(int(offsets[-1]), work.features.stored_size))
     what = "computing features" if work.kind is None else f"making copies ({work.kind})"
     with _blame_the_corpus(corpus):
         for done, block in enumerate(_blocks(items, work, num_workers=_workers(corpus, work)), start=1):
@@ -162,7 +162,7 @@ def _computed(items: list[_Item], work: _Work) -> list[Frames]:
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        compute, change = filterbank(work.features), _change(work)
+        compute, change = filterbank(work.features, models=work.workspace / MODELS), _change(work)
         return [compute(change(_samples(item), item.id)) for item in items]
     finally:
         torch.set_num_threads(num_threads)

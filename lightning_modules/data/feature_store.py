@@ -23,6 +23,8 @@ from lightning_modules.config import CopyKind, FeaturesConfig, content_hash
 from lightning_modules.data.prepared import PreparedCorpus
 from lightning_modules.errors import CorpusError
 
+MODELS: Final = "models"
+"""Folder of the workspace that pretrained networks lie in."""
 _VERSION: Final = 1  # raise when the computation changes, so that old stores are not taken for new ones
 _COPY_VERSION: Final = 1
 

@@ -5,7 +5,8 @@ joined, so that a channel's fixed colour goes and the contrast between recording
 """
 
 import math
-from typing import Final, Protocol
+from pathlib import Path
+from typing import Final, Protocol, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -30,12 +31,30 @@ class Filterbank(Protocol):
         """Frames of a recording of so many samples."""
 
     def __call__(self, samples: npt.NDArray[np.float32]) -> Frames:
-        """From (num_samples,) to (num_frames, num_bands), in nepers."""
+        """From (num_samples,) to (num_frames, values a frame)."""
 
 
-def filterbank(config: FeaturesConfig) -> Filterbank:
-    """The configured one."""
-    return KaldiFilterbank(config) if config.kind == "kaldi" else LogMel(config)
+def filterbank(config: FeaturesConfig, *, models: Path) -> Filterbank:
+    """The configured one.
+
+    Args:
+        config: which.
+        models: the folder that pretrained networks lie in.
+
+    Raises:
+        ConfigError: there is no such network, or it cannot be used.
+    """
+    match config.kind:
+        case "log_mel":
+            return LogMel(config)
+        case "kaldi":
+            return KaldiFilterbank(config)
+        case "self_supervised":
+            from lightning_modules.data.self_supervised import SelfSupervised
+
+            return SelfSupervised(config, models)
+        case _:
+            assert_never(config.kind)
 
 
 class KaldiFilterbank:

@@ -57,7 +57,7 @@ def test_the_store_has_the_features_of_the_copy(
 ) -> None:
     path = build_copy(kind, corpus, FeaturesConfig(), workspace=tmp_path, progress=quiet)
     assert path == copy_path(store.path, kind)
-    change, compute = copies.change_of(kind, tmp_path, progress=quiet), filterbank(FeaturesConfig())
+    change, compute = copies.change_of(kind, tmp_path, progress=quiet), filterbank(FeaturesConfig(), models=tmp_path)
     for recording in corpus.recordings[:3]:
         samples, _ = soundfile.read(corpus.audio_path(recording), dtype="float32")
         expected = compute(change(samples, recording.id)).astype(np.float16)

@@ -1,5 +1,6 @@
 """Cepstra, slopes, sliding normalisation and Kaldi's filterbank, each against a reference that is named."""
 
+from pathlib import Path
 from typing import Any
 
 import kaldi_native_fbank as knf
@@ -47,7 +48,7 @@ def set_up(options: Any) -> None:
 def test_the_filterbank_is_kaldis(num_samples: int) -> None:
     options = knf.FbankOptions()
     set_up(options)
-    bank, samples = filterbank(KALDI), speech(num_samples)
+    bank, samples = filterbank(KALDI, models=Path()), speech(num_samples)
     found = bank(samples)
     assert len(found) == bank.num_frames(num_samples)
     np.testing.assert_allclose(found, by_kaldi(knf.OnlineFbank(options), samples), atol=5e-3)
@@ -55,7 +56,7 @@ def test_the_filterbank_is_kaldis(num_samples: int) -> None:
 
 @pytest.mark.parametrize("num_samples", [1, 39, 40, 120])
 def test_kaldis_filterbank_takes_what_is_shorter_than_a_window(num_samples: int) -> None:
-    bank = filterbank(KALDI)
+    bank = filterbank(KALDI, models=Path())
     assert bank(speech(num_samples)).shape == (bank.num_frames(num_samples), 23)
 
 
@@ -64,7 +65,7 @@ def test_cepstra_are_kaldis() -> None:
     set_up(options)
     options.num_ceps, options.use_energy, options.cepstral_lifter = 13, False, 0.0
     samples = speech(8000)
-    found = cepstra(torch.from_numpy(filterbank(KALDI)(samples)), 13)
+    found = cepstra(torch.from_numpy(filterbank(KALDI, models=Path())(samples)), 13)
     np.testing.assert_allclose(found, by_kaldi(knf.OnlineMfcc(options), samples), atol=2e-2)
 
 
