@@ -186,6 +186,7 @@ class DataConfig(Frozen):
         long_segment_s: length of the segments of every other training batch; None: as the others.
         utterance_s: length that development and test utterances are joined to, in seconds.
         minimum_s: shorter development and test utterances are left out.
+        long_recordings: of development and test of more than three times utterance_s: left out, or cut into stretches.
         max_utterances: at most this many development (and test) utterances a language, spread evenly over its speakers.
     """
 
@@ -197,6 +198,7 @@ class DataConfig(Frozen):
     long_segment_s: Annotated[float | None, Field(gt=0.1, le=60.0)] = None
     utterance_s: Annotated[float, Field(gt=0.1, le=3600.0)] = 8.0
     minimum_s: Annotated[float, Field(ge=0.0)] = 4.0
+    long_recordings: Literal["leave_out", "cut"] = "leave_out"
     max_utterances: PositiveInt = 40
 
     @model_validator(mode="after")

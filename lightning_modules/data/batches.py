@@ -179,7 +179,7 @@ def evaluation_batches(
 
     `indices` give each utterance's place in `utterances`.
     """
-    lengths = [sum(store.num_frames(recording) for recording in utterance.recordings) for utterance in utterances]
+    lengths = [store.utterance_frames(each, frames_per_s=data.features.frames_per_s) for each in utterances]
     groups = groups_of_similar_length(lengths, max_frames=max_frames)
     return [_padded(group, utterances, store=store, data=data) for group in groups]
 
@@ -222,9 +222,8 @@ def _rank(num_ranks: int) -> int:
 
 
 def _padded(group: Sequence[int], utterances: Sequence[Utterance], *, store: FeatureStore, data: DataConfig) -> Batch:
-    normalised = (
-        normalise(np.concatenate([store.frames(recording) for recording in utterances[i].recordings])) for i in group
-    )
+    heard = (store.utterance(utterances[i], frames_per_s=data.features.frames_per_s) for i in group)
+    normalised = map(normalise, heard)
     features = [represent(torch.from_numpy(frames), data.features) for frames in normalised]
     return Batch(
         torch.nn.utils.rnn.pad_sequence(features, batch_first=True),

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lightning_modules.config import CopyKind, FeaturesConfig, content_hash
+from lightning_modules.data.manifest import Utterance
 from lightning_modules.data.prepared import PreparedCorpus
 from lightning_modules.errors import CorpusError
 
@@ -99,6 +100,21 @@ class FeatureStore:
         """T of one recording, without touching its features."""
         row = self._row(recording_id)
         return int(self._offsets[row + 1] - self._offsets[row])
+
+    def utterance(self, utterance: Utterance, *, frames_per_s: float) -> npt.NDArray[np.float16]:
+        """Features of what is heard of an utterance: (T, F)."""
+        frames = [self.frames(recording) for recording in utterance.recordings]
+        if utterance.start_s is None:
+            return np.concatenate(frames)
+        start = round(utterance.start_s * frames_per_s)
+        return frames[0][start : start + round(utterance.duration_s * frames_per_s)]
+
+    def utterance_frames(self, utterance: Utterance, *, frames_per_s: float) -> int:
+        """T of that, without touching its features."""
+        total = sum(self.num_frames(recording) for recording in utterance.recordings)
+        if utterance.start_s is None:
+            return total
+        return min(round(utterance.duration_s * frames_per_s), total - round(utterance.start_s * frames_per_s))
 
     def __contains__(self, recording_id: object) -> bool:
         return recording_id in self._rows

@@ -46,12 +46,13 @@ class Recording:
 
 @dataclass(frozen=True, kw_only=True)
 class Utterance:
-    """One or more recordings of one speaker in one split, joined in order.
+    """One or more recordings of one speaker in one split, joined in order, or a stretch of one.
 
     Attributes:
         id: `<speaker>#<number>`.
         recordings: ids of the joined recordings.
-        duration_s: seconds, their sum.
+        duration_s: seconds of what is heard.
+        start_s: where a stretch of its only recording begins; None: all of them is heard.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Utterance:
     split: Split
     recordings: tuple[str, ...]
     duration_s: float
+    start_s: float | None = None
 
 
 _COLUMNS: Final = tuple(field.name for field in fields(Recording))

@@ -152,7 +152,7 @@ def languages_of_frames(batch: SwitchedBatch) -> Tensor:
 
 def _cut(part: Part, *, store: FeatureStore, data: DataConfig) -> Tensor:
     """(T, D) the beginning of an utterance, normalised."""
-    frames = np.concatenate([store.frames(recording) for recording in part.utterance.recordings])
+    frames = store.utterance(part.utterance, frames_per_s=data.features.frames_per_s)
     return torch.from_numpy(normalise(frames[: _num_frames(part.duration_s, data)]))
 
 

@@ -96,6 +96,7 @@ def part_rows(recordings: Sequence[Sequence[Part]]) -> tuple[Utterance, ...]:
             split=part.utterance.split,
             recordings=part.utterance.recordings,
             duration_s=part.duration_s,
+            start_s=part.utterance.start_s,
         )
         for number, parts in enumerate(recordings)
         for place, part in enumerate(parts)

@@ -1,7 +1,7 @@
 """Utterances of about one length, joined from recordings of one speaker. Imports no torch.
 
 Prompts are short (half of the Italian ones last less than 1.2 s), while results are asked for at 3 s, 10 s, 30 s.
-Recordings are never cut here, so that no recording stands on both sides of anything.
+Long recordings are left out, or cut within their split, so that no recording stands on both sides of anything.
 """
 
 from collections import defaultdict
@@ -16,14 +16,15 @@ from lightning_modules.errors import CorpusError
 Item = TypeVar("Item")
 
 LONGEST: Final = 3.0
-"""A recording of more than this many times the wanted length is left out: a condition of 3 s means about 3 s."""
+"""A recording of more than this many times the wanted length is left out or cut: a condition of 3 s means about 3 s."""
 
 
 def join_utterances(recordings: Sequence[Recording], *, split: Split, data: DataConfig) -> tuple[Utterance, ...]:
     """Joins recordings into utterances; the same ones whatever the order of the recordings.
 
     Each speaker's recordings are joined in the order of ids until they reach `utterance_s`, so what is joined stays
-    below twice that. A recording that reaches it alone stays alone; beyond three times the length it is left out.
+    below twice that. A recording that reaches it alone stays alone; beyond three times the length it is left out, or
+    cut into stretches of the length where `data.long_recordings` says so.
     Utterances below `minimum_s` are left out. Where a language has more than `max_utterances`, each speaker gives as
     equal a number as it can, spread evenly over what it has.
 
@@ -40,7 +41,7 @@ def join_utterances(recordings: Sequence[Recording], *, split: Split, data: Data
             f"there is no {split} utterance of {data.minimum_s:g} to {LONGEST * data.utterance_s:g} s in "
             f"{', '.join(missing)}; {split} speech exists in "
             f"{', '.join(_languages_of(recordings, split)) or 'no language'}. Choose other languages (data.languages) "
-            "or another length (data.utterance_s, data.minimum_s)."
+            "or another length (data.utterance_s, data.minimum_s), or cut long recordings (data.long_recordings)."
         )
     return tuple(chain.from_iterable(by_language.values()))
 
@@ -63,6 +64,11 @@ def _join(recordings: Sequence[Recording], *, data: DataConfig) -> Iterator[Utte
     """Utterances of one speaker, numbered from 0."""
     number = 0
     for group in _groups(sorted(recordings, key=lambda recording: recording.id), data=data):
+        if sum(recording.duration_s for recording in group) > LONGEST * data.utterance_s:
+            for stretch in range(int(group[0].duration_s // data.utterance_s)):
+                yield _utterance(group, number=number, duration_s=data.utterance_s, start_s=stretch * data.utterance_s)
+                number += 1
+            continue
         duration_s = sum(recording.duration_s for recording in group)
         if duration_s >= data.minimum_s:
             yield _utterance(group, number=number, duration_s=duration_s)
@@ -72,7 +78,7 @@ def _join(recordings: Sequence[Recording], *, data: DataConfig) -> Iterator[Utte
 def _groups(recordings: Sequence[Recording], *, data: DataConfig) -> Iterator[list[Recording]]:
     pending: list[Recording] = []
     for recording in recordings:
-        if recording.duration_s > LONGEST * data.utterance_s:
+        if recording.duration_s > LONGEST * data.utterance_s and data.long_recordings == "leave_out":
             continue
         if recording.duration_s >= data.utterance_s:
             yield [recording]
@@ -85,7 +91,9 @@ def _groups(recordings: Sequence[Recording], *, data: DataConfig) -> Iterator[li
         yield pending
 
 
-def _utterance(group: Sequence[Recording], *, number: int, duration_s: float) -> Utterance:
+def _utterance(
+    group: Sequence[Recording], *, number: int, duration_s: float, start_s: float | None = None
+) -> Utterance:
     first = group[0]
     return Utterance(
         id=f"{first.speaker}#{number}",
@@ -95,6 +103,7 @@ def _utterance(group: Sequence[Recording], *, number: int, duration_s: float) ->
         split=first.split,
         recordings=tuple(recording.id for recording in group),
         duration_s=duration_s,
+        start_s=start_s,
     )
 
 

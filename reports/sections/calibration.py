@@ -42,9 +42,14 @@ class Stated:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Raw and calibrated scores; none where no test data was scored."""
+    """Raw and calibrated scores; none where no test data was scored.
+
+    Attributes:
+        scored: what each score is of, `utterance` or `segment`.
+    """
 
     sets: tuple[Stated, ...] = ()
+    scored: str = "utterance"
 
 
 def summarise(study: StudyRecord) -> Calibration:
@@ -58,7 +63,7 @@ def summarise(study: StudyRecord) -> Calibration:
         fitted = scoring.fit_calibration(scoring.log_posteriors_from_llr(development.llr), _truth(development))
         calibrated = fitted.apply(scoring.log_posteriors_from_llr(llr))
         sets.append(_stated("calibrated", scoring.llr_from_log_likelihoods(calibrated), truth))
-    return Calibration(sets=tuple(sets))
+    return Calibration(sets=tuple(sets), scored=study.manifest.scored)
 
 
 def curves_of(scores: dict[str, np.ndarray], table: ScoreTable) -> list[Believed]:
@@ -119,17 +124,17 @@ def present(calibration: Calibration) -> tuple[Block, ...]:
         key="calibration",
         alt="Three panels: stated probability against the share that was right, misses against false alarms, and cost "
         "against the weight of false alarms, of raw and of calibrated test scores.",
-        caption="Left: of the utterances whose recognised language was given a probability, how many were right (bars: "
+        caption=f"Left: of the {calibration.scored}s given a language with some probability, how many were right (bars: "
         "95 % intervals; dotted: as stated). Middle: all languages' detectors under one threshold, on normal deviates. "
         "Right: C_avg at the threshold for each weight β of false alarms, over what always saying no (or yes) costs.",
         draw=lambda: calibration_figure([each.curves for each in sets]),
     )
-    return (Text(" ".join(_sentence(each) for each in sets)), drawing, _table(calibration))
+    return (Text(" ".join(_sentence(each, calibration.scored) for each in sets)), drawing, _table(calibration))
 
 
-def _sentence(each: Stated) -> str:
+def _sentence(each: Stated, scored: str) -> str:
     text = f"{each.curves.name.capitalize()} scores give the recognised language {share(each.mean_stated)} on average, "
-    text += f"and are right on {share(each.mean_observed)} of the utterances"
+    text += f"and are right on {share(each.mean_observed)} of the {scored}s"
     inside = all(
         low <= stated <= high
         for low, stated, high in zip(each.curves.low, each.curves.stated, each.curves.high, strict=True)
@@ -142,7 +147,7 @@ def _sentence(each: Stated) -> str:
 def _table(calibration: Calibration) -> Table:
     columns = (
         Column("scores", numeric=False),
-        Column("stated less observed", hint="mean over utterances of the difference in their bin"),
+        Column("stated less observed", hint="mean of the difference in the bin of each score"),
         Column("EER, one threshold"),
         Column("cost, β = 1", hint="over what always saying no costs"),
         Column("least"),

@@ -16,7 +16,7 @@ from lightning_modules.data.switched import switched_batch
 
 LANGUAGES = ("en", "fr", "it")
 NUM_BANDS = 12
-NO_AUGMENTATION = dict.fromkeys(AugmentationConfig.model_fields, 0)
+NO_AUGMENTATION: dict[str, Any] = dict.fromkeys(AugmentationConfig.model_fields, 0) | {"copies": {}}
 
 
 def make_recordings(

@@ -32,7 +32,9 @@ SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 60), st.integers(8, 20))
 
 def only(**strengths: Any) -> AugmentationConfig:
     """All strengths at zero but those given."""
-    return AugmentationConfig.model_validate(dict.fromkeys(AugmentationConfig.model_fields, 0) | strengths)
+    return AugmentationConfig.model_validate(
+        dict.fromkeys(AugmentationConfig.model_fields, 0) | {"copies": {}} | strengths
+    )
 
 
 def seeded(seed: int = 0) -> torch.Generator:

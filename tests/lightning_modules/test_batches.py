@@ -24,7 +24,7 @@ from lightning_modules.errors import CorpusError
 
 LAW = settings(max_examples=40, deadline=None)
 NUM_BANDS = 16
-NO_AUGMENTATION = dict.fromkeys(AugmentationConfig.model_fields, 0)
+NO_AUGMENTATION: dict[str, Any] = dict.fromkeys(AugmentationConfig.model_fields, 0) | {"copies": {}}
 
 
 def recording(name: str, *, split: str = "train") -> Recording:

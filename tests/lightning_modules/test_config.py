@@ -31,6 +31,9 @@ OTHER_VALUES: dict[str, Any] = {
     "data.features.dynamics.blocks": 5,
     "data.features.normalisation": "sliding",
     "data.features.sliding_s": 4.0,
+    "data.features.model": "other",
+    "data.features.layer": 7,
+    "data.features.size": 17,
     "data.features.num_bands": 41,
     "data.features.window_ms": 26.0,
     "data.features.hop_ms": 11.0,
@@ -39,7 +42,13 @@ OTHER_VALUES: dict[str, Any] = {
     "data.segment_s": 2.5,
     "data.utterance_s": 8.5,
     "data.minimum_s": 4.5,
+    "data.long_recordings": "cut",
     "data.max_utterances": 41,
+    "augmentation.copies.noise": 0.5,
+    "augmentation.copies.music": 0.5,
+    "augmentation.copies.reverberation": 0.5,
+    "augmentation.copies.telephone": 0.5,
+    "augmentation.copies.pitch": 0.5,
     "augmentation.band_offset": 1.5,
     "augmentation.gain": 0.75,
     "augmentation.warp": 0.25,
@@ -126,7 +135,15 @@ SHIFTED = {"data.features.dynamics.kind": "shifted"}
 HIERARCHICAL = {"encoder.kind": "hierarchical"}
 SCHEDULED = {"encoder.kind": "output_recurrent", "encoder.feedback.kind": "scheduled_sampling"}
 BY_DURATION = {"head.kind": "by_duration", "data.long_segment_s": 8.0}
+SELF_SUPERVISED = {
+    "data.features.kind": "self_supervised",
+    "data.features.model": "some",
+    "data.features.size": 16,
+    **{f"augmentation.{name}": 0 for name in ("band_offset", "gain", "warp", "noise", "band_masks")},
+    "data.features.hop_ms": 20.0,
+}
 NEEDED: dict[str, dict[str, Any]] = {
+    **{f"data.features.{name}": SELF_SUPERVISED for name in ("model", "layer", "size")},
     **{path: {"task.kind": "labelling"} for path in OTHER_VALUES if path.startswith("task.switching.")},
     **{f"task.{name}": {"task.kind": "sequence"} for name in ("decoder_size", "attention", "teacher_share")},
     "encoder.feedback.kind": {"encoder.kind": "output_recurrent"},

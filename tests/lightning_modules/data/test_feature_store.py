@@ -19,6 +19,7 @@ from lightning_modules.data.cards import Progress
 from lightning_modules.data.feature_building import build_feature_store
 from lightning_modules.data.feature_store import FeatureStore, feature_store_path
 from lightning_modules.data.features import FLOOR
+from lightning_modules.data.manifest import Utterance
 from lightning_modules.data.prepared import PreparedCorpus, prepare_corpus
 from lightning_modules.errors import CorpusError
 
@@ -159,3 +160,17 @@ def test_opening_a_store_imports_no_torch(store: FeatureStore) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert ended.stdout.strip() == "False"
+
+
+def test_what_is_heard_of_an_utterance_is_its_recordings_or_a_stretch_of_one(
+    corpus: PreparedCorpus, store: FeatureStore
+) -> None:
+    first, second = corpus.recordings[:2]
+    given: Any = {"id": "u", "language": "en", "source": "s", "speaker": "a", "split": first.split}
+    joined = Utterance(**given, recordings=(first.id, second.id), duration_s=first.duration_s + second.duration_s)
+    whole = np.concatenate([store.frames(first.id), store.frames(second.id)])
+    np.testing.assert_array_equal(store.utterance(joined, frames_per_s=100.0), whole)
+    assert store.utterance_frames(joined, frames_per_s=100.0) == len(whole)
+    stretch = Utterance(**given, recordings=(first.id,), duration_s=0.2, start_s=0.1)
+    np.testing.assert_array_equal(store.utterance(stretch, frames_per_s=100.0), store.frames(first.id)[10:30])
+    assert store.utterance_frames(stretch, frames_per_s=100.0) == 20

@@ -138,3 +138,27 @@ def test_a_language_without_utterances_is_named() -> None:
 def test_a_split_without_speech_says_so() -> None:
     with pytest.raises(CorpusError, match=r"in en, fr; test speech exists in no language"):
         join_utterances(english([4]), split="test", data=DATA)
+
+
+def test_a_long_recording_is_left_out_or_cut_into_stretches_of_the_length() -> None:
+    rows = [*english([13.0, 4.0]), *FRENCH]
+    left_out = [each for each in join_utterances(rows, split="dev", data=DATA) if each.language == "en"]
+    assert [each.recordings for each in left_out] == [("en/a/001",)]
+    cutting = DATA.model_copy(update={"long_recordings": "cut"})
+    cut = [each for each in join_utterances(rows, split="dev", data=cutting) if each.language == "en"]
+    assert [(each.recordings, each.start_s, each.duration_s) for each in cut] == [
+        (("en/a/000",), 0.0, 4.0),
+        (("en/a/000",), 4.0, 4.0),
+        (("en/a/000",), 8.0, 4.0),
+        (("en/a/001",), None, 4.0),
+    ]
+    assert len({each.id for each in cut}) == len(cut)
+
+
+@given(corpora(), configurations)
+def test_cutting_adds_utterances_and_changes_no_other(rows: list[Recording], data: DataConfig) -> None:
+    many = data.model_copy(update={"max_utterances": 1000})
+    plain = join_utterances(rows, split="dev", data=many)
+    cut = join_utterances(rows, split="dev", data=many.model_copy(update={"long_recordings": "cut"}))
+    assert [each.recordings for each in cut if each.start_s is None] == [each.recordings for each in plain]
+    assert all(each.duration_s == data.utterance_s for each in cut if each.start_s is not None)
