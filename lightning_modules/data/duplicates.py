@@ -34,6 +34,8 @@ PARTS: Final = ((0, 20), (12, 20))
 FEWEST_HITS: Final = 2
 COMMON: Final = 50
 """What more frames have in common says nothing: it is silence, or a steady vowel."""
+BLOCK: Final = 2_000_000
+"""Words that are looked up at a time: an index takes some sixty bytes a word, the words themselves four."""
 
 
 class NearDuplicate(NamedTuple):
@@ -66,9 +68,10 @@ def near_duplicates(
     of_split = {split: [each.id for each in recordings if each.split == split] for split in ("train", "dev", "test")}
     found: list[NearDuplicate] = []
     for known, asked in (("train", ("dev", "test")), ("dev", ("test",))):
-        index = _Index(of_split[known], words)
-        for name in (name for split in asked for name in of_split[split]):
-            found += index.matches(name, words[name], frames_per_s=frames_per_s)
+        for block in _blocks(of_split[known], words):
+            index = _Index(block, words)
+            for name in (name for split in asked for name in of_split[split]):
+                found += index.matches(name, words[name], frames_per_s=frames_per_s)
     return tuple(sorted(found, key=lambda match: (-match.seconds, match)))
 
 
@@ -86,6 +89,19 @@ def fingerprint(frames_TD: npt.NDArray[np.floating]) -> Words:
     bits_W32 = np.diff(np.diff(log_WD[:, chosen], axis=1), axis=0) > 0
     weights = np.left_shift(np.uint64(1), np.arange(NUM_BITS, dtype=np.uint64))
     return np.asarray((bits_W32 * weights).sum(axis=1), dtype=np.uint32)
+
+
+def _blocks(names: Sequence[str], words: dict[str, Words]) -> Iterator[list[str]]:
+    """Recordings in their order, so many at a time that their words fill a block, or one that is longer."""
+    block, size = list[str](), 0
+    for name in names:
+        if block and size + len(words[name]) > BLOCK:
+            yield block
+            block, size = [], 0
+        block.append(name)
+        size += len(words[name])
+    if block:
+        yield block
 
 
 class _Index:

@@ -124,7 +124,7 @@ def present(calibration: Calibration) -> tuple[Block, ...]:
         key="calibration",
         alt="Three panels: stated probability against the share that was right, misses against false alarms, and cost "
         "against the weight of false alarms, of raw and of calibrated test scores.",
-        caption=f"Left: of the {calibration.scored}s given a language with some probability, how many were right (bars: "
+        caption=f"Left: of the {calibration.scored}s given a language at some probability, how many are right (bars: "
         "95 % intervals; dotted: as stated). Middle: all languages' detectors under one threshold, on normal deviates. "
         "Right: C_avg at the threshold for each weight β of false alarms, over what always saying no (or yes) costs.",
         draw=lambda: calibration_figure([each.curves for each in sets]),

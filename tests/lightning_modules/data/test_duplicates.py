@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from lightning_modules.config import FeaturesConfig
+from lightning_modules.data import duplicates
 from lightning_modules.data.duplicates import fingerprint, near_duplicates
 from lightning_modules.data.feature_store import FeatureStore
 from lightning_modules.data.features import LogMel
@@ -77,6 +78,20 @@ def test_a_copy_is_found_among_other_speech(
     assert (found.first, found.second) == (original.id, "copy")
     assert found.seconds == pytest.approx(original.duration_s - LATER / 8000, abs=0.1)
     assert found.error < 0.35
+
+
+def test_what_is_looked_up_block_by_block_is_what_is_looked_up_at_once(
+    corpus: PreparedCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = [each for each in corpus.recordings if each.split != "dev" and each.duration_s > 3.0][::6]
+    read = [(each, soundfile.read(corpus.audio_path(each), dtype="float32")[0]) for each in chosen]
+    copied = [pair for pair in read if pair[0].split == "train"][::2]
+    copies = [(dataclasses.replace(each, id=f"copy-{each.id}", split="test"), noisy(its)) for each, its in copied]
+    rows, store = [*chosen, *(each for each, _ in copies)], store_of([*read, *copies], tmp_path / "features")
+    at_once = near_duplicates(rows, store, frames_per_s=100.0)
+    monkeypatch.setattr(duplicates, "BLOCK", 500)
+    assert near_duplicates(rows, store, frames_per_s=100.0) == at_once
+    assert len(at_once) == len(copies) > 1
 
 
 def test_recordings_of_a_corpus_without_copies_are_told_apart(corpus: PreparedCorpus, shared_speech: Path) -> None:
