@@ -55,7 +55,7 @@ def features(corpus: PreparedCorpus) -> None:
     chosen = corpus.recordings[:: max(1, len(corpus.recordings) // 400)]
     speech = [soundfile.read(corpus.audio_path(each), dtype="float32")[0] for each in chosen]
     seconds = sum(len(each) for each in speech) / RATE
-    ways = {
+    ways: dict[str, Callable[[np.ndarray], Any]] = {
         "log_mel": filterbank(FeaturesConfig(), models=Path()),
         "kaldi": filterbank(FeaturesConfig(kind="kaldi"), models=Path()),
         "torchaudio MelSpectrogram": _torchaudio(),

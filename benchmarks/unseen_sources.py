@@ -23,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 
 from reports.load import load_study
+from reports.records import TrialState
 from reports.statistics import permutation_p_value, t_interval
 from study.control import Enqueue, send
 from study.opening import read_trials
@@ -168,7 +169,7 @@ def _values(workspace: Path, fold: int) -> dict[str, dict[int, tuple[float, floa
     """Arm -> seed -> accuracy and calibrated Cllr at the best epoch."""
     study = load_study(name_of(fold), tracking_uri=Workspace(workspace).tracking_uri)
     found: dict[str, dict[int, tuple[float, float]]] = {arm: {} for arm in ARMS}
-    for trial in study.trials:
+    for trial in (each for each in study.trials if each.state is TrialState.COMPLETE):
         for arm, changes in ARMS.items():
             if trial.seed in SEEDS and all(trial.params[path] == value for path, value in (BASE | changes).items()):
                 found[arm][trial.seed] = (trial.metrics["best/accuracy"], trial.metrics["best/cllr_calibrated"])
