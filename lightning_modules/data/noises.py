@@ -145,6 +145,7 @@ def _fetch(package: DebianPackage, path: Path, *, downloads: Path, progress: Pro
     np.save(partial, np.concatenate([unit_power(piece) for piece in pieces]))
     partial.replace(path)
     shutil.rmtree(folder, ignore_errors=True)
+    fetched.file.unlink(missing_ok=True)  # all of it that is needed is decoded
 
 
 def _decoded(file: Path) -> Samples:

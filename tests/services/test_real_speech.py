@@ -89,3 +89,21 @@ def test_the_report_names_sources_and_chance(real_workspace: Path) -> None:
     text = (real_workspace / "reports" / "first_light" / "report.md").read_text()
     assert "chance" in text
     assert "sources" in text
+
+
+def test_a_trial_is_scored_under_conditions_with_music_of_a_package(real_workspace: Path) -> None:
+    conditions = "3s,10s-music-10db,10s-two-speakers"
+    common = ("--conditions", conditions, "--max-utterances", "10", "--workspace", real_workspace, "--json")
+    found = json.loads(lidstudy("evaluate", "first_light/0", "--on", "prompts", *common))
+    assert [each["condition"] for each in found["conditions"]] == conditions.split(",")
+    three_s, music, two = found["conditions"]
+    assert three_s["mean_s"] == 3.0
+    assert {each["language"] for each in music["languages"]} == {"en", "es", "fr", "it", "ru"}
+    assert {each["language"] for each in two["languages"]} == {"en", "es"}, "other languages have one speaker"
+    assert (real_workspace / "noises").is_dir()
+    assert "Conditions" in Path(lidstudy_report(real_workspace)).read_text(encoding="utf-8")
+
+
+def lidstudy_report(workspace: Path) -> str:
+    """Path of the study's page."""
+    return lidstudy("report", "first_light", "--workspace", workspace).split("report:")[1].split("\n")[0].strip()
