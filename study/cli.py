@@ -57,11 +57,18 @@ def corpus_layouts() -> None:
 
 
 @corpus_app.command("describe")
-def corpus_describe(name: str, *, workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
+def corpus_describe(
+    name: str,
+    *,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder for a drawing of durations, languages, speakers and noise.")
+    ] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
     """Show what a prepared corpus holds: minutes and speakers by split, language and source, and what was skipped."""
     from study.commands.corpus import describe
 
-    describe(name, workspace)
+    describe(name, workspace, figures=figures)
 
 
 SlotsOption = Annotated[

@@ -61,9 +61,23 @@ def _check_room(corpus: Corpus, workspace: Workspace) -> None:
         )
 
 
-def describe(name: str, folder: Path) -> None:
-    """Shows what a prepared corpus holds."""
-    print_corpus(make_console(), open_corpus(name, open_workspace(folder).root))
+def describe(name: str, folder: Path, *, figures: Path | None) -> None:
+    """Shows what a prepared corpus holds, and draws it where a folder is named."""
+    corpus = open_corpus(name, open_workspace(folder).root)
+    print_corpus(make_console(), corpus)
+    if figures is not None:
+        _draw(corpus, figures)
+
+
+def _draw(corpus: PreparedCorpus, folder: Path) -> None:
+    from lightning_modules.data.description import describe as in_numbers
+    from reports.figures import corpus_figure, to_png, to_svg
+
+    description = in_numbers(corpus.recordings, corpus=corpus.root)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{corpus.name}.png").write_bytes(to_png(corpus_figure(description)))
+    (folder / f"{corpus.name}.svg").write_text(to_svg(corpus_figure(description)), encoding="utf-8")
+    make_console().print(f"drawn: {folder / corpus.name}.png and .svg", markup=False)
 
 
 def layouts() -> None:

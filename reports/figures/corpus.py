@@ -1,0 +1,72 @@
+"""A corpus at a glance: how long its recordings are, what it has of each language, and how noisy its sources are."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from reports.figures._axes import INK, SERIES, SMALL, axes_row, legend, name_x, name_y, plain_decades, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from lightning_modules.data.description import Description, SourceSound
+
+SPLITS: Final = ("train", "dev", "test")
+_BINS: Final = 24
+
+
+def corpus_figure(description: "Description") -> "Figure":
+    """Durations, hours a language, speakers a language, and the range from quiet to loud of each source."""
+    num_sources = len(description.sounds)
+    figure, axes = axes_row(3, width=9.6, height=3.2 + 0.2 * num_sources, top=0.9 + 0.2 * num_sources)
+    _durations(axes[0], description)
+    languages = sorted({language for _, language in description.hours})
+    _bars(axes[1], description.hours, languages)
+    _bars(axes[2], description.speakers, languages)
+    for axis, (x, y) in zip(
+        axes, (("seconds", "recordings"), ("language", "hours"), ("language", "speakers")), strict=True
+    ):
+        name_x([axis], x)
+        name_y(axis, y)
+    legend(axes[0])
+    height = 3.2 + 0.2 * num_sources
+    below = figure.add_axes((0.27, 1 - (0.35 + 0.2 * num_sources) / height, 0.7, 0.2 * num_sources / height))
+    style(below)
+    _ranges(below, description.sounds)
+    return figure
+
+
+def _durations(axis: "Axes", description: "Description") -> None:
+    import numpy as np
+
+    every = [seconds for values in description.durations_s.values() for seconds in values]
+    edges = np.geomspace(max(min(every), 0.05), max(*every, 0.1) * 1.001, _BINS + 1)
+    for split, colour in zip(SPLITS, SERIES, strict=False):
+        if split in description.durations_s:
+            counts, _ = np.histogram(description.durations_s[split], edges)
+            axis.stairs(counts, edges, color=colour, linewidth=1.3, label=split)
+    axis.set_xscale("log")
+    plain_decades(axis.xaxis, of=(float(edges[0]), float(edges[-1])))
+
+
+def _bars(axis: "Axes", values: Mapping[Any, float], languages: Sequence[str]) -> None:
+    width = 0.8 / len(SPLITS)
+    for number, (split, colour) in enumerate(zip(SPLITS, SERIES, strict=False)):
+        heights = [values.get((split, language), 0.0) for language in languages]
+        places = [place + (number - 1) * width for place in range(len(languages))]
+        axis.bar(places, heights, width=width, color=colour)
+    axis.set_xticks(range(len(languages)), languages)
+
+
+def _ranges(axis: "Axes", sounds: "Sequence[SourceSound]") -> None:
+    shown = [(f"{each.language} {each.source}", each.ranges_db or (0.0,)) for each in reversed(sounds)]
+    axis.boxplot(
+        [values for _, values in shown],
+        vert=False,
+        widths=0.6,
+        showfliers=False,
+        medianprops={"color": SERIES[1]},
+        boxprops={"color": INK},
+    )
+    axis.set_yticks(range(1, len(shown) + 1), [name for name, _ in shown])
+    axis.set_title("dB from the quietest to the loudest frames: small is noisy", fontsize=SMALL, color=INK, loc="left")
