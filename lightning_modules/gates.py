@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from lightning_modules.encoders import Encoder, length_mask
+from lightning_modules.encoders.recurrent import RecurrentEncoder
 
 GATES: Final = {
     1: ("state",),
@@ -72,8 +73,12 @@ def gate_saturation(encoder: Encoder, x_BTF: Tensor, lengths_B: Tensor) -> dict[
     """
     num_frames = int(lengths_B[:NUM_UTTERANCES].min())
     x_BTF = x_BTF[:NUM_UTTERANCES, :num_frames]
-    is_training = encoder.training
+    is_training, window = encoder.training, getattr(encoder, "window", None)
     encoder.eval()
+    if isinstance(encoder, RecurrentEncoder):
+        encoder.window = (
+            None  # states flow across the borders of truncated BPTT; a hook would see each window begin anew
+        )
     found: dict[str, Tensor] = {}
     hooks = [
         module.register_forward_pre_hook(_reader(path, found))
@@ -87,6 +92,8 @@ def gate_saturation(encoder: Encoder, x_BTF: Tensor, lengths_B: Tensor) -> dict[
         for hook in hooks:
             hook.remove()
         encoder.train(is_training)
+        if isinstance(encoder, RecurrentEncoder):
+            encoder.window = window
     return found
 
 

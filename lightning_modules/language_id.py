@@ -6,15 +6,16 @@ Shape legend: B utterances, T frames, D bands, S steps, A attention heads, E emb
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_modules.config import GRUReconstructionConfig, TrialConfig
 from lightning_modules.data.batches import Batch
 from lightning_modules.decoders import FeatureDecoder
-from lightning_modules.encoders import Encoded, Tap, build_encoder, length_mask
+from lightning_modules.encoders import Encoded, Tap, build_encoder
 from lightning_modules.heads import Head
 from lightning_modules.lid_module import LidModule, Loss, Scored
 from lightning_modules.pooling import Pooling
+from lightning_modules.steps import mean_over_steps
 
 MAX_FRAMES = 12_000
 """Longer utterances (two minutes at 10 ms) are scored in pieces, so that memory stays bounded."""
@@ -123,14 +124,13 @@ class LanguageId(LidModule):
         return Scored(batch.indices, scores_BL, batch.languages)
 
     def _in_pieces(self, features_TD: Tensor, length: Tensor) -> Tensor:
-        """(1, L): the mean over pieces of nearly equal length, each scored by itself."""
+        """(1, L) normalised: the mean over pieces of nearly equal length, each scored by itself."""
         features_TD = features_TD[: int(length)]
         pieces = features_TD.tensor_split(-(-len(features_TD) // MAX_FRAMES))
         scores = [self(piece.unsqueeze(0), length.new_tensor([len(piece)])).log_likelihoods for piece in pieces]
-        return torch.stack(scores).mean(dim=0)
+        return torch.stack(scores).mean(dim=0).log_softmax(dim=-1)
 
     def _of_outputs(self, encoded: Encoded, log_posteriors_BSL: Tensor, languages_B: Tensor) -> Tensor:
         """Cross-entropy of the outputs that an encoder has at every step."""
-        mask_BS = length_mask(encoded.steps, log_posteriors_BSL.shape[1])
-        languages_BS = languages_B.unsqueeze(1).expand_as(mask_BS)
-        return nn.functional.nll_loss(log_posteriors_BSL[mask_BS], languages_BS[mask_BS])
+        languages_BS1 = languages_B.view(-1, 1, 1).expand(-1, log_posteriors_BSL.shape[1], -1)
+        return mean_over_steps(-log_posteriors_BSL.gather(-1, languages_BS1).squeeze(-1), encoded.steps)

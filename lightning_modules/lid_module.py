@@ -108,16 +108,13 @@ class LidModule(pl.LightningModule, ABC):
     def cross_entropies(self, log_posteriors_NL: Tensor, languages_N: Tensor) -> Tensor:
         """(N,) smoothed and weighted as configured, in nats."""
         training = self.config.training
-        weights_L = None
-        if training.class_balance == "weights":
-            weights_L = torch.exp(-self.log_prior_L) / self.num_languages
-        return nn.functional.cross_entropy(
-            log_posteriors_NL,
-            languages_N,
-            weight=weights_L,
-            label_smoothing=training.label_smoothing,
-            reduction="none",
+        losses_N = nn.functional.cross_entropy(
+            log_posteriors_NL, languages_N, label_smoothing=training.label_smoothing, reduction="none"
         )
+        if training.class_balance == "weights":
+            # Of the row's language: torch's own weights would weigh the smoothed share of every language by its own.
+            losses_N = losses_N * (torch.exp(-self.log_prior_L) / self.num_languages)[languages_N]
+        return losses_N
 
     # --- training ----------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 What explodes over time is cut where it does, before it reaches any weight: each utterance's dL/dh_t is scaled down to a
 norm as soon as the backward pass has it whole, from what reads h_t and from step t + 1. (Graves, "Generating sequences
-with recurrent neural networks", 2013, cuts its elements there; scaling keeps its direction.) An LSTM hands on two
+with recurrent neural networks", 2013, cuts the elements of the derivatives with respect to what goes into an LSTM's
+gates; scaling a state's keeps its direction.) An LSTM hands on two
 states; dL/dc_t is scaled down by itself in the same way. No fused kernel can do so, since it keeps the states between
 steps to itself: an encoder runs step by step.
 

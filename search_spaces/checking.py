@@ -94,7 +94,7 @@ def _possible(parameters: Parameters, parameter: Parameter, path: str) -> list[V
 
 
 def _check_reach(ordered: Parameters) -> Iterator[Complaint]:
-    reached = {path for path, _ in _corners(ordered)}
+    reached = {path for path, _ in corners(ordered)}
     for parameter in ordered:
         if parameter.path not in reached:
             yield parameter.path, "can never exist: its conditions exclude each other."
@@ -107,7 +107,7 @@ def check_base(ordered: Parameters, base: Mapping[str, Any]) -> Iterator[Complai
     full product would grow exponentially; models check fields against each other within a section.
     """
     said: set[str] = set()
-    for path, params in _corners(ordered):
+    for path, params in corners(ordered):
         try:
             validated(overlay(base, params))
         except ConfigError as error:
@@ -118,7 +118,8 @@ def check_base(ordered: Parameters, base: Mapping[str, Any]) -> Iterator[Complai
                 yield blamed, f"cannot be {params[blamed]!r} in this space: {error}"
 
 
-def _corners(ordered: Parameters) -> Iterator[tuple[str, dict[str, Value]]]:
+def corners(ordered: Parameters) -> Iterator[tuple[str, dict[str, Value]]]:
+    """Parameter's path -> a complete set of values with one of its choices or ends; then pairs within a section."""
     fixed = [(parameter, value) for parameter in ordered for value in parameter.extremes]
     for parameter, value in fixed:
         for end in (0, -1):

@@ -90,7 +90,8 @@ def _train(spec: AttemptSpec, log: EventLog, speech: Speech | None, *, warm: boo
     config = spec.config
     speech = speech or open_speech(config, spec.workspace)
     num_ranks = len(spec.slot.devices)
-    micro_batches = max(spec.micro_batches, min(config.training.accumulation, config.training.batch_size))
+    most = max(1, config.training.batch_size // num_ranks)  # or a part would be empty
+    micro_batches = min(spec.micro_batches * config.training.accumulation, most)
     module = build_module(config, num_parts=micro_batches * num_ranks)
     progress = TrialProgress(spec, log, utterances=speech.development.rows)
     resume_from = _whole(TrialFolder(spec.trial_folder).last_checkpoint)

@@ -123,8 +123,14 @@ def _further_value(trial: ActiveTrial, goal: Goal, *, has_diverged: bool) -> flo
 
 
 def _out_of_memory(trial: ActiveTrial, why: str) -> Verdict:
-    """One more attempt with batches in two parts; then the trial has failed."""
+    """One more attempt with twice the parts a batch; then the trial has failed.
+
+    At once where the encoder normalises over the batch: in parts it would be another network.
+    """
     assert trial.spec is not None
+    if trial.config.has_batch_norm:
+        failure = f"out of memory; a smaller training.batch_size, since batch normalisation allows no parts: {why}"
+        return Settled(outcome=_failed(FailureClass.OUT_OF_MEMORY, failure))
     if trial.spec.micro_batches == 1 and trial.config.training.batch_size > 1:
         message = f"trial {trial.number} ran out of memory; it goes on with half a batch at a time"
         return Again(message=message, micro_batches=2)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, assert_never, get_args
 
-from lightning_modules.config import SCORED_DATA, SEARCHABLE_DATA
+from lightning_modules.config import SCORED_DATA, SEARCHABLE_DATA, SequenceConfig
 from lightning_modules.data.manifest import Split, Utterance
 from lightning_modules.data.prepared import PreparedCorpus, describe_corpus, open_corpus_of
 from lightning_modules.data.splits import check_splits, shared_with_training
@@ -218,6 +218,11 @@ def _check_latency(config: StudyConfig, *, devices_per_trial: int) -> None:
         raise ConfigError(
             f"study {config.name}, key further_objectives: latency is measured on a trial's one device, but trials "
             f"have {devices_per_trial}; leave --devices-per-trial out, or latency."
+        )
+    if isinstance(config.trial.task, SequenceConfig) and LATENCY in config.further_objectives:
+        raise ConfigError(
+            f"study {config.name}, key further_objectives: a decoder takes as long as what it says, which before its "
+            "training is chance; latency cannot be an objective of task.kind sequence."
         )
 
 

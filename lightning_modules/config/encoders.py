@@ -30,7 +30,7 @@ class RecurrentEncoderConfig(_Recurrence):
         cell: standard with tanh or relu, or with gates.
         num_layers: each reads the states of the one below.
         hidden_size: units a layer and direction.
-        dropout: between layers.
+        dropout: between layers, and of the states that pooling reads.
         bidirectional: whether each layer reads backwards too.
         frames_per_step: neighbours that are read at once.
     """
@@ -110,6 +110,18 @@ class LevelConfig(Frozen):
             raise ValueError(f"hop must not exceed window, or inputs are lost, but got {self.hop} and {self.window}.")
         return self
 
+    def num_outputs(self, num_inputs: int) -> int:
+        """Windows of so many inputs: as many as it takes to reach the last one."""
+        return 1 + -(-max(0, num_inputs - self.window) // self.hop)
+
+
+class MiddleLevelConfig(LevelConfig):
+    """The same with the paper's sizes of the middle level, also where only some of its keys are given."""
+
+    hidden_size: HiddenSize = 512
+    window: Annotated[int, Field(ge=1, le=1000)] = 10
+    hop: Annotated[int, Field(ge=1, le=1000)] = 10
+
 
 class TopLevelConfig(Frozen):
     """The level that reads all that the one below has kept.
@@ -139,7 +151,7 @@ class HierarchicalEncoderConfig(_Recurrence):
 
     kind: Literal["hierarchical"] = "hierarchical"
     low: LevelConfig = LevelConfig()
-    middle: LevelConfig = LevelConfig(hidden_size=512, window=10, hop=10)
+    middle: MiddleLevelConfig = MiddleLevelConfig()
     top: TopLevelConfig = TopLevelConfig()
     dropout: Probability = 0.0
 

@@ -62,7 +62,7 @@ class ConstantScheduleConfig(Frozen):
 
 
 class CosineScheduleConfig(Frozen):
-    """Warm-up, then half a cosine down to zero at the last step of `max_epochs` (Loshchilov & Hutter, 2017).
+    """Warm-up, then half a cosine down towards zero at the end of `max_epochs` (Loshchilov & Hutter, 2017).
 
     Attributes:
         warmup_steps: steps over which it rises linearly to its full value.
@@ -232,7 +232,7 @@ class TrainingConfig(Frozen):
         batch_size: training segments a step, balanced over languages and, within a language, over sources.
         patience: epochs without a better objective before the trial stops early; None never stops early.
         accumulation: parts that a batch is trained in, one after the other, before its step; memory, not results,
-            depends on it.
+            depends on it. Refused where an encoder normalises over the batch.
         label_smoothing: share of the target's probability that is spread over all languages.
         class_balance: whether batches hold each language equally often (sampler), or as often as the corpus has it,
             with the loss weighted (weights) or without (none); then the prior is taken off the scores.

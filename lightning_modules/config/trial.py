@@ -11,6 +11,7 @@ from lightning_modules.config.data import AugmentationConfig, DataConfig
 from lightning_modules.config.encoders import (
     ECAPAEncoderConfig,
     EncoderConfig,
+    HierarchicalEncoderConfig,
     RecurrentEncoderConfig,
     TDNNEncoderConfig,
 )
@@ -59,7 +60,15 @@ class TrialConfig(Frozen):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
-        for complaint in (self._heads, self._truncation, self._recurrence, self._task, self._bands):
+        for complaint in (
+            self._heads,
+            self._truncation,
+            self._recurrence,
+            self._task,
+            self._bands,
+            self._parts,
+            self._levels,
+        ):
             if said := complaint():
                 raise ValueError(said)
         return self
@@ -103,6 +112,33 @@ class TrialConfig(Frozen):
         if self.training.class_balance != "sampler":
             return f"task.kind {self.task.kind} needs training.class_balance sampler."
         return None
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether statistics are taken over a batch, so that its parts do not add up to the whole."""
+        return isinstance(self.encoder, (TDNNEncoderConfig, ECAPAEncoderConfig))
+
+    def _parts(self) -> str | None:
+        if self.has_batch_norm and self.training.accumulation > 1:
+            return (
+                f"training.accumulation changes what encoder.kind {self.encoder.kind} learns, since its batch "
+                "normalisation sees each part by itself; set it to 1."
+            )
+        return None
+
+    def _levels(self) -> str | None:
+        """With one step at the top, nothing of its recurrence or of an attention over it is trained."""
+        if not isinstance(self.encoder, HierarchicalEncoderConfig):
+            return None
+        frames = round(self.data.segment_s * self.data.features.frames_per_s)
+        steps = self.encoder.middle.num_outputs(self.encoder.low.num_outputs(frames))
+        if steps > 1:
+            return None
+        return (
+            f"data.segment_s ({self.data.segment_s:g} s) gives the top level of encoder.kind hierarchical one step, so "
+            "that neither its recurrence nor attention over it would be trained; make it longer, or windows and hops "
+            "of the lower levels shorter."
+        )
 
     def _bands(self) -> str | None:
         """What stretches or colours frequencies needs frequencies."""

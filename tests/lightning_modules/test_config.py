@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from lightning_modules.config import TrialConfig, content_hash
+from lightning_modules.config import HierarchicalEncoderConfig, TrialConfig, content_hash
 
 # Every path of a TrialConfig, with a valid value that is not the default, and what else must be chosen for it to exist.
 OTHER_VALUES: dict[str, Any] = {
@@ -329,6 +329,25 @@ def test_a_whole_number_hashes_as_the_float_that_it_stands_for() -> None:
 def test_the_hash_is_that_of_canonical_json() -> None:
     text = '{"a":[1,2.5],"ü":null}'
     assert content_hash({"ü": None, "a": (1, 2.5)}) == hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@pytest.mark.parametrize("kind", ["tdnn", "ecapa_tdnn"])
+def test_batches_of_an_encoder_that_normalises_over_them_are_not_cut(kind: str) -> None:
+    assert make({"encoder.kind": kind}).has_batch_norm
+    with pytest.raises(ValidationError, match=r"accumulation changes what encoder\.kind"):
+        make({"encoder.kind": kind, "training.accumulation": 2})
+
+
+def test_a_hierarchy_whose_top_level_would_see_one_step_is_refused() -> None:
+    assert make({"encoder.kind": "hierarchical", "data.segment_s": 1.2}).encoder.kind == "hierarchical"
+    with pytest.raises(ValidationError, match=r"data.segment_s \(1.1 s\) gives the top level .* one step"):
+        make({"encoder.kind": "hierarchical", "data.segment_s": 1.1})
+
+
+def test_a_level_s_size_alone_leaves_its_window_as_the_paper_has_it() -> None:
+    encoder = make({"encoder.kind": "hierarchical", "encoder.middle.hidden_size": 32}).encoder
+    assert isinstance(encoder, HierarchicalEncoderConfig)
+    assert (encoder.middle.hidden_size, encoder.middle.window, encoder.middle.hop) == (32, 10, 10)
 
 
 # --- values -----------------------------------------------------------------------------------------------------------

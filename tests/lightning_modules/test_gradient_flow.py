@@ -138,6 +138,16 @@ def test_saturation_is_that_of_the_gates_step_by_step(cell: str) -> None:
     assert 0.0 < max(expected.values()) < 1.0
 
 
+@pytest.mark.parametrize("window", [1, 7, 30])
+def test_saturation_does_not_depend_on_the_windows_of_truncated_bptt(window: int) -> None:
+    encoder, [batch] = encoder_of(cell="lstm"), whole_batches(1)
+    whole = gate_saturation(encoder, batch.features, batch.lengths)
+    encoder.window = window
+    found = gate_saturation(encoder, batch.features, batch.lengths)
+    assert {name: float(share) for name, share in found.items()} == {name: float(each) for name, each in whole.items()}
+    assert encoder.window == window
+
+
 def test_saturation_of_a_stack_is_that_of_its_layers_alone() -> None:
     """Bidirectional layers one after another, and utterances that read backwards are read forwards."""
     stack, [batch] = encoder_of(cell="gru", num_layers=2, bidirectional=True, dropout=0.5), whole_batches(1)

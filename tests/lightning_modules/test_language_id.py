@@ -171,6 +171,27 @@ def test_weights_count_each_language_as_if_batches_were_balanced() -> None:
     assert float(module.training_step(batch, 0).detach()) == pytest.approx(np.mean(losses), rel=1e-5)
 
 
+def test_smoothing_does_not_make_weights_favour_rare_languages() -> None:
+    """Of a network that knows nothing, equal scores are best, as they would be in balanced batches."""
+    module = make(small_config(training={"class_balance": "weights", "label_smoothing": 0.3}))
+    module.learn_prior(PRIOR)
+    languages_N = torch.from_numpy(np.repeat(np.arange(3), np.round(PRIOR * 1000).astype(int)))
+    scores_L = torch.zeros(3, requires_grad=True)
+    torch.autograd.backward(module.cross_entropy(scores_L.log_softmax(-1).expand(len(languages_N), -1), languages_N))
+    assert scores_L.grad is not None
+    torch.testing.assert_close(scores_L.grad, torch.zeros(3), atol=1e-6, rtol=0)
+
+
+def test_the_loss_of_an_output_recurrent_network_holds_that_of_its_outputs() -> None:
+    module = make(small_config(encoder={"kind": "output_recurrent", "hidden_size": 4})).eval()
+    batch = eight_utterances()
+    scores = module(batch.features, batch.lengths, languages_B=batch.languages)
+    outputs = scores.encoded.log_posteriors.detach().numpy()
+    means = [-outputs[i, : int(n), int(batch.languages[i])].mean() for i, n in enumerate(scores.encoded.steps)]
+    pooled = torch.nn.functional.cross_entropy(module.with_prior(scores.log_likelihoods), batch.languages)
+    assert float(module.loss(batch).value.detach()) == pytest.approx(float(pooled.detach()) + np.mean(means), rel=1e-5)
+
+
 def test_where_nothing_balances_the_prior_is_taken_off_the_scores_and_put_back_for_the_loss() -> None:
     module, batch = make(small_config(training={"class_balance": "none"})).eval(), eight_utterances()
     plain = make(small_config()).eval()
@@ -203,7 +224,7 @@ def test_a_long_recording_is_scored_in_pieces(monkeypatch: pytest.MonkeyPatch) -
         scores_of(module, piece.unsqueeze(0), torch.tensor([len(piece)]))
         for piece in features_BTD[0].tensor_split([9, 17])
     ]
-    torch.testing.assert_close(scored.log_likelihoods[0], torch.cat(pieces).mean(dim=0))
+    torch.testing.assert_close(scored.log_likelihoods[0], torch.cat(pieces).mean(dim=0).log_softmax(dim=-1))
     torch.testing.assert_close(scored.log_likelihoods[1:], scores_of(module, features_BTD[1:, :7], torch.tensor([7])))
     assert scored.indices.tolist() == [3, 4]
 

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from lightning_modules.config import TrainingConfig, TrialConfig
+from lightning_modules.config import (
+    EncoderConfig,
+    RecurrentEncoderConfig,
+    TDNNEncoderConfig,
+    TrainingConfig,
+    TrialConfig,
+)
 from reports.records import FailureClass, TrialState
 from study.active import ActiveTrial
 from study.config import LimitsConfig
@@ -20,9 +26,16 @@ KILLED = Status(Life.EXITED, -9)
 
 
 def trial_of(
-    *, batch_size: int = 32, micro_batches: int = 1, num_lost: int = 0, stop: str | None = None
+    *,
+    batch_size: int = 32,
+    micro_batches: int = 1,
+    num_lost: int = 0,
+    stop: str | None = None,
+    encoder: EncoderConfig | None = None,
 ) -> ActiveTrial:
-    config = TrialConfig(training=TrainingConfig(batch_size=batch_size))
+    config = TrialConfig(
+        training=TrainingConfig(batch_size=batch_size), encoder=encoder or RecurrentEncoderConfig(hidden_size=4)
+    )
     trial = ActiveTrial(number=3, config=config, folder=TrialFolder(Path("trial")), num_lost=num_lost)
     trial.begin(
         AttemptSpec(
@@ -130,6 +143,8 @@ def test_out_of_memory_brings_one_attempt_at_half_the_batch(status: Status) -> N
     assert (first.micro_batches, first.is_lost) == (2, False)
     assert outcome_of(end(trial_of(micro_batches=2))) == (TrialState.FAILED, FailureClass.OUT_OF_MEMORY)
     assert outcome_of(end(trial_of(batch_size=1))) == (TrialState.FAILED, FailureClass.OUT_OF_MEMORY)
+    normalised = end(trial_of(encoder=TDNNEncoderConfig(channels=8)))
+    assert outcome_of(normalised) == (TrialState.FAILED, FailureClass.OUT_OF_MEMORY), "in parts it is another network"
 
 
 def test_a_full_disk_is_nobodys_fault() -> None:
