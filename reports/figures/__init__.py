@@ -6,7 +6,7 @@ from reports.figures.calibration import Believed, calibration_figure
 from reports.figures.corpus import corpus_figure
 from reports.figures.gradient_flow import FlowLine, flow_figure
 from reports.figures.one_trial import confusion_figure, learning_curves
-from reports.figures.output import to_png, to_svg
+from reports.figures.output import to_png, to_svg, to_svg_file
 
 __all__ = [
     "BLUE",
@@ -29,4 +29,5 @@ __all__ = [
     "scatter_figure",
     "to_png",
     "to_svg",
+    "to_svg_file",
 ]

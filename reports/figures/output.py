@@ -72,3 +72,9 @@ def _for_page(svg: str, key: str, alt: str) -> str:
         svg = re.sub(colour, f"var(--{name}, {colour})", svg, flags=re.IGNORECASE)
     style = f"max-width: {width * _SCREEN_REM_PER_POINT:.2f}rem"
     return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" style="{style}" ', 1).strip()
+
+
+def to_svg_file(figure: "Figure") -> str:
+    """The figure as a document of its own, which a browser shows only with its namespace."""
+    svg = to_svg(figure)
+    return svg if "xmlns=" in svg else svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)

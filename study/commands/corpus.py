@@ -71,12 +71,12 @@ def describe(name: str, folder: Path, *, figures: Path | None) -> None:
 
 def _draw(corpus: PreparedCorpus, folder: Path) -> None:
     from lightning_modules.data.description import describe as in_numbers
-    from reports.figures import corpus_figure, to_png, to_svg
+    from reports.figures import corpus_figure, to_png, to_svg_file
 
     description = in_numbers(corpus.recordings, corpus=corpus.root)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{corpus.name}.png").write_bytes(to_png(corpus_figure(description)))
-    (folder / f"{corpus.name}.svg").write_text(to_svg(corpus_figure(description)), encoding="utf-8")
+    (folder / f"{corpus.name}.svg").write_text(to_svg_file(corpus_figure(description)), encoding="utf-8")
     make_console().print(f"drawn: {folder / corpus.name}.png and .svg", markup=False)
 
 

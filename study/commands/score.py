@@ -83,7 +83,7 @@ def score_file(file: Path, options: Options, *, as_json: bool) -> None:
 
 
 def _draw(table: ScoreTable, options: Options, calibrator: Calibrator | None) -> None:
-    from reports.figures import calibration_figure, to_png, to_svg
+    from reports.figures import calibration_figure, to_png, to_svg_file
     from reports.sections.calibration import curves_of
 
     if options.figures is None:
@@ -91,7 +91,7 @@ def _draw(table: ScoreTable, options: Options, calibrator: Calibrator | None) ->
     shown = curves_of(scores_of(table, options.kind, calibrator=calibrator), table)
     options.figures.mkdir(parents=True, exist_ok=True)
     (options.figures / "calibration.png").write_bytes(to_png(calibration_figure(shown)))
-    (options.figures / "calibration.svg").write_text(to_svg(calibration_figure(shown)), encoding="utf-8")
+    (options.figures / "calibration.svg").write_text(to_svg_file(calibration_figure(shown)), encoding="utf-8")
 
 
 def _print_open(result: OpenFileScores) -> None:

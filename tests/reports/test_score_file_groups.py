@@ -112,7 +112,7 @@ def test_the_command_prints_draws_and_takes_an_open_set(tmp_path: Path) -> None:
     assert "10s" in done.output
     assert "en-0" in done.output
     assert (figures / "calibration.png").read_bytes().startswith(b"\x89PNG")
-    assert "<svg" in (figures / "calibration.svg").read_text()
+    assert '<svg xmlns="http://www.w3.org/2000/svg"' in (figures / "calibration.svg").read_text()
     opened = write(table_of(7, ("en", "fr", "nl")), tmp_path / "open.csv")
     done = CliRunner().invoke(app, ["score", str(opened), "--open-set", "--calibrate-on", str(dev)])
     assert done.exit_code == 0, done.output
