@@ -131,7 +131,10 @@ def test_a_space_with_float16_is_refused_where_no_slot_has_a_gpu(workspace: Path
     ("base", "line"),
     [
         ("[trial.encoder]\nbidirectional = false\n", '"training.bptt.kind" = { choices = ["full", "truncated"] }'),
-        ("[trial.encoder]\nkind = 'hierarchical'\n", '"encoder.low.cell" = { choices = ["gru", "lstm"] }'),
+        (
+            "[trial.encoder]\nkind = 'hierarchical'\nmiddle = { window = 4, hop = 4 }\n",
+            '"encoder.low.cell" = { choices = ["gru", "lstm"] }',
+        ),
     ],
 )
 def test_a_space_is_tried_around_the_studys_own_configuration(

@@ -34,7 +34,10 @@ def _cut(recordings: list[Recording], name: str, *, max_utterances: int = 1000) 
 
 
 def _samples(each: Cut) -> set[tuple[str, int]]:
-    return {(piece.recording.id, at) for piece in each.pieces for at in range(piece.start, piece.stop, 80)}
+    """Each hundredth sample of the recordings, whichever stretch it lies in."""
+    return {
+        (piece.recording.id, at) for piece in each.pieces for at in range(-(-piece.start // 100) * 100, piece.stop, 100)
+    }
 
 
 @given(
@@ -94,9 +97,9 @@ def test_a_long_recording_is_cut_and_never_joined() -> None:
 def test_what_is_scored_at_three_seconds_is_part_of_what_is_scored_at_ten_and_thirty(durations: list[float]) -> None:
     recordings = _recordings([round(each, 4) for each in durations])
     long, middle, short = (_cut(recordings, name) for name in ("30s", "10s", "3s"))
-    if long:
-        in_long = set.union(*map(_samples, long))
-        assert all(_samples(each) & in_long for each in middle[: len(long)])
+    in_long, in_middle = (set[tuple[str, int]]().union(*map(_samples, each)) for each in (long, middle))
+    assert all(_samples(each) <= in_long for each in middle[: 3 * len(long)])
+    assert all(_samples(each) <= in_middle for each in short[: 3 * len(middle)])
     assert len(short) >= len(middle) >= len(long)
     taken = [sample for each in short for sample in _samples(each)]
     assert len(taken) == len(set(taken)), "nothing is scored twice at one duration"
