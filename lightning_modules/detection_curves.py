@@ -1,9 +1,8 @@
-"""Detection error and cost over all thresholds, and how far stated probabilities can be believed. Numpy only.
+"""Detection error and cost over all thresholds. Numpy only.
 
 Sources: Martin et al., Eurospeech 1997 (DET curve); Brümmer & du Preez, Computer Speech & Language 2006 (cost over
-priors); Wilson, 1927 (interval of a proportion). Scores are log-likelihood ratios (N utterances, L languages), in
-nats; all pairs of utterance and language are detection trials, weighted so that every language counts the same, as
-scoring.py does.
+priors). Scores are log-likelihood ratios (N utterances, L languages), in nats; all pairs of utterance and language are
+detection trials, weighted so that every language counts the same, as scoring.py does.
 """
 
 from typing import NamedTuple
@@ -11,11 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lightning_modules.calibration import Floats, Ints, Trials, check_trials, language_weights
-from lightning_modules.scoring import log_posteriors_from_llr
-
-Z95 = 1.959963984540054
-"""Standard deviations of a normal on either side of its mean that hold 95 %."""
+from lightning_modules.calibration import Floats, Trials, check_trials, language_weights
 
 
 class DetCurve(NamedTuple):
@@ -83,57 +78,6 @@ def cost_curve(llr: ArrayLike, truth: ArrayLike, log_beta: ArrayLike) -> CostCur
         actual.append((curve.p_miss[place] + beta * curve.p_fa[place]) / default)
         least.append(float((curve.p_miss + beta * curve.p_fa).min()) / default)
     return CostCurve(points, np.array(actual), np.array(least))
-
-
-class Reliability(NamedTuple):
-    """Stated probability of the recognised language against how often it was right, by bin: (K,) each.
-
-    Attributes:
-        stated: mean in the bin.
-        observed: share that was right.
-        low: of observed, 95 % Wilson interval.
-        high: its other end.
-        amount: utterances in the bin; bins without any are left out.
-        gap: mean over utterances of |stated - observed| of their bin: the expected calibration error.
-    """
-
-    stated: Floats
-    observed: Floats
-    low: Floats
-    high: Floats
-    amount: Ints
-    gap: float
-
-
-def reliability(llr: ArrayLike, truth: ArrayLike, *, num_bins: int = 10) -> Reliability:
-    """How far the posteriors under equal priors can be believed.
-
-    Args:
-        llr: (N, L), in nats.
-        truth: language index of each utterance (N,).
-        num_bins: of equal width over [0, 1].
-    """
-    trials = check_trials(llr, truth, every_language=False)
-    posteriors = np.exp(log_posteriors_from_llr(trials.scores))
-    guess = posteriors.argmax(axis=1)
-    stated = posteriors[np.arange(len(guess)), guess]
-    right = guess == trials.truth
-    bins = np.minimum((stated * num_bins).astype(np.int64), num_bins - 1)
-    counts = np.bincount(bins, minlength=num_bins)
-    used = counts > 0
-    mean = np.bincount(bins, weights=stated, minlength=num_bins)[used] / counts[used]
-    share = np.bincount(bins, weights=right, minlength=num_bins)[used] / counts[used]
-    low, high = wilson(share, counts[used])
-    gap = float((np.abs(mean - share) * counts[used]).sum() / len(guess))
-    return Reliability(mean, share, low, high, counts[used], gap)
-
-
-def wilson(share: Floats, count: Ints) -> tuple[Floats, Floats]:
-    """95 % interval of proportions (Wilson, 1927); both (K,)."""
-    centre = share + Z95**2 / (2.0 * count)
-    half = Z95 * np.sqrt(share * (1.0 - share) / count + Z95**2 / (4.0 * count**2))
-    scale = 1.0 + Z95**2 / count
-    return np.asarray((centre - half) / scale), np.asarray((centre + half) / scale)
 
 
 def _pairs(trials: Trials) -> tuple[np.ndarray, Floats]:

@@ -25,8 +25,11 @@ class Believed:
         observed: share that was right.
         low: of observed.
         high: of observed.
+        decisions_stated: probability of every language, by bin.
+        decisions_observed: share that was true.
         p_miss: over thresholds.
         p_fa: over thresholds.
+        eer: where both are equal.
         log_beta: natural logarithm of the weight of false alarms.
         actual: cost at the threshold for that weight, over what always saying no costs.
         least: cost at the best threshold.
@@ -37,8 +40,11 @@ class Believed:
     observed: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
+    decisions_stated: tuple[float, ...]
+    decisions_observed: tuple[float, ...]
     p_miss: tuple[float, ...]
     p_fa: tuple[float, ...]
+    eer: float
     log_beta: tuple[float, ...]
     actual: tuple[float, ...]
     least: tuple[float, ...]
@@ -71,11 +77,13 @@ def calibration_figure(shown: Sequence[Believed]) -> "Figure":
 def _reliability(axis: "Axes", each: Believed, colour: str) -> None:
     axis.vlines(each.stated, each.low, each.high, color=colour, linewidth=1.0)
     axis.plot(each.stated, each.observed, color=colour, marker="o", markersize=3.0, linewidth=1.2, label=each.name)
+    axis.plot(each.decisions_stated, each.decisions_observed, color=colour, linewidth=1.0, linestyle="--")
 
 
 def _det(axis: "Axes", each: Believed, colour: str) -> None:
     points = [(_probit(fa), _probit(miss)) for fa, miss in zip(each.p_fa, each.p_miss, strict=True)]
     axis.plot([x for x, _ in points], [y for _, y in points], color=colour, linewidth=1.3)
+    axis.plot([_probit(each.eer)], [_probit(each.eer)], color=colour, marker="o", markersize=4.5)
 
 
 def _cost(axis: "Axes", each: Believed, colour: str, *, is_named: bool) -> None:

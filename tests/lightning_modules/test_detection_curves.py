@@ -1,4 +1,4 @@
-"""Curves over thresholds against the scores at single ones, and intervals against scipy's."""
+"""Curves over thresholds against the scores at single ones."""
 
 import math
 
@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 from lightning_modules import scoring
-from lightning_modules.detection_curves import cost_curve, det_curve, reliability, wilson
+from lightning_modules.detection_curves import cost_curve, det_curve
 
 
 def _random(seed: int, counts: tuple[int, ...] = (5, 9, 7)) -> tuple[np.ndarray, np.ndarray]:
@@ -60,25 +59,3 @@ def test_every_language_weighs_the_same_whatever_it_has_of_utterances() -> None:
     once, thrice = det_curve(llr, truth), det_curve(llr[rows], truth[rows])
     np.testing.assert_allclose(once.p_miss, thrice.p_miss, atol=1e-12)
     np.testing.assert_allclose(once.p_fa, thrice.p_fa, atol=1e-12)
-
-
-@given(right=st.integers(0, 30), count=st.integers(1, 30))
-def test_the_interval_is_wilsons(right: int, count: int) -> None:
-    right = min(right, count)
-    low, high = wilson(np.array([right / count]), np.array([count]))
-    expected = binomtest(right, count).proportion_ci(method="wilson")
-    assert low[0] == pytest.approx(expected.low, abs=1e-9)
-    assert high[0] == pytest.approx(expected.high, abs=1e-9)
-
-
-def test_scores_that_say_what_is_so_are_reliable_and_boastful_ones_are_not() -> None:
-    rng = np.random.default_rng(0)
-    scores = rng.standard_normal((20_000, 4))
-    posteriors = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-    truth = (posteriors.cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)
-    honest = reliability(scoring.llr_from_log_likelihoods(scores), truth)
-    boastful = reliability(scoring.llr_from_log_likelihoods(3 * scores), truth)
-    assert honest.gap < 0.02
-    assert boastful.gap > 0.2
-    assert honest.amount.sum() == 20_000
-    assert ((honest.low - 0.02 <= honest.stated) & (honest.stated <= honest.high + 0.02)).all()
