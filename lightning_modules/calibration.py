@@ -153,7 +153,7 @@ def cross_fitted(s: ArrayLike, truth: ArrayLike, *, groups: Sequence[Hashable] |
     trials = check_trials(s, truth)
     if folds < 2:  # noqa: PLR2004
         raise ValueError(f"folds must be at least 2 but got {folds}.")
-    fold = _folds(trials, groups, folds)
+    fold = folds_of(trials, groups, folds)
     if fold is None:
         return trials.scores
     centred = _centred(trials.scores)
@@ -168,8 +168,12 @@ def cross_fitted(s: ArrayLike, truth: ArrayLike, *, groups: Sequence[Hashable] |
 # --- folds ------------------------------------------------------------------------------------------------------------
 
 
-def _folds(trials: Trials, groups: Sequence[Hashable] | None, folds: int) -> Ints | None:
-    """The fold of each utterance (N,); None where some language cannot be left out in part."""
+def folds_of(trials: Trials, groups: Sequence[Hashable] | None = None, folds: int = 5) -> Ints | None:
+    """The fold of each utterance (N,), as `cross_fitted` deals them; None where a language cannot be left out in part.
+
+    Raises:
+        ValueError: where groups do not name one group an utterance.
+    """
     num_languages = trials.scores.shape[1]
     if groups is not None:
         unit = _first_come(groups)

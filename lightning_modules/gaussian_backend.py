@@ -1,7 +1,8 @@
 """A Gaussian backend: scores or embeddings to log-likelihoods, by a mean a language and one covariance for all.
 
 The linear Gaussian classifier behind the systems of NIST's language recognition evaluations (Singer et al., Odyssey
-2003; Brümmer & van Leeuwen, Odyssey 2006). Every language counts the same, whatever it has of utterances. Numpy only.
+2003; Brümmer & van Leeuwen, Odyssey 2006), followed there as here by a multiclass logistic regression (FoCal). Every
+language counts the same, whatever it has of utterances. Numpy only.
 
 Shapes: N utterances, D dimensions, L languages.
 """
@@ -12,10 +13,20 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lightning_modules.calibration import Floats, check_trials, language_weights
+from lightning_modules.calibration import (
+    Calibration,
+    Floats,
+    check_scores,
+    check_trials,
+    fit_calibration,
+    folds_of,
+    language_weights,
+)
 
 SHRINKAGE: Final = 0.01
 """Of the covariance towards a multiple of the identity: decides where utterances are hardly more than dimensions."""
+LEAST_UTTERANCES: Final = 3
+"""Of each language, for a regression after the Gaussians: with one left out, two still have a spread."""
 _FLAT: Final = 1e-12
 
 
@@ -83,3 +94,47 @@ def without_common(s: ArrayLike) -> Floats:
         basis[: column + 1, column] = 1.0
         basis[column + 1, column] = -(column + 1.0)
     return np.asarray(scores @ (basis / np.linalg.norm(basis, axis=0)), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class CalibratedGaussians:
+    """Gaussians over score vectors, and how far their log-likelihoods can be believed.
+
+    Attributes:
+        gaussians: fitted on scores without their common constant, (L - 1) dimensions.
+        calibration: of what they give; a scale of 1 and no offsets where too few utterances are left to fit it on.
+    """
+
+    gaussians: GaussianBackend
+    calibration: Calibration
+
+    def apply(self, s: ArrayLike) -> Floats:
+        """Log-likelihoods (N, L), in nats, up to a constant an utterance -> the same of the languages, (N, L)."""
+        return self.calibration.apply(self.gaussians.apply(without_common(check_scores(s))))
+
+
+def fit_calibrated_gaussians(s: ArrayLike, truth: ArrayLike) -> CalibratedGaussians:
+    """Gaussians over score vectors, then the logistic regression of calibration.py.
+
+    Few utterances make Gaussians overconfident, most of all on those utterances themselves: the regression is fitted on
+    what Gaussians of the other folds say of each. (On what they say of their own it makes things worse.)
+
+    Args:
+        s: log-likelihoods (N, L), in nats, each utterance up to a constant.
+        truth: language index of each utterance (N,); every language needs one, and LEAST_UTTERANCES for a regression.
+
+    Raises:
+        ValueError: as `fit_gaussian_backend`.
+    """
+    trials = check_trials(s, truth)
+    x, num_languages = without_common(trials.scores), trials.scores.shape[1]
+    gaussians = fit_gaussian_backend(x, trials.truth, num_languages=num_languages)
+    fold = folds_of(trials)
+    if fold is None or np.bincount(trials.truth).min() < LEAST_UTTERANCES:
+        return CalibratedGaussians(gaussians, Calibration(1.0, np.zeros(num_languages)))
+    held_out = np.empty_like(trials.scores)
+    for number in range(int(fold.max()) + 1):
+        own = fold == number
+        fitted = fit_gaussian_backend(x[~own], trials.truth[~own], num_languages=num_languages)
+        held_out[own] = fitted.apply(x[own])
+    return CalibratedGaussians(gaussians, fit_calibration(held_out, trials.truth))

@@ -7,8 +7,14 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from lightning_modules import scoring
 from lightning_modules.calibration import log_softmax
-from lightning_modules.gaussian_backend import fit_gaussian_backend, without_common
+from lightning_modules.gaussian_backend import (
+    LEAST_UTTERANCES,
+    fit_calibrated_gaussians,
+    fit_gaussian_backend,
+    without_common,
+)
 
 
 def _speech(seed: int, counts: tuple[int, ...] = (12, 30, 20), *, size: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -69,3 +75,43 @@ def test_dimensions_without_the_common_one_keep_all_distances() -> None:
 def test_what_cannot_be_fitted_is_refused(x: object, truth: list[int], shrinkage: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fit_gaussian_backend(x, truth, num_languages=2, shrinkage=shrinkage)  # type: ignore[arg-type]
+
+
+def _cllr(log_likelihoods: np.ndarray, truth: np.ndarray) -> float:
+    return scoring.cllr(scoring.llr_from_log_likelihoods(log_likelihoods), truth)
+
+
+def test_a_regression_takes_out_the_overconfidence_of_gaussians_of_few_utterances() -> None:
+    alone, followed = [], []
+    for seed in range(10):
+        s, truth = _speech(seed, (106,) * 6, size=6)
+        few = np.concatenate([np.flatnonzero(truth == language)[:6] for language in range(6)])
+        rest = np.setdiff1d(np.arange(len(truth)), few)
+        fitted = fit_calibrated_gaussians(s[few], truth[few])
+        alone.append(_cllr(fitted.gaussians.apply(without_common(s[rest])), truth[rest]))
+        followed.append(_cllr(fitted.apply(s[rest]), truth[rest]))
+    assert np.mean(followed) < 0.9 * np.mean(alone)
+
+
+@given(seed=st.integers(0, 15), constant=st.floats(-50, 50))
+def test_the_constant_of_an_utterance_changes_nothing_after_the_regression_either(seed: int, constant: float) -> None:
+    s, truth = _speech(seed, size=3)
+    moved = s + constant * np.random.default_rng(seed).standard_normal((len(s), 1))
+    expected = log_softmax(fit_calibrated_gaussians(s, truth).apply(s))
+    np.testing.assert_allclose(log_softmax(fit_calibrated_gaussians(moved, truth).apply(moved)), expected, atol=1e-6)
+
+
+@given(seed=st.integers(0, 15), factor=st.floats(0.1, 10.0))
+def test_the_scale_of_scores_changes_nothing(seed: int, factor: float) -> None:
+    s, truth = _speech(seed, size=3)
+    expected = log_softmax(fit_calibrated_gaussians(s, truth).apply(s))
+    np.testing.assert_allclose(
+        log_softmax(fit_calibrated_gaussians(factor * s, truth).apply(factor * s)), expected, atol=1e-6
+    )
+
+
+def test_with_too_few_utterances_to_leave_some_out_the_gaussians_stand_alone() -> None:
+    s, truth = _speech(4, (LEAST_UTTERANCES - 1, 9, 9), size=3)
+    fitted = fit_calibrated_gaussians(s, truth)
+    expected = log_softmax(fitted.gaussians.apply(without_common(s)))
+    np.testing.assert_allclose(log_softmax(fitted.apply(s)), expected, atol=1e-9)
