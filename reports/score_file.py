@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_modules.errors import ConfigError, StorageError
-from lightning_modules.gaussian_backend import fit_gaussian_backend, without_common
+from lightning_modules.gaussian_backend import fit_calibrated_gaussians
 from lightning_modules.open_set import OUT_OF_SET, OpenSetScores, open_set_scores
 from lightning_modules.scoring import (
     MinCost,
@@ -84,6 +84,7 @@ class FileScores:
         num_speakers: different speakers; 0 where the file does not say.
         calibrated_on: the file and the rule of calibration; "" where it is cross-fitted on the file itself.
         overall: over all utterances, raw and calibrated.
+        calibrated: every score after calibration; None without a file to fit it on.
         min_cost: least C_avg(1) that thresholds chosen on this file would give.
         languages: each target language, in the order of the columns.
         confusion: counts, a row a true language, a column a recognised one.
@@ -97,6 +98,7 @@ class FileScores:
     num_speakers: int
     calibrated_on: str
     overall: Scores
+    calibrated: OpenSetScores | None
     min_cost: MinCost
     languages: tuple[LanguageScores, ...]
     confusion: tuple[tuple[int, ...], ...]
@@ -132,7 +134,7 @@ class Calibrator:
     Attributes:
         name: of the file.
         table: its scores, of the same kind; every target language needs an utterance.
-        backend: multiclass logistic regression, or a Gaussian a language with one covariance for all.
+        backend: multiclass logistic regression, or a Gaussian a language with one covariance for all before it.
     """
 
     name: str
@@ -199,6 +201,7 @@ def score_table(table: ScoreTable, kind: str = "llr", *, calibrator: Calibrator 
         num_speakers=len(set(table.speaker) - {""}),
         calibrated_on=_calibrated_on(calibrator),
         overall=score(llr, truth, calibrated=calibrated),
+        calibrated=None if calibrated is None else open_set_scores(llr_from_log_likelihoods(calibrated), truth),
         min_cost=min_cost(llr, truth),
         languages=tuple(
             LanguageScores(language=language, num_utterances=int(count), recall=float(recall), eer=float(eer))
@@ -265,8 +268,12 @@ def _calibrated(llr: NDArray[np.float64], table: ScoreTable, kind: str, calibrat
     truth = np.array([table.targets.index(language) for language in development.language])
     if calibrator.backend == "logistic":
         return fit_calibration(s, truth).apply(log_posteriors_from_llr(llr))
-    backend = fit_gaussian_backend(without_common(s), truth, num_languages=len(table.targets))
-    return backend.apply(without_common(log_posteriors_from_llr(llr)))
+    try:
+        return fit_calibrated_gaussians(s, truth).apply(log_posteriors_from_llr(llr))
+    except ValueError as error:
+        raise ConfigError(
+            f"{calibrator.name}: Gaussians cannot be fitted: {error} Give more utterances, or use --backend logistic."
+        ) from error
 
 
 def _groups(llr: NDArray[np.float64], truth: NDArray[np.int64], names: tuple[str, ...]) -> tuple[GroupScores, ...]:

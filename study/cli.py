@@ -311,7 +311,8 @@ def score(
         Path | None, typer.Option("--calibrate-on", help="Development scores of the same system, in such a file.")
     ] = None,
     backend: Annotated[
-        Literal["logistic", "gaussian"], typer.Option(help="How these calibrate: multiclass logistic regression, or …")
+        Literal["logistic", "gaussian"],
+        typer.Option(help="How these calibrate: multiclass logistic regression alone, or after a Gaussian a language."),
     ] = "logistic",
     open_set: Annotated[
         bool, typer.Option("--open-set", help="Target languages may be without utterances, and others be no targets.")

@@ -45,6 +45,14 @@ OPEN_MEASURES = {
     "c_avg_open_set": "C_avg (LRE07), open set",
     "accepted_out_of_set": "share of out-of-set trials accepted",
 }
+AFTER_CALIBRATION = {
+    "accuracy": "accuracy, mean over languages",
+    "c_avg": "C_avg (LRE07)",
+    "c_primary": "C_primary (LRE17)",
+    "eer": "EER, mean over languages",
+    "cllr": "Cllr in bits",
+}
+"""Where calibration is fitted on a file, all scores are printed again: Gaussians change more than costs."""
 
 
 class Options(NamedTuple):
@@ -133,9 +141,14 @@ def _print(result: FileScores) -> None:
     )
     overall = asdict(result.overall)
     for key, words in MEASURES.items():
-        console.print(f"  {words:<32} {overall[key]:.4f}", markup=False)
+        if result.calibrated is None or not key.endswith("_calibrated"):
+            console.print(f"  {words:<32} {overall[key]:.4f}", markup=False)
     console.print(f"  {'least C_avg(1), one threshold':<32} {result.min_cost.common:.4f}", markup=False)
     console.print(f"  {'least C_avg(1), one a language':<32} {result.min_cost.per_language:.4f}", markup=False)
+    if result.calibrated is not None:
+        console.print("after calibration:")
+        for key, value in result.calibrated.known().items():
+            console.print(f"  {AFTER_CALIBRATION[key]:<32} {value:.4f}", markup=False)
     where = f"fitted on {result.calibrated_on}" if result.calibrated_on else "cross-fitted on this file"
     console.print(f"calibration is {where}; least costs are a bound, not a result", markup=False)
     few = [each.language for each in result.languages if each.num_utterances < FEW]

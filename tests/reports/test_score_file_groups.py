@@ -75,6 +75,29 @@ def test_calibration_on_another_file_mends_boastful_scores(backend: Backend) -> 
     assert result.calibrated_on == f"dev.csv, {backend}"
     assert result.overall.cllr_calibrated < 0.7 * result.overall.cllr
     assert result.overall.c_primary == score_table(test).overall.c_primary, "raw scores stay as they are"
+    assert result.calibrated is not None
+    assert result.calibrated.cllr == pytest.approx(result.overall.cllr_calibrated)
+    assert result.calibrated.c_primary == pytest.approx(result.overall.c_primary_calibrated)
+    assert score_table(test).calibrated is None
+
+
+@pytest.mark.parametrize("backend", ["logistic", "gaussian"])
+def test_gaussians_mend_what_points_the_wrong_way_and_a_regression_alone_cannot(backend: Backend) -> None:
+    test, development = (
+        dataclasses.replace(table, llr=tuple((row[1], row[0], row[2]) for row in table.llr))
+        for table in (table_of(2), table_of(3))
+    )
+    result = score_table(test, calibrator=Calibrator(name="dev", table=development, backend=backend))
+    assert result.calibrated is not None
+    assert result.calibrated.accuracy is not None
+    assert (result.calibrated.accuracy > result.overall.macro_accuracy + 0.2) == (backend == "gaussian")
+
+
+def test_utterances_that_show_no_spread_are_refused_for_gaussians() -> None:
+    few = table_of(3, num_each=1)
+    assert score_table(table_of(2), calibrator=Calibrator(name="dev", table=few)).calibrated is not None
+    with pytest.raises(ConfigError, match=r"dev: Gaussians cannot be fitted: .*or use --backend logistic\."):
+        score_table(table_of(2), calibrator=Calibrator(name="dev", table=few, backend="gaussian"))
 
 
 def test_calibration_does_not_depend_on_the_order_of_its_columns() -> None:
@@ -109,6 +132,7 @@ def test_the_command_prints_draws_and_takes_an_open_set(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["score", str(scores), "--calibrate-on", str(dev), "--figures", str(figures)])
     assert done.exit_code == 0, done.output
     assert "calibration is fitted on dev.csv, logistic" in done.output
+    assert done.output.count("EER, mean over languages") == 2, "raw, and after calibration"
     assert "10s" in done.output
     assert "en-0" in done.output
     assert (figures / "calibration.png").read_bytes().startswith(b"\x89PNG")
@@ -118,3 +142,14 @@ def test_the_command_prints_draws_and_takes_an_open_set(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "60 utterances in 2 target languages, 30 in others" in done.output
     assert "C_avg (LRE07), open set" in done.output
+
+
+def test_drawings_of_an_open_set_need_two_languages(tmp_path: Path) -> None:
+    figures = tmp_path / "figures"
+    two = write(table_of(8, ("en", "fr", "nl")), tmp_path / "two.csv")
+    done = CliRunner().invoke(app, ["score", str(two), "--open-set", "--figures", str(figures)])
+    assert done.exit_code == 0, done.output
+    one = write(table_of(9, ("en", "nl")), tmp_path / "one.csv")
+    done = CliRunner().invoke(app, ["score", str(one), "--open-set", "--figures", str(figures)])
+    assert isinstance(done.exception, ConfigError)
+    assert "leave out --figures" in str(done.exception)
