@@ -1,12 +1,14 @@
 """Gradient clipping rules, and what each step's clipping did.
 
-Norms are L2. A norm is *global* over all parameters together; a *layer* is a module with parameters of its own; a
-*unit* is a row of a weight matrix, so that each gate of a recurrent matrix has rows of its own. Rules see the gradient
-that the optimiser would: the sum over all parts of a batch, unscaled under automatic mixed precision.
+Norms are L2. A norm is *global* over all parameters together; a *layer* is what gradient flow calls one: a module with
+parameters of its own, and each layer and direction of a recurrent stack by itself; a *unit* is a row of a weight
+matrix, so that each gate of a recurrent matrix has rows of its own. Rules see the gradient that the optimiser would:
+the sum over all parts of a batch, unscaled under automatic mixed precision.
 
 Pascanu et al., "On the difficulty of training recurrent neural networks", 2013 (norm). Seetharaman et al., "AutoClip:
 adaptive gradient clipping for source separation networks", 2020. Brock et al., "High-performance large-scale image
-recognition without normalization", 2021 (agc). The rule `recurrent` acts within the backward pass instead:
+recognition without normalization", 2021 (agc; the authors' code takes each bias or gain as one unit more, which is left
+alone here). The rule `recurrent` acts within the backward pass instead:
 lightning_modules/recurrent_clipping.py.
 """
 
@@ -30,11 +32,11 @@ from lightning_modules.config import (
     SkipClippingConfig,
     ValueClippingConfig,
 )
+from lightning_modules.gates import layer_of
 from lightning_modules.heads import Head
 from lightning_modules.recurrent_clipping import RecurrentClipping
 
 QUANTILES: Final = (0.1, 0.5, 0.9)
-ATTENTION: Final = "pooling."  # whose own `output` is relevance
 
 
 class ClippingStep(NamedTuple):
@@ -43,8 +45,8 @@ class ClippingStep(NamedTuple):
     Attributes:
         norm_before: global norm of what the backward pass left.
         norm_after: of what the optimiser gets; 0 where the step is dropped.
-        clipped: 1 where the rule changed anything and 0 where not; under `recurrent`, the share of steps x utterances
-            whose gradient it scaled down.
+        clipped: 1 where the rule changed anything and 0 where not; under `recurrent`, the share of those states that
+            had a gradient whose gradient it scaled down.
     """
 
     norm_before: float
@@ -118,8 +120,8 @@ class GradientClipper:
 def clipping_metrics(steps: Sequence[ClippingStep]) -> dict[str, float]:
     """The `grad/` metrics of an epoch's steps, whose norms are over those that are finite; left out where none is.
 
-    Means, quantiles and the largest of the global norm; the share of steps clipped (under `recurrent`, of steps x
-    utterances whose gradient was scaled down); and how many steps had no finite gradient and were dropped.
+    Means, quantiles and the largest of the global norm; the share of steps clipped (under `recurrent`, of states whose
+    gradient was scaled down); and how many steps had no finite gradient and were dropped.
     """
     metrics = {
         "grad/share_clipped": float(np.mean([step.clipped for step in steps])),
@@ -150,12 +152,11 @@ def global_norm(gradients: list[Tensor], *, order: float = 2.0) -> Tensor:
     return nn.utils.get_total_norm(gradients, norm_type=order)
 
 
-def layers_of(network: nn.Module) -> dict[str, dict[str, nn.Parameter]]:
-    """Layer's name -> its own parameters by their name in it; a parameter that layers share is the first one's."""
-    layers: dict[str, dict[str, nn.Parameter]] = {}
+def layers_of(network: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """Layer's name -> its own parameters; a parameter that layers share is the first one's."""
+    layers: dict[str, list[nn.Parameter]] = {}
     for path, parameter in network.named_parameters():
-        layer, _, name = path.rpartition(".")
-        layers.setdefault(layer, {})[name] = parameter
+        layers.setdefault(layer_of(path), []).append(parameter)
     return layers
 
 
@@ -186,7 +187,7 @@ def _skip(network: nn.Module, norm: float, *, skip_above: float) -> ClippingStep
 def _clip_layers(network: nn.Module, *, max_norm: float) -> bool:
     norms = []
     for parameters in layers_of(network).values():
-        gradients = [each.grad for each in parameters.values() if each.grad is not None]
+        gradients = [each.grad for each in parameters if each.grad is not None]
         if gradients:
             norms.append(global_norm(gradients))
             torch._foreach_mul_(gradients, (max_norm / norms[-1]).clamp(max=1.0))
@@ -214,7 +215,7 @@ def _matrices(network: nn.Module) -> list[nn.Parameter]:
     outputs = (
         module
         for path, module in network.named_modules()
-        if isinstance(module, Head) or (path.rpartition(".")[2] == "output" and not path.startswith(ATTENTION))
+        if isinstance(module, Head) or path.rpartition(".")[2] == "output"
     )
     of_output = {id(each) for module in outputs for each in module.parameters()}
     return [each for each in network.parameters() if each.ndim > 1 and id(each) not in of_output]

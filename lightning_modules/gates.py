@@ -69,7 +69,7 @@ def gate_saturation(encoder: Encoder, x_BTF: Tensor, lengths_B: Tensor) -> dict[
 
     Measured on a few utterances, cut to the shortest of them, that the encoder reads once more without dropout: its
     GRUs and LSTMs give all states at once, and the gates follow from the states before and the inputs. Encoders
-    without these have no gates here.
+    without these have no gates here. In a hierarchy, what the last window of a level reads past its end counts too.
     """
     num_frames = int(lengths_B[:NUM_UTTERANCES].min())
     x_BTF = x_BTF[:NUM_UTTERANCES, :num_frames]

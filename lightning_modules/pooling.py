@@ -3,7 +3,7 @@
 Shape legend: B utterances, S steps, H values a state, A attention heads, E embedding size.
 """
 
-from typing import Any, NamedTuple, assert_never
+from typing import Any, Final, NamedTuple, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,8 @@ from lightning_modules.config import (
 )
 from lightning_modules.encoders._base import length_mask
 
-VARIANCE_FLOOR = 1e-5
+ADDED_VARIANCE: Final = 1e-5
+"""So that the deviation of a constant has a gradient."""
 
 
 class Pooled(NamedTuple):
@@ -127,19 +128,19 @@ class _AttentiveStatistics(nn.Module):
     def __init__(self, input_size: int, *, attention_size: int) -> None:
         super().__init__()
         self.hidden = nn.Linear(3 * input_size, attention_size)
-        self.output = nn.Linear(attention_size, input_size)
+        self.relevance = nn.Linear(attention_size, input_size)
 
     def forward(self, h_BSH: Tensor, steps_B: Tensor) -> Pooled:
         context_BE = _statistics(h_BSH, steps_B)
         context_BSE = context_BE.unsqueeze(1).expand(-1, h_BSH.shape[1], -1)
-        relevance_BSH = self.output(torch.tanh(self.hidden(torch.cat([h_BSH, context_BSE], dim=-1))))
+        relevance_BSH = self.relevance(torch.tanh(self.hidden(torch.cat([h_BSH, context_BSE], dim=-1))))
         weights_BSH = _softmax(relevance_BSH, steps_B)
         return Pooled(_moments(h_BSH, weights_BSH), weights_BSH.mean(dim=-1).unsqueeze(1))
 
 
 def masked_mean(h_BSH: Tensor, mask_BS: Tensor) -> Tensor:
     """Mean over each utterance's own steps: (B, S, H) -> (B, H)."""
-    weights_BS1 = mask_BS.unsqueeze(-1).to(h_BSH.dtype)
+    weights_BS1 = mask_BS.unsqueeze(-1).to(_exact(h_BSH))
     return (h_BSH * weights_BS1).sum(dim=1) / weights_BS1.sum(dim=1)
 
 
@@ -157,7 +158,7 @@ def last_state(h_BSH: Tensor, steps_B: Tensor, *, bidirectional: bool) -> Tensor
 
 def _statistics(h_BSH: Tensor, steps_B: Tensor) -> Tensor:
     """Mean and standard deviation over each utterance's own steps: (B, 2 H)."""
-    mask_BS1 = length_mask(steps_B, h_BSH.shape[1]).unsqueeze(-1).to(h_BSH.dtype)
+    mask_BS1 = length_mask(steps_B, h_BSH.shape[1]).unsqueeze(-1).to(_exact(h_BSH))
     return _moments(h_BSH, mask_BS1 / mask_BS1.sum(dim=1, keepdim=True))
 
 
@@ -165,7 +166,12 @@ def _moments(h_BSH: Tensor, weights_BSH: Tensor) -> Tensor:
     """Mean and standard deviation under weights that sum to 1 over the steps: (B, 2 H)."""
     mean_BH = (h_BSH * weights_BSH).sum(dim=1)
     variance_BH = ((h_BSH - mean_BH.unsqueeze(1)).square() * weights_BSH).sum(dim=1)
-    return torch.cat([mean_BH, (variance_BH + VARIANCE_FLOOR).sqrt()], dim=-1)
+    return torch.cat([mean_BH, (variance_BH + ADDED_VARIANCE).sqrt()], dim=-1)
+
+
+def _exact(h_BSH: Tensor) -> torch.dtype:
+    """What sums over steps are made in: hundreds of bfloat16 numbers would lose most of their 8 bits."""
+    return torch.promote_types(h_BSH.dtype, torch.float32)
 
 
 def _softmax(relevance_BSH: Tensor, steps_B: Tensor) -> Tensor:

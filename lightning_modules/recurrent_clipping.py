@@ -3,9 +3,12 @@
 What explodes over time is cut where it does, before it reaches any weight: each utterance's dL/dh_t is scaled down to a
 norm as soon as the backward pass has it whole, from what reads h_t and from step t + 1. (Graves, "Generating sequences
 with recurrent neural networks", 2013, cuts the elements of the derivatives with respect to what goes into an LSTM's
-gates; scaling a state's keeps its direction.) An LSTM hands on two
-states; dL/dc_t is scaled down by itself in the same way. No fused kernel can do so, since it keeps the states between
-steps to itself: an encoder runs step by step.
+gates; scaling a state's keeps its direction.) An LSTM hands on two states; dL/dc_t is scaled down by itself in the same
+way. No fused kernel can do so, since it keeps the states between steps to itself: an encoder runs step by step. The
+recurrences of decoders, a few symbols long, are left alone.
+
+L is a mean over the batch's utterances, so that what is limited is 1/B of the gradient of an utterance's own loss: a
+study that searches the batch size searches this limit too.
 
 Shape legend: B utterances (or windows of them), S steps, H values a state.
 """
@@ -38,12 +41,16 @@ class RecurrentClipping:
         return h_BSH
 
     def count(self, norm_B1: Tensor, is_over_B1: Tensor) -> None:
-        """Adds up on the device: asking for the numbers would wait for it. What lies past an end has no gradient."""
+        """Adds up on the device: asking for the numbers would wait for it."""
         counts = torch.stack([is_over_B1.sum(), (norm_B1 != 0.0).sum()])
         self._counts = counts if self._counts is None else self._counts + counts
 
     def take_share(self) -> float:
-        """Share of steps x utterances whose gradient was scaled down since this was last asked; 0 of none."""
+        """Share of states with a gradient whose gradient was scaled down since this was last asked; 0 of none.
+
+        A state is one utterance's at one step (or window's; an LSTM has two): what lies past an end has no gradient,
+        and neither has what underflows.
+        """
         num_scaled, num_seen = (0, 0) if self._counts is None else self._counts.tolist()
         self._counts = None
         return num_scaled / max(1, num_seen)
@@ -59,7 +66,8 @@ class _ScaleDown(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient_BH: Tensor) -> tuple[Tensor, None, None]:
-        norm_B1 = torch.linalg.vector_norm(gradient_BH, dim=-1, keepdim=True, dtype=torch.float32)
+        exact = torch.promote_types(gradient_BH.dtype, torch.float32)
+        norm_B1 = torch.linalg.vector_norm(gradient_BH, dim=-1, keepdim=True, dtype=exact)
         # What is not finite goes on as it is, for the global norm to show: a scale of 0 would hide it.
         is_over_B1 = (norm_B1 > ctx.max_norm) & norm_B1.isfinite()
         ctx.tap.count(norm_B1, is_over_B1)

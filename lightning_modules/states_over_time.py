@@ -9,8 +9,8 @@ where a row is an utterance or, in a hierarchy's lower levels, a window of one. 
 pooling that reads every state gives each a gradient of its own, and only what reads the last state alone shows how much
 the recurrence carries back.
 
-Dropout is off and the forward pass in single precision. Nothing of it remains: gradients go to the states, not to the
-parameters.
+Dropout is off, batch normalisation as in evaluation, and the forward pass in single precision; an encoder that training
+tells the truth is told it here too. Nothing of it remains: gradients go to the states, not to the parameters.
 """
 
 from typing import Any
@@ -49,6 +49,7 @@ def gradients_over_time(module: LidModule, batch: Any) -> dict[str, list[float]]
     tap, is_training = StateTap(), module.training
     gpus = [module.device] if module.device.type == "cuda" else []
     module.eval()
+    module.encoder.training = True  # itself, and not what it is made of: feedback as in training, without dropout
     try:
         # cuDNN has no backward pass in evaluation mode, which decoders may need.
         with torch.enable_grad(), torch.random.fork_rng(gpus), torch.backends.cudnn.flags(enabled=False):

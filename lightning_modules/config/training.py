@@ -108,7 +108,7 @@ class NormClippingConfig(Frozen):
 
 
 class LayerNormClippingConfig(Frozen):
-    """The L2 norm of each layer (module with parameters of its own) is scaled down to max_norm.
+    """The L2 norm of each layer, of a recurrent stack each one and direction, is scaled down to max_norm.
 
     Attributes:
         max_norm: of a layer.
@@ -171,7 +171,8 @@ class RecurrentClippingConfig(Frozen):
     """The gradient that flows from step to step is cut: each utterance's dL/dh_t is scaled down to max_state_norm.
 
     Attributes:
-        max_state_norm: of one utterance's gradient at one step, for a loss that is a mean over the batch.
+        max_state_norm: of one utterance's gradient at one step, for a loss that is a mean over the batch; so of its own
+            loss's gradient it is max_state_norm times the batch's size.
     """
 
     kind: Literal["recurrent"] = "recurrent"

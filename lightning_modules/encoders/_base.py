@@ -33,7 +33,7 @@ class Tap(Protocol):
     def step(self, name: str, t: int, h_BH: Tensor) -> Tensor:
         """One state of a recurrence, which is called `name`, after input `t`.
 
-        Rows are utterances, or windows of them; those that have no input `t` are zero, and no gradient comes of them.
+        Rows are utterances, or windows of them; those that have no input `t` mean nothing, and get no gradient.
         """
 
     def sequence(self, name: str, h_BSH: Tensor) -> Tensor:

@@ -95,7 +95,7 @@ class OutputRecurrentEncoder(Encoder):
                 y_BL = torch.where(truth.told[:, t], truth.before[:, t], y_BL)
             h_BH = torch.tanh(x_BSH[:, t] + self.feedback(y_BL))
             if tap is not None:
-                h_BH = tap.step("layer0/forward", t, h_BH.masked_fill(past_end_BS1[:, t], 0.0))
+                h_BH = tap.step("layer0/forward", t, h_BH).masked_fill(past_end_BS1[:, t], 0.0)
             y_BL = self.output(h_BH).softmax(dim=-1)
             states.append(h_BH)
         return torch.stack(states, dim=1)

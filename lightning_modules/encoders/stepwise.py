@@ -42,7 +42,7 @@ def run_stepwise(
     """All states of padded sequences: (B, S, F) -> (B, S, H x directions), zero past each sequence's end.
 
     The tap hears of `layer0/forward`, `layer0/backward`, `layer1/forward`, … and, where there is a c, of
-    `layer0/forward/cell`, after input t; rows of sequences that have no input t are zero and have no gradient.
+    `layer0/forward/cell`, after input t. Rows of sequences that have no input t mean nothing and get no gradient.
 
     Args:
         recurrence: torch's module, of one layer or several.
@@ -50,8 +50,9 @@ def run_stepwise(
         steps_B: inputs of each sequence, at least 1.
         tap: sees each new state, and says what to go on with.
         prefix: of the names that the tap hears.
-        window: steps from one border that no gradient crosses to the next.
+        window: steps from one border that no gradient crosses to the next; of what reads forwards alone.
     """
+    assert window is None or not recurrence.bidirectional
     past_end_BS1 = ~length_mask(steps_B, x_BSF.shape[1]).unsqueeze(-1)
     for layer in range(recurrence.num_layers):
         if layer:
@@ -66,15 +67,18 @@ def run_stepwise(
 
 
 class _Watched:
-    """Shows a tap the states of one layer and direction, with zeros for the sequences that have ended."""
+    """Shows a tap the states of one layer and direction, and puts zeros where sequences have ended.
+
+    After the tap, so that no gradient comes to it from there: reading backwards, steps within a sequence follow.
+    """
 
     def __init__(self, tap: Tap, name: str, past_end_BS1: Tensor) -> None:
         self.tap, self.name, self.past_end_BS1 = tap, name, past_end_BS1
 
     def at(self, t: int) -> Seen:
         """Shows states after input t."""
-        return lambda added, state_BH: self.tap.step(
-            self.name + added, t, state_BH.masked_fill(self.past_end_BS1[:, t], 0.0)
+        return lambda added, state_BH: self.tap.step(self.name + added, t, state_BH).masked_fill(
+            self.past_end_BS1[:, t], 0.0
         )
 
 

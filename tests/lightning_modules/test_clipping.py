@@ -198,7 +198,7 @@ def network() -> nn.Module:
             "recurrence": nn.GRU(3, 4, num_layers=2),
             "mix": nn.Conv1d(4, 4, 3),
             "gain": nn.LayerNorm(4),
-            "pooling": nn.ModuleDict({"output": nn.Linear(4, 4)}),
+            "pooling": nn.ModuleDict({"relevance": nn.Linear(4, 4)}),
             "decoder": nn.ModuleDict({"output": nn.Linear(4, 3)}),
             "head": head,
         }
@@ -223,14 +223,14 @@ def assert_clipped_to(module: nn.Module, expected: dict[str, npt.NDArray[np.floa
 
 
 @SEEDS
-def test_layer_norm_scales_each_module_by_its_own_norm(seed: int) -> None:
+def test_layer_norm_scales_each_layer_by_its_own_norm(seed: int) -> None:
     module, rule = network(), LayerNormClippingConfig(max_norm=0.3)
     gradients = with_random_gradients(module, seed=seed)
     layers = {
-        "recurrence": [name for name in gradients if name.startswith("recurrence.")],
+        **{layer: [name for name in gradients if name.endswith(layer)] for layer in ("_l0", "_l1")},
         "mix": ["mix.weight", "mix.bias"],
         "gain": ["gain.weight", "gain.bias"],
-        "relevance": ["pooling.output.weight", "pooling.output.bias"],
+        "relevance": ["pooling.relevance.weight", "pooling.relevance.bias"],
         "decoder": ["decoder.output.weight", "decoder.output.bias"],
         "output": ["head.output.weight", "head.output.bias"],
         "short": ["head.short.weight", "head.short.bias"],

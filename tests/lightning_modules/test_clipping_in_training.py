@@ -307,6 +307,15 @@ def test_recurrent_clipping_scales_each_utterances_gradient_at_each_step(max_nor
     assert tap.take_share() == 0.0, "it counts anew for the next step"
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_recurrent_clipping_takes_whatever_a_network_computes_in(dtype: torch.dtype) -> None:
+    tap, h_BH = RecurrentClipping(0.5), torch.ones(2, 4, dtype=dtype, requires_grad=True)
+    tap.step("state", 0, h_BH).sum().backward()  # type: ignore[no-untyped-call]  # torch's own
+    assert h_BH.grad is not None
+    assert h_BH.grad.dtype == dtype
+    assert h_BH.grad.norm(dim=1).tolist() == [0.5, 0.5]
+
+
 def test_states_past_an_end_are_not_counted() -> None:
     tap, h_BH = RecurrentClipping(0.5), torch.ones(4, 3, requires_grad=True)
     (tap.step("state", 0, h_BH) * torch.tensor([[1.0], [0.1], [0.0], [0.0]])).sum().backward()  # type: ignore[no-untyped-call]  # torch's own

@@ -23,7 +23,7 @@ from lightning_modules.config import GradientFlowConfig, TrialConfig
 from lightning_modules.gates import gate_saturation, layer_of, recurrent_blocks, spectral_radii
 from lightning_modules.gradient_flow import GradientFlow
 from lightning_modules.language_id import LanguageId
-from lightning_modules.states_over_time import gradients_over_time
+from lightning_modules.states_over_time import StateTap, gradients_over_time
 from tests.lightning_modules.test_clipping_in_training import StepByStep, config_of, module_of, whole_batches
 
 Fit = Callable[..., LanguageId]
@@ -332,6 +332,22 @@ def test_gradients_over_time_depend_neither_on_batch_size_nor_on_dropout() -> No
     once = gradients_over_time(module, batch)
     np.testing.assert_allclose(gradients_over_time(module, twice)["state"], once["state"], rtol=1e-4)
     assert gradients_over_time(module, batch) == once
+
+
+def test_gradients_over_time_are_of_the_feedback_that_training_has() -> None:
+    [batch] = whole_batches(1)
+    over_time, as_trained = {}, {}
+    for feedback in ("teacher_forcing", "free_running"):
+        encoder = {"kind": "output_recurrent", "hidden_size": 5, "feedback": {"kind": feedback}}
+        module = build_module(config_of(encoder=encoder)).train()
+        over_time[feedback] = gradients_over_time(module, batch)["layer0/forward"]
+        assert all(each.training for each in module.modules())
+        tap = StateTap()
+        loss = module.loss(batch, tap=tap).value * len(batch.lengths)
+        states = list(tap.steps["layer0/forward"].values())
+        as_trained[feedback] = [float(each.norm(dim=-1).mean()) for each in torch.autograd.grad(loss, states)]
+        np.testing.assert_allclose(over_time[feedback], as_trained[feedback], rtol=1e-4)
+    assert not np.allclose(over_time["teacher_forcing"], over_time["free_running"], rtol=1e-2)
 
 
 def test_watching_states_leaves_module_gradients_and_random_numbers_as_they_were() -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from lightning_modules.build import build_module
 from lightning_modules.data.batches import SwitchedBatch
 from lightning_modules.language_labelling import LanguageLabelling
+from tests.lightning_modules.networks import ENCODERS, TRUNCATED
 from tests.lightning_modules.switching import eight_recordings, make_config, noise, rows_of
 
 CELLS = ["rnn_tanh", "rnn_relu", "gru", "lstm"]
@@ -34,6 +35,15 @@ def labeller(cell: str = "gru", *, bidirectional: bool = True, frames_per_step: 
     """An untrained module in evaluation mode."""
     encoder = {"cell": cell, "hidden_size": 6, "bidirectional": bidirectional, "frames_per_step": frames_per_step}
     return make(encoder=encoder).eval()
+
+
+@cache
+def labeller_with(encoder: str) -> LanguageLabelling:
+    """After a pass in training mode, so that running statistics are none that change nothing."""
+    module = make(encoder=ENCODERS[encoder], training={"bptt": TRUNCATED} if encoder == "one_way" else {})
+    batch = eight_recordings()
+    module(batch.features, batch.lengths)
+    return module.eval()
 
 
 def scores_of(module: LanguageLabelling, batch: SwitchedBatch) -> Tensor:
@@ -94,6 +104,32 @@ def test_neither_order_nor_company_changes_a_label_or_a_score(
         assert_same(labels, whole[i])
     rows = rows_of(batch, chosen).indices
     assert_same(scores_of(module, rows_of(batch, chosen)), scores_of(module, batch)[rows[rows >= 0].sort().values])
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@given(
+    frames=st.lists(st.lists(st.integers(1, 120), min_size=1, max_size=4), min_size=1, max_size=4),
+    garbage=st.sampled_from([-1e6, float("nan")]),
+)
+@settings(max_examples=10, deadline=None)
+def test_with_every_encoder_only_a_recordings_own_frames_decide_its_labels(
+    encoder: str, frames: list[list[int]], garbage: float
+) -> None:
+    module, languages = labeller_with(encoder), [[place % 3 for place in range(len(each))] for each in frames]
+    batch, clean = noise(languages, frames, garbage=garbage, longer=7), noise(languages, frames)
+    for i, labels in enumerate(labels_of(module, batch)):
+        alone = rows_of(clean, [i])
+        alone = alone._replace(features=alone.features[:, : int(clean.lengths[i])])
+        assert_same(labels, labels_of(module, alone)[0])
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_with_every_encoder_a_step_is_trained(encoder: str) -> None:
+    module = make(encoder=ENCODERS[encoder], training={"bptt": TRUNCATED} if encoder == "one_way" else {})
+    torch.autograd.backward(module.training_step(eight_recordings(), 0))
+    for name, parameter in module.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
 
 
 # --- steps and parts --------------------------------------------------------------------------------------------------

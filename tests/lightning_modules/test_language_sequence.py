@@ -19,6 +19,7 @@ from lightning_modules.build import build_module
 from lightning_modules.config import SequenceConfig
 from lightning_modules.data.batches import SwitchedBatch
 from lightning_modules.language_sequence import LONGEST, LanguageSequence, edit_distance
+from tests.lightning_modules.networks import ENCODERS, TRUNCATED
 from tests.lightning_modules.switching import eight_recordings, make_config, noise, rows_of
 
 ATTENTIONS = ["none", "additive", "dot", "general"]
@@ -111,6 +112,28 @@ def test_neither_order_nor_company_changes_a_score_or_a_sequence(
     assert emitted_by(module, some) == [whole[i] for i in chosen]
     rows = some.indices[some.indices >= 0].sort().values
     torch.testing.assert_close(scores_of(module, some), scores_of(module, batch)[rows], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("attention", ["none", "additive"])
+def test_with_every_encoder_it_is_trained_and_only_a_recordings_own_frames_decide_what_is_emitted(
+    encoder: str, attention: str
+) -> None:
+    bptt = {"training": {"bptt": TRUNCATED}} if encoder == "one_way" else {}
+    module = make(attention, encoder=ENCODERS[encoder], **bptt)
+    train(module, eight_recordings(), steps=3)
+    assert all(each.grad is not None and each.grad.isfinite().all() for each in module.parameters())
+    module.eval()
+    languages, frames = [[0, 1], [2], [1, 0, 2]], [[40, 31], [1], [90, 7, 60]]
+    clean = noise(languages, frames)
+    batch = noise(languages, frames, garbage=float("nan"), longer=9)
+    alone = [
+        rows_of(clean, [i])._replace(features=clean.features[i : i + 1, :length])
+        for i, length in enumerate(clean.lengths.tolist())
+    ]
+    expected = torch.cat([scores_of(module, each) for each in alone])
+    torch.testing.assert_close(scores_of(module, batch), expected, rtol=0, atol=1e-5)
+    assert emitted_by(module, batch) == [emitted_by(module, each)[0] for each in alone]
 
 
 # --- decoding ---------------------------------------------------------------------------------------------------------

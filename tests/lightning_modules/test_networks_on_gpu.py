@@ -13,8 +13,8 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.data.batches import Batch
 from lightning_modules.language_id import LanguageId
 from lightning_modules.states_over_time import gradients_over_time
+from tests.lightning_modules.networks import ENCODERS, POOLINGS, make, padded, scores_of
 from tests.lightning_modules.test_clipping_in_training import ALL_RULES, train
-from tests.lightning_modules.test_encoders_contract import ENCODERS, POOLINGS, make, padded, scores_of
 
 pytestmark = [
     pytest.mark.gpu,

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from lightning_modules.config import PoolingConfig
-from lightning_modules.pooling import VARIANCE_FLOOR, Pooling, last_state
+from lightning_modules.pooling import ADDED_VARIANCE, Pooling, last_state
 
 Floats = npt.NDArray[np.float64]
 
@@ -57,7 +57,7 @@ NAIVE: dict[str, Callable[[Floats], Floats]] = {
     "mean": lambda h_SH: sum(h_SH, np.zeros(h_SH.shape[1])) / len(h_SH),
     "max": lambda h_SH: np.array([max(column) for column in h_SH.T]),
     "statistics": lambda h_SH: np.concatenate(
-        [h_SH.mean(axis=0), [np.sqrt(np.var(column) + VARIANCE_FLOOR) for column in h_SH.T]]
+        [h_SH.mean(axis=0), [np.sqrt(np.var(column) + ADDED_VARIANCE) for column in h_SH.T]]
     ),
 }
 
@@ -105,16 +105,16 @@ def _multi_head(h_SH: Floats, p: dict[str, Floats]) -> tuple[Floats, Floats]:
 
 
 def _attentive_statistics(h_SH: Floats, p: dict[str, Floats]) -> tuple[Floats, Floats]:
-    context = np.concatenate([h_SH.mean(axis=0), np.sqrt(h_SH.var(axis=0) + VARIANCE_FLOOR)])
+    context = np.concatenate([h_SH.mean(axis=0), np.sqrt(h_SH.var(axis=0) + ADDED_VARIANCE)])
     e_SH = [
-        p["output.weight"] @ np.tanh(p["hidden.weight"] @ np.concatenate([h, context]) + p["hidden.bias"])
-        + p["output.bias"]
+        p["relevance.weight"] @ np.tanh(p["hidden.weight"] @ np.concatenate([h, context]) + p["hidden.bias"])
+        + p["relevance.bias"]
         for h in h_SH
     ]
     a_HS = np.array([_weights(list(e_S)) for e_S in np.array(e_SH).T])
     mean_H = (a_HS * h_SH.T).sum(axis=1)
     variance_H = (a_HS * (h_SH.T - mean_H[:, None]) ** 2).sum(axis=1)
-    return a_HS.mean(axis=0)[None], np.concatenate([mean_H, np.sqrt(variance_H + VARIANCE_FLOOR)])
+    return a_HS.mean(axis=0)[None], np.concatenate([mean_H, np.sqrt(variance_H + ADDED_VARIANCE)])
 
 
 NAIVE_ATTENTION: dict[str, Callable[[Floats, dict[str, Floats]], tuple[Floats, Floats]]] = {
@@ -207,3 +207,12 @@ def test_dropout_is_for_training_alone() -> None:
     assert (dropped == 0).any()
     torch.testing.assert_close(dropped[dropped != 0], 2 * plain[dropped != 0])
     assert torch.equal(pooling.eval()(h_BSH, steps_B).embedding, plain)
+
+
+@pytest.mark.parametrize("kind", ["mean", "statistics"])
+def test_states_in_bfloat16_are_summed_exactly(kind: str) -> None:
+    steps_B = torch.tensor([3000, 1500])
+    h_BSH = (torch.randn(2, 3000, 4, generator=torch.Generator().manual_seed(0)) + 3.0).bfloat16()
+    pooling = make(kind, input_size=4)
+    exact, found = pooling(h_BSH.double(), steps_B).embedding, pooling(h_BSH, steps_B).embedding
+    torch.testing.assert_close(found.double(), exact, rtol=1e-4, atol=1e-4)
