@@ -125,9 +125,13 @@ def show(work: Work, contestants: tuple[str, ...]) -> None:
     if bare is not None:
         train = f"{mean(bare.trials_s):.2f}"
         print(ROW.format("bare", f"{sum(bare.trials_s) + bare.imports_s:.1f}", f"{bare.imports_s:.1f}", train, "0", ""))
+    num_points: int | None = None
     for name in contestants:
-        if name != "bare":
-            print(row(name, work, bare), flush=True)
+        if name == "ray_tune" and version_of("ray") == "not installed":
+            print(f"{name:<10}needs Ray: pip install -c constraints.txt -e '.[benchmark]'")
+        elif name != "bare":
+            line, num_points = row(name, work, bare, num_points=num_points)
+            print(line, flush=True)
 
 
 def version_of(package: str) -> str:
@@ -150,10 +154,8 @@ def written(work: Work) -> Path:
     return path
 
 
-def row(name: str, work: Work, bare: Bare | None) -> str:
-    """Runs a contestant; its row of the table, and for ours the coordinator's memory."""
-    if name == "ray_tune" and version_of("ray") == "not installed":
-        return f"{name:<10}needs Ray: pip install -c constraints.txt -e '.[benchmark]'"
+def row(name: str, work: Work, bare: Bare | None, *, num_points: int | None) -> tuple[str, int]:
+    """Runs a contestant; its row of the table, for ours with the coordinator's memory, and points that a trial told."""
     own = work.model_copy(update={"folder": work.folder / name})
     own.folder.mkdir()
     command = sweep(own) if name == "ours" else [sys.executable, "-m", MODULES[name], str(written(own))]
@@ -165,12 +167,12 @@ def row(name: str, work: Work, bare: Bare | None) -> str:
         assert process.stderr is not None
         sys.exit(f"{name} ended with status {process.returncode}:\n{process.stderr.read().decode()[-2000:]}")
     ran = read_trials(own.folder / "mlflow" / "mlflow.db", EXPERIMENT)
-    check_work(ran, work, who=name)
+    num_points = check_work(ran, work, num_points=num_points, who=name)
     ratio = f"{wall_s / bare.ideal_s(work.slots):.2f}" if bare is not None else "–"
     train = mean(trial.trained_s for trial in ran)
     cells = (f"{wall_s:.1f}", f"{min(trial.began for trial in ran) - began_s:.1f}", f"{train:.2f}")
     line = ROW.format(name, *cells, f"{beside(ran, slots=work.slots):.3f}", ratio)
-    return f"{line}    {peak_mb:.0f} MB the coordinator's peak" if name == "ours" else line
+    return (f"{line}    {peak_mb:.0f} MB the coordinator's peak" if name == "ours" else line), num_points
 
 
 def sweep(work: Work) -> list[str]:

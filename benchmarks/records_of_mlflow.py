@@ -7,7 +7,6 @@ from pathlib import Path
 
 from benchmarks.work import LEARNING_RATE, MAX_NORM, Work, flat
 
-METRICS_AN_EPOCH = 17  # six of the training, nine of the development pass, two times
 EPOCHS = """
 select m.run_uuid, m.timestamp / 1000.0, sum(case when m.key like 'time/%' then m.value else 0 end), count(*)
 from metrics m join runs r using (run_uuid) join experiments e using (experiment_id)
@@ -55,13 +54,28 @@ def read_trials(database: Path, experiment: str) -> list[Ran]:
     return list(trials.values())
 
 
-def check_work(ran: list[Ran], work: Work, *, who: str) -> None:
-    """Ends the benchmark where a contestant did other work than the rest, or told MLflow less."""
+def check_work(ran: list[Ran], work: Work, *, num_points: int | None, who: str) -> int:
+    """Ends the benchmark where a contestant did other work than the rest, or told MLflow less.
+
+    Args:
+        ran: the contestant's trials.
+        work: what each contestant has to do.
+        num_points: that each trial of the contestants before told; None of the first.
+        who: the contestant.
+
+    Returns:
+        points that each trial told.
+    """
     config = work.config(learning_rate=LEARNING_RATE[0], max_norm=MAX_NORM[0])
-    asked = (work.epochs, work.epochs * METRICS_AN_EPOCH, len(flat(config.model_dump())))
+    asked = (
+        work.epochs,
+        ran[0].num_points if num_points is None and ran else num_points,
+        len(flat(config.model_dump())),
+    )
     done = {(trial.num_epochs, trial.num_points, trial.num_params) for trial in ran}
     if len(ran) != work.trials or done != {asked}:
         sys.exit(
             f"{who} did other work: MLflow has {len(ran)} trials with {done} (epochs, points, parameters), "
             f"not {work.trials} with {asked}."
         )
+    return ran[0].num_points
