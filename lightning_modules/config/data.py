@@ -10,6 +10,8 @@ STORED_FEATURES: Final = ("kind", "sample_rate_hz", "num_bands", "window_ms", "h
 """Keys of FeaturesConfig that the feature store is computed from, in the order of its hash."""
 STORED_OF_MODELS: Final = ("kind", "sample_rate_hz", "model", "layer", "size")
 """The same where a pretrained network computes them."""
+PITCH_SIZE: Final = 2
+"""Its logarithm, and how voiced a frame is."""
 MODEL_HOP_MS: Final = 20.0
 MODEL_WINDOW_MS: Final = 25.0
 """Of wav2vec 2.0, HuBERT and WavLM alike."""
@@ -78,6 +80,8 @@ class FeaturesConfig(Frozen):
         model: of `self_supervised`: a folder of the workspace's `models`, as transformers saves one.
         layer: of `self_supervised`: 0 is what its first transformer layer reads, 1 what it gives, and so on.
         size: of `self_supervised`: values of that layer, such as 768 or 1024.
+        pitch: whether two values more stand behind the bands or cepstra of `log_mel` and `kaldi`: the logarithm of the
+            pitch, and how voiced the frame is.
         cepstra: coefficients of a cosine transform, from c0 on, in place of the bands; 0: the bands themselves.
         dynamics: what stands beside each frame's values.
         normalisation: of each band and coefficient to zero mean and unit variance, over the whole utterance; or then
@@ -95,6 +99,7 @@ class FeaturesConfig(Frozen):
     model: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$")] = ""
     layer: Annotated[int, Field(ge=0, le=100)] = 6
     size: Annotated[int, Field(ge=1, le=8192)] | None = None
+    pitch: bool = False
     cepstra: Annotated[int, Field(ge=0, le=64)] = 0
     dynamics: DynamicsConfig = NoDeltasConfig()
     normalisation: Literal["utterance", "sliding"] = "utterance"
@@ -128,17 +133,29 @@ class FeaturesConfig(Frozen):
             raise ValueError(f"kind self_supervised has a frame each 20 ms: hop_ms must be 20 but is {self.hop_ms:g}.")
         if self.cepstra:
             raise ValueError("cepstra are made of bands, which kind self_supervised does not have.")
+        if self.pitch:
+            raise ValueError("pitch stands beside bands, which kind self_supervised does not have.")
         return self
+
+    @property
+    def band_size(self) -> int:
+        """Values a frame that the feature store holds before those of the pitch."""
+        return self.num_bands if self.size is None else self.size
+
+    @property
+    def pitch_size(self) -> int:
+        """Values a frame of the pitch."""
+        return PITCH_SIZE if self.pitch else 0
 
     @property
     def stored_size(self) -> int:
         """Values a frame that the feature store holds."""
-        return self.num_bands if self.size is None else self.size
+        return self.band_size + self.pitch_size
 
     @property
     def num_values(self) -> int:
         """Values a frame that networks see."""
-        static = self.cepstra or self.stored_size
+        static = (self.cepstra or self.band_size) + self.pitch_size
         match self.dynamics:
             case NoDeltasConfig():
                 return static
@@ -150,7 +167,7 @@ class FeaturesConfig(Frozen):
     def stored(self) -> dict[str, Any]:
         """What the feature store depends on; the rest is made of what it holds, batch by batch."""
         keys = STORED_OF_MODELS if self.kind == "self_supervised" else STORED_FEATURES
-        return self.model_dump(mode="json", include=set(keys))
+        return self.model_dump(mode="json", include=set(keys)) | ({"pitch": True} if self.pitch else {})
 
     @property
     def frames_per_s(self) -> float:

@@ -4,7 +4,9 @@ Each recording of a small corpus carries its announcer, room and codec; a model 
 language. The first four change the speech before it is normalised, the offsets stand for what normalisation leaves of
 a channel, and the masks (SpecAugment, Park et al., 2019) make the model listen to more than one band or moment.
 
-Shape legend: B segments, T frames, D bands.
+Bands come first; what stands behind them, the pitch, shares their time, and nothing else is done to it.
+
+Shape legend: B segments, T frames, D bands and what stands behind them.
 """
 
 import torch
@@ -16,25 +18,52 @@ NOISE_FLOOR_NEPERS = -4.0
 NUM_SHAPES = 4  # a channel is drawn as a sum of this many cosines over the bands: smooth, as real channels are
 
 
-def augment(x_BTD: Tensor, config: AugmentationConfig, *, num_frames: int, generator: torch.Generator) -> Tensor:
-    """Log-mel segments, as recorded -> normalised and augmented segments of `num_frames` frames."""
-    x_BTD = vary_speech(x_BTD, config, num_frames=num_frames, generator=generator)
-    return vary_channel(normalise_segments(x_BTD), config, generator=generator)
+def augment(
+    x_BTD: Tensor, config: AugmentationConfig, *, num_frames: int, generator: torch.Generator, num_behind: int = 0
+) -> Tensor:
+    """Log-mel segments, as recorded -> normalised and augmented segments of `num_frames` frames.
+
+    Args:
+        x_BTD: (B, T, D), with as many frames as `raw_frames_needed` says.
+        config: how strongly.
+        num_frames: of what comes out.
+        generator: of all chance.
+        num_behind: values behind the bands.
+    """
+    x_BTD = vary_speech(x_BTD, config, num_frames=num_frames, generator=generator, num_behind=num_behind)
+    return vary_channel(normalise_segments(x_BTD), config, generator=generator, num_behind=num_behind)
 
 
-def vary_speech(x_BTD: Tensor, config: AugmentationConfig, *, num_frames: int, generator: torch.Generator) -> Tensor:
+def vary_speech(
+    x_BTD: Tensor, config: AugmentationConfig, *, num_frames: int, generator: torch.Generator, num_behind: int = 0
+) -> Tensor:
     """What is done before normalisation: speed, vocal tract and noise; (B, T, D) -> (B, num_frames, D)."""
-    x_BTD = resample(x_BTD, config, num_frames=num_frames, generator=generator)
-    return add_noise(x_BTD, config, generator=generator) if config.noise > 0 else x_BTD
+    x_BTD = resample(x_BTD, config, num_frames=num_frames, generator=generator, num_behind=num_behind)
+    if config.noise == 0:
+        return x_BTD
+    bands_BTD, behind_BTD = _apart(x_BTD, num_behind)
+    return torch.cat([add_noise(bands_BTD, config, generator=generator), behind_BTD], dim=2)
 
 
-def vary_channel(x_BTD: Tensor, config: AugmentationConfig, *, generator: torch.Generator) -> Tensor:
+def vary_channel(
+    x_BTD: Tensor, config: AugmentationConfig, *, generator: torch.Generator, num_behind: int = 0
+) -> Tensor:
     """What is done to normalised segments: channel, level and masks."""
-    num_frames = x_BTD.shape[1]
-    x_BTD = x_BTD + config.band_offset * _smooth_curves(x_BTD, generator)
-    x_BTD = x_BTD + config.gain * torch.randn(len(x_BTD), 1, 1, generator=generator)
-    x_BTD = _mask(x_BTD, dim=1, count=config.time_masks, longest=max(1, num_frames // 10), generator=generator)
-    return _mask(x_BTD, dim=2, count=config.band_masks, longest=max(1, x_BTD.shape[2] // 6), generator=generator)
+    bands_BTD, behind_BTD = _apart(x_BTD, num_behind)
+    bands_BTD = bands_BTD + config.band_offset * _smooth_curves(bands_BTD, generator)
+    bands_BTD = bands_BTD + config.gain * torch.randn(len(x_BTD), 1, 1, generator=generator)
+    x_BTD, longest = torch.cat([bands_BTD, behind_BTD], dim=2), max(1, x_BTD.shape[1] // 10)
+    x_BTD = _mask(x_BTD, dim=1, count=config.time_masks, longest=longest, generator=generator)
+    bands_BTD, behind_BTD = _apart(x_BTD, num_behind)
+    longest = max(1, bands_BTD.shape[2] // 6)
+    bands_BTD = _mask(bands_BTD, dim=2, count=config.band_masks, longest=longest, generator=generator)
+    return torch.cat([bands_BTD, behind_BTD], dim=2)
+
+
+def _apart(x_BTD: Tensor, num_behind: int) -> tuple[Tensor, Tensor]:
+    """Bands, and what stands behind them."""
+    num_bands = x_BTD.shape[2] - num_behind
+    return x_BTD[:, :, :num_bands], x_BTD[:, :, num_bands:]
 
 
 def normalise_segments(x_BTD: Tensor) -> Tensor:
@@ -43,14 +72,25 @@ def normalise_segments(x_BTD: Tensor) -> Tensor:
     return x_BTD / (x_BTD.square().mean(dim=1, keepdim=True) + 1e-4).sqrt()
 
 
-def resample(x_BTD: Tensor, config: AugmentationConfig, *, num_frames: int, generator: torch.Generator) -> Tensor:
+def resample(
+    x_BTD: Tensor, config: AugmentationConfig, *, num_frames: int, generator: torch.Generator, num_behind: int = 0
+) -> Tensor:
     """Speed and frequency warp in one bilinear interpolation: (B, T, D) -> (B, num_frames, D)."""
-    num_segments, num_raw_frames, num_bands = x_BTD.shape
-    speed_B = 1.0 + config.speed * _uniform(num_segments, generator)
-    warp_B = 1.0 + config.warp * _uniform(num_segments, generator)
+    bands_BTD, behind_BTD = _apart(x_BTD, num_behind)
+    speed_B = 1.0 + config.speed * _uniform(len(x_BTD), generator)
+    warp_B = 1.0 + config.warp * _uniform(len(x_BTD), generator)
     frames_BT = torch.arange(num_frames) * speed_B.unsqueeze(1)
-    bands_BD = torch.arange(num_bands) * warp_B.unsqueeze(1)
-    shape = (num_segments, num_frames, num_bands)
+    bands_BTD = _sampled(bands_BTD, frames_BT, torch.arange(bands_BTD.shape[2]) * warp_B.unsqueeze(1))
+    if not num_behind:
+        return bands_BTD
+    places_BD = torch.arange(num_behind).expand(len(x_BTD), -1)
+    return torch.cat([bands_BTD, _sampled(behind_BTD, frames_BT, places_BD)], dim=2)
+
+
+def _sampled(x_BTD: Tensor, frames_BT: Tensor, bands_BD: Tensor) -> Tensor:
+    """Values at places between frames and bands; past the edges, those of the edges."""
+    num_segments, num_raw_frames, num_bands = x_BTD.shape
+    shape = (num_segments, frames_BT.shape[1], num_bands)
     bands_BTD = (2 * bands_BD / max(1, num_bands - 1) - 1).unsqueeze(1).expand(shape)
     frames_BTD = (2 * frames_BT / max(1, num_raw_frames - 1) - 1).unsqueeze(2).expand(shape)
     grid_BTD2 = torch.stack([bands_BTD, frames_BTD], dim=-1)

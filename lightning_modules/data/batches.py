@@ -130,7 +130,11 @@ class TrainingBatches(Dataset[Batch]):
             [self._segments.draw(rng, int(language), num_frames=num_raw_frames) for language in languages]
         )
         augmented = augment(
-            torch.from_numpy(segments), self._config.augmentation, num_frames=num_frames, generator=generator
+            torch.from_numpy(segments),
+            self._config.augmentation,
+            num_frames=num_frames,
+            generator=generator,
+            num_behind=self._config.data.features.pitch_size,
         )
         features = represent(augmented, self._config.data.features)
         lengths = torch.full((len(languages),), num_frames)

@@ -26,7 +26,7 @@ from lightning_modules.data.noises import fetch_music
 from lightning_modules.data.prepared import PreparedCorpus, locked
 from lightning_modules.errors import CorpusError
 
-REAL_TIME: Final = {"features": 3000.0, "copies": 100.0}
+REAL_TIME: Final = {"features": 3000.0, "pitch": 100.0, "copies": 100.0}
 """Seconds of speech that a core does in one, about; copies through codecs are the slowest."""
 WORTH_S: Final = 10.0
 """Work of one core below which starting processes costs more than they save."""
@@ -133,7 +133,8 @@ def _allocate(path: Path, *, shape: tuple[int, int]) -> "np.memmap[Any, np.dtype
 def _workers(corpus: PreparedCorpus, work: _Work) -> int:
     """Processes that are worth their start; 0 for this one alone."""
     seconds = sum(recording.duration_s for recording in corpus.recordings)
-    is_worth_it = seconds / REAL_TIME["features" if work.kind is None else "copies"] > WORTH_S
+    what = "copies" if work.kind is not None else "pitch" if work.features.pitch else "features"
+    is_worth_it = seconds / REAL_TIME[what] > WORTH_S
     num_cores = len(os.sched_getaffinity(0))
     return num_cores if is_worth_it and num_cores > 1 else 0
 

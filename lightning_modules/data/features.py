@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lightning_modules.config import FeaturesConfig
+from lightning_modules.data.pitch import pitch
 
 Frames = npt.NDArray[np.float32]
 
@@ -46,9 +47,9 @@ def filterbank(config: FeaturesConfig, *, models: Path) -> Filterbank:
     """
     match config.kind:
         case "log_mel":
-            return LogMel(config)
+            return WithPitch(LogMel(config), config) if config.pitch else LogMel(config)
         case "kaldi":
-            return KaldiFilterbank(config)
+            return WithPitch(KaldiFilterbank(config), config) if config.pitch else KaldiFilterbank(config)
         case "self_supervised":
             from lightning_modules.data.self_supervised import SelfSupervised
 
@@ -57,16 +58,34 @@ def filterbank(config: FeaturesConfig, *, models: Path) -> Filterbank:
             assert_never(config.kind)
 
 
+class WithPitch:
+    """Bands of another, and behind them what `pitch.py` says of the same frames."""
+
+    def __init__(self, bands: "LogMel | KaldiFilterbank", config: FeaturesConfig) -> None:
+        self._bands, self._rate_hz = bands, config.sample_rate_hz
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames of a recording of so many samples."""
+        return self._bands.num_frames(num_samples)
+
+    def __call__(self, samples: npt.NDArray[np.float32]) -> Frames:
+        """From (num_samples,) to (num_frames, num_bands + 2)."""
+        frames = self._bands(samples)
+        centres_T = self._bands.first_centre + self._bands.hop * np.arange(len(frames))
+        return np.concatenate([frames, pitch(samples, centres_T, sample_rate_hz=self._rate_hz)], axis=1)
+
+
 class KaldiFilterbank:
     """Computes what Kaldi's compute-fbank-feats does at `--dither=0 --snip-edges=false`, of 16-bit samples."""
 
     def __init__(self, config: FeaturesConfig) -> None:
         self._config = config
-        self._hop = round(config.hop_ms * config.sample_rate_hz / 1000)
+        self.hop = round(config.hop_ms * config.sample_rate_hz / 1000)
+        self.first_centre = self.hop // 2
 
     def num_frames(self, num_samples: int) -> int:
         """Frames of a recording of so many samples."""
-        return max(1, (num_samples + self._hop // 2) // self._hop)
+        return max(1, (num_samples + self.hop // 2) // self.hop)
 
     def __call__(self, samples: npt.NDArray[np.float32]) -> Frames:
         """From (num_samples,) to (num_frames, num_bands)."""
@@ -100,6 +119,7 @@ class LogMel:
 
         window = round(config.window_ms * config.sample_rate_hz / 1000)
         self.hop = round(config.hop_ms * config.sample_rate_hz / 1000)
+        self.first_centre = 0
         self._mel = torchaudio.transforms.MelSpectrogram(
             sample_rate=config.sample_rate_hz,
             n_fft=max(256, 1 << math.ceil(math.log2(window))),

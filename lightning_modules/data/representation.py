@@ -19,9 +19,11 @@ VARIANCE_FLOOR = 1e-4
 
 
 def represent(x_TD: Tensor, config: FeaturesConfig) -> Tensor:
-    """Normalised log-mel energies without padding (…, T, D) -> (…, T, V)."""
+    """Normalised log-mel energies, with pitch behind them if configured, without padding (…, T, D) -> (…, T, V)."""
     if config.cepstra:
-        x_TD = standardise(cepstra(x_TD, config.cepstra))
+        num_bands = x_TD.shape[-1] - config.pitch_size
+        bands_TD, pitch_TD = x_TD[..., :num_bands], x_TD[..., num_bands:]
+        x_TD = torch.cat([standardise(cepstra(bands_TD, config.cepstra)), pitch_TD], dim=-1)
     if config.normalisation == "sliding":
         x_TD = sliding(x_TD, window=max(2, round(config.sliding_s * config.frames_per_s)))
     match config.dynamics:

@@ -50,6 +50,7 @@ class SwitchedTrainingBatches(Dataset[SwitchedBatch]):
         self, recordings: Sequence[Recording], *, store: FeatureStore, config: TrialConfig, switching: SwitchingConfig
     ) -> None:
         self._config = config
+        self._num_behind = config.data.features.pitch_size
         self._switching = switching
         self._segments = Segments(
             recordings, store=store, languages=config.data.languages, copies=config.augmentation.copies
@@ -65,7 +66,9 @@ class SwitchedTrainingBatches(Dataset[SwitchedBatch]):
         parts = iter(self._parts(rng, generator, np.concatenate(languages), np.concatenate(frames)))
         joined = [torch.cat([next(parts) for _ in each]) for each in languages]
         varied = [
-            vary_channel(x_TD.unsqueeze(0), self._config.augmentation, generator=generator).squeeze(0)
+            vary_channel(
+                x_TD.unsqueeze(0), self._config.augmentation, generator=generator, num_behind=self._num_behind
+            ).squeeze(0)
             for x_TD in joined
         ]
         features = [represent(x_TD, self._config.data.features) for x_TD in varied]
@@ -91,7 +94,11 @@ class SwitchedTrainingBatches(Dataset[SwitchedBatch]):
         num_raw_frames = raw_frames_needed(num_frames, augmentation)
         drawn = [self._segments.draw(rng, int(language), num_frames=num_raw_frames) for language in languages_N]
         varied_NTD = vary_speech(
-            torch.from_numpy(np.stack(drawn)), augmentation, num_frames=num_frames, generator=generator
+            torch.from_numpy(np.stack(drawn)),
+            augmentation,
+            num_frames=num_frames,
+            generator=generator,
+            num_behind=self._num_behind,
         )
         return [
             normalise_segments(x_TD[:length].unsqueeze(0)).squeeze(0)

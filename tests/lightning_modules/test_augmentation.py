@@ -251,3 +251,28 @@ def test_masks_reach_the_first_and_the_last_frame() -> None:
     hidden_BT = (masked == 0).all(dim=2)
     assert hidden_BT[:, 0].any()
     assert hidden_BT[:, -1].any()
+
+
+# --- what stands behind the bands -------------------------------------------------------------------------------------
+
+
+@given(config=CONFIGS, seed=st.integers(0, 20))
+@LAW
+def test_what_stands_behind_the_bands_changes_them_in_nothing(config: AugmentationConfig, seed: int) -> None:
+    x_BTD, behind_BT2 = speech(2, 80, 10), speech(2, 80, 2, seed=1)
+    both_BTD = torch.cat([x_BTD, behind_BT2], dim=2)
+    both = augment(both_BTD, config, num_frames=50, generator=seeded(seed), num_behind=2)
+    torch.testing.assert_close(both[:, :, :10], augmented(x_BTD, config, seed=seed))
+
+
+def test_what_stands_behind_the_bands_shares_their_time_and_is_else_left_alone() -> None:
+    behind_BT2 = speech(1, 80, 2, seed=1)
+    x_BTD = torch.cat([speech(1, 80, 10), behind_BT2], dim=2)
+    bands_alone = only(band_offset=2.0, gain=2.0, warp=0.3, noise=5.0, band_masks=5)
+    varied = augment(x_BTD, bands_alone, num_frames=50, generator=seeded(), num_behind=2)
+    torch.testing.assert_close(varied[:, :, 10:], normalise_segments(behind_BT2[:, :50]))
+    in_time = only(speed=0.3, time_masks=3)
+    copied = torch.cat([behind_BT2] * 6, dim=2)
+    varied = augment(copied, in_time, num_frames=50, generator=seeded(), num_behind=2)
+    torch.testing.assert_close(varied[:, :, 10:], varied[:, :, :2])
+    assert (varied[0, :, 10:] == 0).all(dim=1).any(), "masked"

@@ -23,6 +23,7 @@ OTHER_VALUES: dict[str, Any] = {
     "data.splits.fold": 1,
     "data.features.kind": "kaldi",
     "data.features.cepstra": 7,
+    "data.features.pitch": True,
     "data.features.dynamics.kind": "shifted",
     "data.features.dynamics.order": 1,
     "data.features.dynamics.window": 3,
