@@ -245,14 +245,16 @@ def build_features(plan: StudyPlan) -> None:
 
 def _score_conditions(plan: StudyPlan, console: Console) -> None:
     """Scores what is left to be scored under the study's conditions."""
-    for number in left_to_score(plan):
-        console.print(f"scoring trial {number} on test data: {', '.join(plan.config.conditions)}", soft_wrap=True)
-        _in_process(_score_conditions_of, plan, number)
+    if numbers := left_to_score(plan):
+        which = f"trial {numbers[0]}" if len(numbers) == 1 else f"trials {', '.join(map(str, numbers))}"
+        console.print(f"scoring {which} on test data: {', '.join(plan.config.conditions)}", soft_wrap=True)
+        _in_process(_score_conditions_of, plan, numbers)
 
 
-def _score_conditions_of(plan: StudyPlan, number: int) -> None:
+def _score_conditions_of(plan: StudyPlan, numbers: Sequence[int]) -> None:
     with progress_bars(make_console()) as progress:
-        score_conditions_of(plan, number, progress)
+        for number in numbers:
+            score_conditions_of(plan, number, progress)
 
 
 def _in_process(function: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> R:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lightning_modules.errors import ConfigError
+from study.commands.sweep import SweepOptions, dry
 from study.workspace import Workspace, write_json
 from tests.conftest import write_tiny_study
 from tests.study.helpers import run_study
@@ -137,16 +139,19 @@ def test_score_agrees_with_the_worked_values(tmp_path: Path) -> None:
     assert found["c_avg"] == pytest.approx(worked["expected"]["lre07_cavg"], abs=1e-4)
 
 
-def test_a_dry_run_counts_what_is_left_and_refuses_what_a_sweep_would(workspace: Path, tmp_path: Path) -> None:
+def test_a_dry_run_counts_what_is_left_and_refuses_what_a_sweep_would(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     study = write_tiny_study(tmp_path, trials=2)
     run_study(study, workspace)
-    done = lidstudy("sweep", study, "--dry-run", "--workspace", workspace)
-    assert "2 trials have ended already, 0 are left" in done.stdout
+    dry(str(study), SweepOptions(), folder=workspace)
+    assert "2 trials have ended already, 0 are left" in capsys.readouterr().out
     more = lidstudy("sweep", study, "--dry-run", "--trials", "3", "--workspace", workspace)
     assert "2 trials have ended already, 1 are left" in more.stdout
     assert "1 trial takes about" in more.stdout
     write_tiny_study(tmp_path, trials=2, epochs=4)
-    assert "max_epochs = 3, now it is 4" in error_line(lidstudy("sweep", study, "--dry-run", "--workspace", workspace))
+    with pytest.raises(ConfigError, match="max_epochs = 3, now it is 4"):
+        dry(str(study), SweepOptions(), folder=workspace)
 
 
 def test_a_damaged_journal_is_one_line_and_hides_no_other_study(workspace: Path, tmp_path: Path) -> None:
@@ -222,6 +227,5 @@ def test_a_mistyped_storage_takes_no_name(workspace: Path, tmp_path: Path) -> No
     study.write_text(text + '[storage]\noptuna = "postgresql://ann:secret@127.0.0.1:1/trials"\n')
     assert "secret" not in error_line(lidstudy("sweep", study, "--workspace", workspace))
     study.write_text(text)
-    done = lidstudy("sweep", study, "--workspace", workspace)
-    assert done.returncode == 0, done.stderr
+    run_study(study, workspace)
     assert "1/1" in lidstudy("list", "--workspace", workspace).stdout
