@@ -21,7 +21,7 @@ class ActiveTrial:
         folder: its files.
         spec: the present attempt; None before the first and between two.
         reader: of the present attempt's log.
-        started: the last attempt's first word.
+        started: the present attempt's first word.
         measured: the first word of its first attempt that said one. Parameters and latency are taken from it, since
             what a trial counts as must not change with a later attempt.
         ended: the last word, once it is spoken.
@@ -32,7 +32,8 @@ class ActiveTrial:
         pruned_after: the epoch after which the pruner stopped it; what came later, Optuna is not told.
         num_lost: attempts that were lost.
         micro_batches: parts that the next attempt trains each batch in.
-        trained_s: seconds that earlier attempts ran.
+        spoke_ms: time of the present attempt's last event.
+        trained_s: seconds that earlier attempts trained, from the first word of each to its last.
         began_at: when the present attempt began to run, on the coordinator's own clock.
         heard_at: when something was last heard of it, on the same clock.
     """
@@ -55,14 +56,18 @@ class ActiveTrial:
     pruned_after: int | None = None
     num_lost: int = 0
     micro_batches: int = 1
+    spoke_ms: int = 0
     trained_s: float = 0.0
     began_at: float = 0.0
     heard_at: float = 0.0
 
     def begin(self, spec: AttemptSpec) -> None:
         """A new attempt takes over."""
+        if self.started is not None:
+            self.trained_s += max(0, self.spoke_ms - self.started.time_ms) / 1000
         self.spec = spec
         self.reader = EventReader()
+        self.started = None
         self.ended = None
         self.stop = None
         self.micro_batches = spec.micro_batches
@@ -72,6 +77,7 @@ class ActiveTrial:
         fresh: list[EpochEnded] = []
         for event in events:
             self.last_time_ms = max(self.last_time_ms, event.time_ms)
+            self.spoke_ms = event.time_ms
             match event:
                 case Started():
                     self.started = event

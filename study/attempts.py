@@ -96,7 +96,6 @@ class Attempts:
     def let_go(self, trial: ActiveTrial) -> None:
         """The attempt is over."""
         assert trial.spec is not None
-        trial.trained_s += self._monotonic() - trial.began_at if trial.began_at else 0.0
         del self._trials[trial.spec.slot.name]
 
     def end_all(self, *, within_s: float, sleep: Callable[[], None]) -> None:

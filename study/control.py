@@ -57,10 +57,17 @@ def pending(folder: StudyFolder) -> list[tuple[str, Command]]:
     for path in sorted(folder.control.glob("*.json")):
         try:
             found.append((path.stem, _COMMAND.validate_json(path.read_bytes())))
+        except FileNotFoundError:
+            continue  # somebody else has carried it out since
         except ValidationError as error:
             logger.warning("%s is no command and is set aside: %s", path, str(error).splitlines()[0])
             path.rename(path.with_suffix(".rejected"))
     return found
+
+
+def wants_stop_now(folder: StudyFolder) -> bool:
+    """Whether a user has asked for an end at once, and nobody has carried it out yet."""
+    return any(isinstance(command, Stop) and command.now for _, command in pending(folder))
 
 
 def forget_stops(folder: StudyFolder) -> None:

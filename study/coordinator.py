@@ -21,7 +21,7 @@ from study.asking import Asking
 from study.attempts import Attempts
 from study.backlog import Backlog
 from study.calm import calm
-from study.control import Stop, consume, forget_stops, pending
+from study.control import Stop, consume, pending, wants_stop_now
 from study.display import Display
 from study.ending import Ending
 from study.evaluation import evaluate_champion
@@ -78,9 +78,7 @@ class Coordinator:
         self._sleep = sleep
         self._backlog = Backlog()  # all that MLflow is told, in order
         self._ending = Ending(plan, stop=stop or threading.Event(), monotonic=monotonic)
-        self._patience = Patience(
-            is_stopping=lambda: self._ending.is_stopping, message=view.message, sleep=sleep, monotonic=monotonic
-        )
+        self._patience = Patience(is_stopping=self._is_stopping, message=view.message, sleep=sleep, monotonic=monotonic)
         self._attempts = Attempts(plan, launcher=launcher, monotonic=monotonic)
         self._asking = Asking(plan, folder=folder, store=store)
         self._line = Line(
@@ -95,6 +93,7 @@ class Coordinator:
             plan, view=view, store=store, attempts=self._attempts, ending=self._ending, monotonic=monotonic
         )
         self._controlled_at = float("-inf")
+        self._listened_at = float("-inf")
         self._said_so = False
 
     def request_stop(self) -> None:
@@ -121,7 +120,7 @@ class Coordinator:
             for trial in self._line.close():  # the next coordinator takes them up
                 self._settle_run(trial, Outcome(state=TrialState.INTERRUPTED))
             self._catch_up()
-            if self._end_state() is StudyState.COMPLETE and self._plan.config.evaluate:
+            if not self._is_stopping() and self._end_state() is StudyState.COMPLETE and self._plan.config.evaluate:
                 self._evaluate_champion()
                 self._catch_up()
             state = self._finish(self._end_state())
@@ -131,6 +130,7 @@ class Coordinator:
             self._end_runs()
             raise
         except TrialError:
+            self._attempts.end_all(within_s=GRACE_S, sleep=lambda: self._sleep(TICK_S))
             self._finish(StudyState.FAILED)
             raise
         finally:
@@ -152,11 +152,19 @@ class Coordinator:
         """Waits until MLflow knows everything; False if it is away and the user will not wait for it."""
         while self._backlog:
             self._hear_backlog()
-            if self._ending.is_stopping and self._backlog.is_stuck:
+            if self._is_stopping() and self._backlog.is_stuck:
                 return False
             self._sleep(TICK_S)
         self._hear_backlog()
         return True
+
+    def _is_stopping(self) -> bool:
+        """Whether somebody wants an end now: for whoever waits outside the rounds, which listen themselves."""
+        if not self._ending.is_stopping and self._monotonic() - self._listened_at >= CONTROL_S:
+            self._listened_at = self._monotonic()
+            if wants_stop_now(self._folder):
+                self._end_early(now=True)
+        return self._ending.is_stopping
 
     def _hear_backlog(self) -> None:
         self._backlog.check()
@@ -369,13 +377,16 @@ class Coordinator:
     def _take_up(self, recovered: Recovered) -> None:
         """Adopts what still runs, judges what ended in the meantime, and records what MLflow does not know."""
         self._asking.know_all(recovered.known, unstarted=recovered.unstarted)
-        forget_stops(self._folder)  # they were meant for the coordinator before
         self._obey()
         if self._plan.config.deterministic:
             self._line.order = InOrder(self._plan.config.window, num_told=recovered.num_told)
         for ended, outcome in recovered.unrecorded:
             self._backlog.add(record_trial, self._tracker, ended, outcome)
         for asked in recovered.unstarted:
+            if not asked.fits:
+                self._patience.call(self._store.tell, asked.number, TrialState.FAILED, value=None)
+                self._view.message(f"trial {asked.number} was never started, and is not in the search space any more")
+                continue
             trial = self._asking.start(asked)
             self._backlog.add(self._tracker.open_trial, trial.number, trial.config)
             self._line.add(trial)
@@ -419,4 +430,4 @@ class Coordinator:
     def _wait(self) -> bool:
         """One tick of somebody else's loop; False once a stop was asked for."""
         self._sleep(TICK_S)
-        return not self._ending.is_stopping
+        return not self._is_stopping()

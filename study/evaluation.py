@@ -6,11 +6,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from lightning_modules.errors import StorageError, TrialError
+from lightning_modules.errors import LidstudyError, StorageError, TrialError
 from reports.records import ARTIFACT_SCORES_TEST, LedgerEntry, parse_ledger
 from study.active import ActiveTrial
 from study.events import Ended, read_events
-from study.launchers._base import Launcher
+from study.judgement import is_lost
+from study.launchers._base import Launcher, Status
 from study.plan import StudyPlan
 from study.recording import scores_parquet
 from study.recovery import read_config
@@ -52,7 +53,7 @@ def evaluate_champion(
         checkpoint = folder.trial(number).best_checkpoint
         if not checkpoint.exists():  # `lidstudy clean` leaves those of trials that were not the best to MLflow
             patient(tracker.fetch_checkpoint, number, checkpoint)
-        trial = _evaluate(number, plan=plan, folder=folder, launcher=launcher, wait=wait)
+        trial = _evaluate(number, plan=plan, folder=folder, launcher=launcher, message=message, wait=wait)
         if trial is None:
             return
         tell(_enter, trial, plan=plan, folder=folder, tracker=tracker)
@@ -98,31 +99,54 @@ def read_ledger(folder: StudyFolder) -> tuple[LedgerEntry, ...]:
 
 
 def _evaluate(
-    number: int, *, plan: StudyPlan, folder: StudyFolder, launcher: Launcher, wait: Callable[[], bool]
+    number: int,
+    *,
+    plan: StudyPlan,
+    folder: StudyFolder,
+    launcher: Launcher,
+    message: Callable[[str], None],
+    wait: Callable[[], bool],
 ) -> ActiveTrial | None:
-    """Runs the evaluation as an attempt of its own; None if the user wants to stop."""
-    spec = _unfinished(number, plan=plan, folder=folder, launcher=launcher) or _submit(
-        _spec(number, plan=plan, folder=folder), launcher=launcher, wait=wait
-    )
-    if spec is None:
-        return None
+    """Runs the evaluation as an attempt of its own, again where it was lost; None if the user wants to stop."""
+    num_lost = 0
+    while True:
+        spec = _unfinished(number, plan=plan, folder=folder, launcher=launcher) or _submit(
+            _spec(number, plan=plan, folder=folder), launcher=launcher, wait=wait
+        )
+        if spec is None:
+            return None
+        trial = ActiveTrial(number=number, config=spec.config, folder=folder.evaluation(number))
+        status, is_wanted = _watch(trial, spec, launcher=launcher, wait=wait)
+        if trial.ended is not None and trial.ended.outcome == "complete":
+            return trial
+        if not is_wanted:
+            return None
+        if trial.ended is not None or not is_lost(trial, status) or num_lost == plan.config.limits.lost_attempts:
+            raise _failure(trial, spec, status, output=launcher.output_tail(spec))
+        num_lost += 1
+        message(f"trial {number}: the process that scored it was lost; it is scored again")
+
+
+def _failure(trial: ActiveTrial, spec: AttemptSpec, status: Status, *, output: str) -> LidstudyError:
+    if status.exit_status == EXIT_STORAGE_FULL:
+        return StorageError(f"{spec.folder} cannot be written; mend that and run the same command again.")
+    words = output.strip().splitlines() or ["its process was killed"]
+    why = trial.ended.failure if trial.ended else words[-1]
+    return TrialError(f"trial {trial.number} could not be scored on test data: {why}")
+
+
+def _watch(
+    trial: ActiveTrial, spec: AttemptSpec, *, launcher: Launcher, wait: Callable[[], bool]
+) -> tuple[Status, bool]:
+    """How the evaluation's process ended, and whether it was still wanted; the trial has heard all that it said."""
     is_wanted = True
-    trial = ActiveTrial(number=number, config=spec.config, folder=folder.evaluation(number))
     while not (status := launcher.poll(spec)).is_over:
         if not is_wanted:
             launcher.kill(spec)
         is_wanted = wait() and is_wanted
     trial.take(trial.reader.feed(launcher.read(spec, 0)))
     launcher.fetch(spec)
-    if trial.ended is not None and trial.ended.outcome == "complete":
-        return trial
-    if not is_wanted:
-        return None
-    if status.exit_status == EXIT_STORAGE_FULL:
-        raise StorageError(f"{spec.folder} cannot be written; mend that and run the same command again.")
-    words = launcher.output_tail(spec).strip().splitlines() or ["its process was killed"]
-    why = trial.ended.failure if trial.ended else words[-1]
-    raise TrialError(f"trial {number} could not be scored on test data: {why}")
+    return status, is_wanted
 
 
 def _unfinished(number: int, *, plan: StudyPlan, folder: StudyFolder, launcher: Launcher) -> AttemptSpec | None:

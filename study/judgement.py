@@ -82,7 +82,7 @@ def _gone(trial: ActiveTrial, status: Status, *, limits: LimitsConfig, output: s
         return StorageFull()
     if status.out_of_memory:
         return _out_of_memory(trial, "the kernel killed it for want of memory")
-    if _is_lost(trial, status):
+    if is_lost(trial, status):
         return _lost(trial, limits=limits, output=output)
     failure = f"its process ended without a result: {_last_line(output)}"
     return Settled(outcome=_failed(FailureClass.DEFECT, failure, details=output))
@@ -148,7 +148,8 @@ def _lost(trial: ActiveTrial, *, limits: LimitsConfig, output: str) -> Verdict:
     return Settled(outcome=_failed(FailureClass.LOST, failure, details=output))
 
 
-def _is_lost(trial: ActiveTrial, status: Status) -> bool:
+def is_lost(trial: ActiveTrial, status: Status) -> bool:
+    """Whether an attempt that did not say how it ended was killed from outside."""
     was_killed = status.exit_status is not None and status.exit_status < 0
     return trial.stop == SILENT or status.life is Life.LOST or was_killed
 

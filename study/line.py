@@ -47,8 +47,9 @@ class Line:
 
     @property
     def has_more(self) -> bool:
-        """Whether anybody waits, or more is to be asked for."""
-        return bool(self._waiting) or self._is_asking_ahead() or self.wants_more()
+        """Whether anybody who may start waits, or more is to be asked for."""
+        is_waiting = bool(self._waiting) and not self._ending.is_draining
+        return is_waiting or self._is_asking_ahead() or self.wants_more()
 
     def wants_more(self) -> bool:
         """Whether more trials are asked for."""
@@ -63,11 +64,13 @@ class Line:
         self._waiting.appendleft(trial)
 
     def next(self, *, num_free: int) -> ActiveTrial | None:
-        """The next trial; None where there is none to be had now.
+        """The next trial; None where there is none to be had now, and once nothing more is to be started.
 
         Args:
             num_free: slots that wait for one.
         """
+        if self._ending.is_draining:
+            return None
         if not self._waiting:
             self.ask(num_free=num_free)
         return self._waiting.popleft() if self._waiting else None

@@ -69,7 +69,8 @@ def recover(
     _refuse_strangers(tracker.strangers((summary.number for summary in trials), recorded=recorded), folder)
     for summary in trials:
         if not folder.trial(summary.number).is_frozen:
-            recovered.unstarted.append(summary)
+            if summary.state is TrialState.RUNNING:
+                recovered.unstarted.append(summary)
             continue
         config = read_config(folder, summary.number)
         recovered.known.append((summary, config))

@@ -23,6 +23,7 @@ from study.commands.control import retry_failed
 from study.commands.headline import headline
 from study.commands.space import described
 from study.config import StudyConfig, load_study_config
+from study.control import forget_stops
 from study.features import are_missing, make_features
 from study.idle import refuse_other_launchers
 from study.launchers.build import build_launcher
@@ -94,6 +95,7 @@ def run_plan(plan: StudyPlan) -> int:
     config, study_folder = plan.config, plan.workspace.study(plan.config.name)
     with ExitStack() as stack:
         stack.enter_context(coordinator_lease(study_folder))
+        forget_stops(study_folder)  # they were meant for the coordinator before
         stop = stack.enter_context(_stop_on_signals())
         check_settled(plan, study_folder)
         ensure_features(plan, console)

@@ -16,7 +16,7 @@ from study.commands.control import FAILED
 from study.commands.sweep import EXIT_STATUS, ensure_features
 from study.complaints import first_finding
 from study.config import StudyConfig, load_study_config
-from study.control import Enqueue, send
+from study.control import Enqueue, forget_stops, send
 from study.coordinator import Coordinator
 from study.events import AnyEvent, EpochEnded
 from study.launchers.inline import InlineLauncher
@@ -61,6 +61,7 @@ def _run(plan: StudyPlan, *, seed: int) -> int:
     folder = plan.workspace.study(plan.config.name)
     with ExitStack() as stack:
         stack.enter_context(coordinator_lease(folder))
+        forget_stops(folder)
         record_plan(plan, folder)
         ensure_features(plan, console)
         send(folder, Enqueue(params={}, seed=seed))

@@ -20,6 +20,7 @@ from reports.records import StudyRecord, StudyState, TrialState
 from study.active import ActiveTrial, Outcome
 from study.backlog import Backlog
 from study.config import StudyConfig, load_study_config
+from study.control import forget_stops
 from study.coordinator import Coordinator
 from study.events import Ended, EpochEnded, read_events
 from study.launchers._base import Launcher
@@ -74,6 +75,7 @@ def run_study(
     plan = make_plan(config, workspace=place, slots=num_cores, time_budget_s=time_budget_s)
     with ExitStack() as stack:
         stack.enter_context(coordinator_lease(folder))
+        forget_stops(folder)
         if not folder.manifest.exists():
             refuse_strangers(place, config.name, url=plan.mlflow_url)
         settle(plan, folder)
