@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from lightning_modules.config import DataConfig, TrialConfig
 from lightning_modules.errors import StorageError
 from reports.records import StudyState, TrialState
+from study.active import ActiveTrial
 from study.attempt import run_attempt
 from study.config import StudyConfig
 from study.coordinator import Coordinator
@@ -17,7 +19,7 @@ from study.launchers._base import Life, Status, exit_record
 from study.launchers.inline import InlineLauncher
 from study.spec import EVENTS_FILE, EXIT_FILE, EXIT_STORAGE_FULL, SPEC_FILE, STOP_FILE, AttemptSpec
 from study.tracking import Tracker
-from study.workspace import Workspace, write_json
+from study.workspace import TrialFolder, Workspace, write_json
 from tests.conftest import write_tiny_study
 from tests.study.helpers import RecordingView, config_of, record_of, run_study, trials_of
 
@@ -272,6 +274,52 @@ def test_a_trial_without_a_configuration_is_started_with_the_parameters_it_was_a
     assert run_study(one_trial, workspace) is StudyState.COMPLETE
     (trial,) = trials_of(workspace)
     assert (trial.number, trial.state, trial.params) == (0, TrialState.COMPLETE, asked.params)
+
+
+def test_a_trial_that_was_never_started_and_that_a_changed_space_could_not_have_made_has_failed(
+    workspace: Path, tmp_path: Path
+) -> None:
+    study = write_tiny_study(tmp_path, trials=1)
+    cut_off(workspace, study, leave=lambda _: None)
+    shutil.rmtree(Workspace(workspace).study("tiny").trial(0).root)
+    path = tmp_path / "tiny_space.toml"
+    path.write_text(path.read_text().replace("choices = [8, 16]", "choices = [4]"))
+    view = RecordingView()
+    assert run_study(study, workspace, view=view) is StudyState.COMPLETE
+    never, trial = trials_of(workspace)
+    assert (never.state, never.fits, never.value) == (TrialState.FAILED, False, None)
+    assert (trial.state, trial.params["encoder.hidden_size"]) == (TrialState.COMPLETE, 4)
+    assert any("trial 0 was never started" in message for message in view.messages)
+    assert run_study(study, workspace) is StudyState.COMPLETE
+    assert len(trials_of(workspace)) == 2
+
+
+def test_seconds_of_earlier_attempts_count_by_what_they_said(tmp_path: Path) -> None:
+    spec = AttemptSpec(
+        number=0,
+        attempt=0,
+        folder=tmp_path,
+        trial_folder=tmp_path,
+        workspace=tmp_path,
+        objective="cllr",
+        slot=Slot(name="cpu-0"),
+        config=TrialConfig(data=DataConfig(languages=("en", "fr"))),
+    )
+    trial = ActiveTrial(number=0, config=spec.config, folder=TrialFolder(tmp_path))
+    started = Started(
+        time_ms=1_000, pid=1, host="here", device="cpu", num_threads=1, num_parameters=1, resumed_epoch=0, warm=False
+    )
+    epoch = EpochEnded(time_ms=7_500, epoch=0, objective=1.0, metrics={})
+    trial.begin(spec)
+    assert trial.trained_s == 0.0
+    trial.take([started, epoch])
+    trial.begin(spec)  # by the same coordinator or by another, hours later
+    assert (trial.trained_s, trial.started) == (6.5, None)
+    trial.begin(spec)  # whose attempt said nothing
+    assert trial.trained_s == 6.5
+    trial.take([started.model_copy(update={"time_ms": 90_000}), epoch.model_copy(update={"time_ms": 80_000})])
+    trial.begin(spec)
+    assert trial.trained_s == 6.5, "the clock was set back"
 
 
 def test_a_defect_that_mlflow_never_heard_of_keeps_its_traceback(
