@@ -6,7 +6,7 @@ coordinator that touched CUDA could not fork attempts that use it.
 
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lightning_modules.config import Frozen, PositiveInt
@@ -51,19 +51,38 @@ Inventory = Callable[[], tuple[Device, ...]]
 
 
 def find_gpus() -> tuple[Device, ...]:
-    """The GPUs that the driver's own tool lists and CUDA_VISIBLE_DEVICES lets through; none where there is no tool."""
-    query = ["nvidia-smi", "--query-gpu=index,memory.total", "--format=csv,noheader,nounits"]
+    """The GPUs that the driver's own tool lists and CUDA_VISIBLE_DEVICES lets through; none where there is no tool.
+
+    Raises:
+        ConfigError: CUDA_VISIBLE_DEVICES names a part of a GPU, or one that is not there.
+    """
+    query = ["nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
     except (OSError, subprocess.SubprocessError):
         return ()
-    rows = [line.split(",") for line in done.stdout.splitlines() if line.strip()]
-    devices = tuple(Device(f"cuda:{index.strip()}", int(memory)) for index, memory in rows)
+    rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
+    devices = {uuid: Device(f"cuda:{index}", int(memory)) for index, uuid, memory in rows}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
-        return devices
-    chosen = [f"cuda:{index.strip()}" for index in visible.split(",") if index.strip().isdigit()]
-    return tuple(device for device in devices if device.name in chosen)
+        return tuple(devices.values())
+    chosen = [_index_of(name.strip(), devices) for name in visible.split(",")]
+    return tuple(device for device in devices.values() if device.name in chosen)
+
+
+def _index_of(visible: str, devices: Mapping[str, Device]) -> str | None:
+    """The device that a word of CUDA_VISIBLE_DEVICES means, by index or by the start of its UUID; None for none."""
+    if visible.isdigit():
+        return f"cuda:{visible}"
+    if not visible.startswith(("GPU-", "MIG-")):
+        return None
+    found = [device.name for uuid, device in devices.items() if uuid.startswith(visible)]
+    if len(found) != 1:
+        raise ConfigError(
+            f"CUDA_VISIBLE_DEVICES names {visible}, which is no whole GPU that nvidia-smi lists: name GPUs by index, or "
+            "leave it unset."
+        )
+    return found[0]
 
 
 def choose_devices(asked: str, *, inventory: Inventory = find_gpus) -> tuple[Device, ...]:

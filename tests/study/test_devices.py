@@ -81,13 +81,24 @@ def test_the_drivers_tool_is_asked_and_cuda_visible_devices_is_kept_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho '0, 81559'\necho '1, 40960'\n")
+    tool.write_text("#!/bin/sh\necho '0, GPU-8f6a2b, 81559'\necho '1, GPU-8f71c0, 40960'\n")
     tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert find_gpus() == (Device("cuda:0", 81559), Device("cuda:1", 40960))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert find_gpus() == (Device("cuda:1", 40960),)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8f71c0")
+    assert find_gpus() == (Device("cuda:1", 40960),)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8f6,GPU-8f7")
+    assert len(find_gpus()) == 2
+    for none in ("", "-1", "none"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", none)
+        assert find_gpus() == ()
+    for unclear in ("MIG-1234", "GPU-0000", "GPU-8f"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", unclear)
+        with pytest.raises(ConfigError, match=f"CUDA_VISIBLE_DEVICES names {unclear}, which is no whole GPU"):
+            find_gpus()
 
 
 def test_a_machine_without_the_tool_has_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
