@@ -79,8 +79,8 @@ def _index_of(visible: str, devices: Mapping[str, Device]) -> str | None:
     found = [device.name for uuid, device in devices.items() if uuid.startswith(visible)]
     if len(found) != 1:
         raise ConfigError(
-            f"CUDA_VISIBLE_DEVICES names {visible}, which is no whole GPU that nvidia-smi lists: name GPUs by index, or "
-            "leave it unset."
+            f"CUDA_VISIBLE_DEVICES names {visible}, which is no whole GPU that nvidia-smi lists: name GPUs by index, "
+            "or leave it unset."
         )
     return found[0]
 

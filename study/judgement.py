@@ -6,6 +6,7 @@ checkpoint.
 """
 
 import math
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
@@ -69,7 +70,7 @@ def judge(
         return Settled(outcome=Outcome(state=TrialState.PRUNED))
     if trial.ended is not None:
         return _word(trial, trial.ended, bound=bound, further=further)
-    if trial.stop == INTERRUPTED:
+    if trial.stop == INTERRUPTED or status.exit_status == -signal.SIGINT:
         return Again()  # it is taken up again, now or by the next coordinator
     if trial.stop == TIMED_OUT:
         return Settled(outcome=_timed_out(limits))

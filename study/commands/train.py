@@ -9,14 +9,14 @@ from pydantic import ValidationError
 
 from lightning_modules.config import TrialConfig
 from lightning_modules.errors import ConfigError
-from reports.records import TRAIN_LOSS, VAL_ACCURACY
+from reports.records import TRAIN_LOSS, VAL_ACCURACY, TrialState
 from search_spaces.space import Space
 from study.commands.console import make_console
 from study.commands.control import FAILED
 from study.commands.sweep import EXIT_STATUS, ensure_features
 from study.complaints import first_finding
 from study.config import StudyConfig, load_study_config
-from study.control import Enqueue, forget_stops, send
+from study.control import Enqueue, forget_stops, send, wants_stop_now
 from study.coordinator import Coordinator
 from study.events import AnyEvent, EpochEnded
 from study.launchers.inline import InlineLauncher
@@ -25,6 +25,7 @@ from study.opening import open_trial_store, read_trials
 from study.plan import StudyPlan, make_plan
 from study.provenance import run_tags
 from study.pruner_config import NoPrunerConfig
+from study.recovery import read_config
 from study.sampler_config import RandomConfig
 from study.settling import read_manifest, record_plan
 from study.view import PlainView
@@ -37,7 +38,8 @@ def train_one(source: str, *, study: str, seed: int | None, devices: str, folder
     """Trains; returns the exit status: 0 where the trial has a result.
 
     Raises:
-        ConfigError: no configuration, no such device, or the study's name belongs to a sweep.
+        ConfigError: no configuration, no such device, the study's name belongs to a sweep, or another training in it
+            was interrupted.
     """
     config = _trial_config(source)
     workspace = open_workspace(folder, writable=True)
@@ -53,18 +55,21 @@ def train_one(source: str, *, study: str, seed: int | None, devices: str, folder
     ).model_copy(update={"trials": 0})  # all its trials are asked for by hand
     plan = make_plan(single, workspace=workspace, space=Space("none", ()), devices=devices)
     _refuse_sweeps(workspace.study(study))
-    return _run(plan, seed=config.seed if seed is None else seed)
+    return _run(plan, config if seed is None else config.model_copy(update={"seed": seed}))
 
 
-def _run(plan: StudyPlan, *, seed: int) -> int:
+def _run(plan: StudyPlan, config: TrialConfig) -> int:
     console, stop = make_console(), threading.Event()
     folder = plan.workspace.study(plan.config.name)
     with ExitStack() as stack:
         stack.enter_context(coordinator_lease(folder))
         forget_stops(folder)
+        is_open = _is_open(folder, config)
         record_plan(plan, folder)
         ensure_features(plan, console)
-        send(folder, Enqueue(params={}, seed=seed))
+        if not is_open:
+            command = send(folder, Enqueue(params={}, seed=config.seed))
+            stack.callback(command.unlink, missing_ok=True)  # where it was not begun, nobody else shall begin it
         store = open_trial_store(folder, plan.config, plan.space)
         stack.callback(store.close)
         coordinator = Coordinator(
@@ -78,9 +83,7 @@ def _run(plan: StudyPlan, *, seed: int) -> int:
                 data_hash=plan.data_hash,
                 url=plan.mlflow_url,
             ),
-            launcher=InlineLauncher(
-                stop=stop, watch=lambda event: _tell(console.print, event), devices=plan.slots[0].devices
-            ),
+            launcher=InlineLauncher(stop=stop, watch=_Watch(console.print, folder), devices=plan.slots[0].devices),
             view=PlainView(lambda text: console.print(text, markup=False)),
             stop=stop,
         )
@@ -109,8 +112,35 @@ def _refuse_sweeps(folder: StudyFolder) -> None:
         raise ConfigError(f"study '{folder.root.name}' is a sweep; give single trainings another --study.")
 
 
-def _tell(write: Callable[[str], None], event: AnyEvent) -> None:
-    """A line an epoch."""
-    if isinstance(event, EpochEnded):
-        loss, accuracy = event.metrics[TRAIN_LOSS], event.metrics[VAL_ACCURACY]
-        write(f"epoch {event.epoch:>3}  loss {loss:.3f}  accuracy {accuracy:.3f}  objective {event.objective:.4f}")
+def _is_open(folder: StudyFolder, config: TrialConfig) -> bool:
+    """Whether this training was interrupted, and so is gone on with.
+
+    Raises:
+        ConfigError: another one was.
+    """
+    for trial in read_trials(folder):
+        place = folder.trial(trial.number)
+        if trial.state is TrialState.RUNNING and place.is_frozen:
+            if read_config(folder, trial.number) == config:
+                return True
+            raise ConfigError(
+                f"trial {trial.number} of study '{folder.root.name}' was interrupted with another configuration: go on "
+                f"with it by `lidstudy train {place.config}`, or give this one another --study."
+            )
+    return False
+
+
+class _Watch:
+    """Writes a line an epoch, and ends the training at the first word after `lidstudy stop`: what it said is saved."""
+
+    def __init__(self, write: Callable[[str], None], folder: StudyFolder) -> None:
+        self._write, self._folder = write, folder
+        self._is_unwanted = False
+
+    def __call__(self, event: AnyEvent) -> None:
+        if self._is_unwanted:
+            raise KeyboardInterrupt
+        self._is_unwanted = wants_stop_now(self._folder)
+        if isinstance(event, EpochEnded):
+            loss, accuracy, epoch = event.metrics[TRAIN_LOSS], event.metrics[VAL_ACCURACY], event.epoch
+            self._write(f"epoch {epoch:>3}  loss {loss:.3f}  accuracy {accuracy:.3f}  objective {event.objective:.4f}")

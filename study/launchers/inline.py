@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from study.devices import CPU, Slot
 from study.events import AnyEvent
+from study.judgement import INTERRUPTED
 from study.launchers._base import Life, Status, read_from
 from study.processes import hide_library_warnings
-from study.spec import EVENTS_FILE, SPEC_FILE, AttemptSpec
+from study.spec import EVENTS_FILE, SPEC_FILE, STOP_FILE, AttemptSpec
 from study.workspace import write_json
 
 
@@ -53,6 +54,7 @@ class InlineLauncher:
         try:
             self._exit_status[spec.key] = run_attempt(spec, warm=False, watch=self._watch)
         except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
+            write_json(spec.folder / STOP_FILE, {"reason": INTERRUPTED, "epoch": None})  # else it would count as lost
             self._exit_status[spec.key] = -signal.SIGINT
             self._stop.set()
         return True

@@ -1,17 +1,21 @@
 """`lidstudy train`: one configuration in this process, recorded like any trial."""
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from lightning_modules.errors import ConfigError
-from reports.records import TrialState
-from study.commands import control
-from study.commands.sweep import SweepOptions, resume
+from reports.records import StudyState, TrialState
+from study.commands import control, train
+from study.commands.sweep import EXIT_STATUS, SweepOptions, resume
 from study.commands.train import train_one
+from study.control import Stop, pending, send
+from study.events import AnyEvent, EpochEnded, read_events
+from study.spec import EVENTS_FILE
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
-from tests.study.helpers import record_of, run_study, trials_of
+from tests.study.helpers import record_of, run_study, trials_of, until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -36,6 +40,57 @@ def test_another_training_is_another_trial_under_the_seed_that_was_asked_for(wor
     for seed in (None, 7):
         train_one(study, study="train", seed=seed, devices="cpu", folder=workspace)
     assert [run.seed for run in record_of(workspace, "train").trials] == [3, 7]
+
+
+def test_an_interrupted_training_goes_on_however_often_and_lets_no_other_in_between(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = write_tiny_study(tmp_path, epochs=6)
+    folder = Workspace(workspace).study("train")
+
+    class Interrupted(train._Watch):
+        """Ctrl-C after the third epoch that it hears of, the first of which the checkpoint says again."""
+
+        def __call__(self, event: AnyEvent) -> None:
+            super().__call__(event)
+            if isinstance(event, EpochEnded):
+                epochs.append(event.epoch)
+                if len(epochs) % 3 == 0:
+                    raise KeyboardInterrupt
+
+    epochs: list[int] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "_Watch", Interrupted)
+        for _ in range(4):
+            assert train_one(str(study), study="train", seed=None, devices="cpu", folder=workspace) == 130
+    assert "lost" not in capsys.readouterr().out
+    (trial,) = trials_of(workspace, "train")
+    assert trial.state is TrialState.RUNNING
+    assert epochs == [0, 1, 2, 1, 2, 3, 2, 3, 4, 3, 4, 5], "what was not saved is trained again, and no more"
+    with pytest.raises(ConfigError, match=r"trial 0 of study 'train' was interrupted with another"):
+        train_one(str(study), study="train", seed=8, devices="cpu", folder=workspace)
+    assert pending(folder) == []
+    assert train_one(str(folder.trial(0).config), study="train", seed=None, devices="cpu", folder=workspace) == 0
+    assert [each.state for each in trials_of(workspace, "train")] == [TrialState.COMPLETE]
+
+
+def test_a_stop_ends_a_training_at_its_next_word(workspace: Path, tmp_path: Path) -> None:
+    study, folder = str(write_tiny_study(tmp_path, epochs=50)), Workspace(workspace).study("train")
+    stopped = StudyState.STOPPED
+
+    def stop_soon() -> None:
+        until(lambda: bool(folder.trial(0).attempts()) and has_spoken())
+        send(folder, Stop(now=True))
+
+    def has_spoken() -> bool:
+        return any(isinstance(event, EpochEnded) for event in read_events(folder.trial(0).attempts()[0] / EVENTS_FILE))
+
+    user = threading.Thread(target=stop_soon)
+    user.start()
+    assert train_one(study, study="train", seed=None, devices="cpu", folder=workspace) == EXIT_STATUS[stopped]
+    user.join()
+    (trial,) = trials_of(workspace, "train")
+    assert (trial.state, pending(folder)) == (TrialState.RUNNING, [])
 
 
 def test_a_sweep_is_no_place_for_single_trainings(workspace: Path, tmp_path: Path) -> None:
