@@ -187,6 +187,14 @@ def test_resume_tries_every_failed_trial_again(workspace: Path, tiny_study: Path
         ('{"encoder.cell": "rnn"}', r"key encoder\.cell: 'rnn' is not in"),
         ('{"optimizer.learning_rate": 5}', r"key optimizer\.learning_rate: 5 is not in"),
         ('{"encoder.hidden_size": true}', r"key encoder\.hidden_size: True is not in"),
+        (
+            '{"clipping.max_norm": 1.25}',
+            r'key clipping\.max_norm exists only where clipping\.kind is "norm": add "clipping\.kind": "norm"\.',
+        ),
+        (
+            '{"clipping.kind": "none", "clipping.max_norm": 1.25}',
+            r'exists only where clipping\.kind is "norm": choose that, or leave clipping\.max_norm out\.',
+        ),
     ],
 )
 def test_what_cannot_be_enqueued_is_refused_at_once(
