@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from lightning_modules.config import TrialConfig
+from lightning_modules.errors import ConfigError
+from search_spaces.space import Value
 from study.active import ActiveTrial
-from study.control import Enqueue, consume
+from study.control import Enqueue, consume, reject
 from study.plan import StudyPlan
 from study.trial_store import TrialStore
 from study.trials import TrialSummary, Wish
@@ -107,11 +109,35 @@ class Asking:
             self._taken.add(asked.command)
             consume(self._folder, asked.command)
 
-    def queue(self, name: str, command: Enqueue) -> None:
-        """Takes note of what a user asked for; the same command twice is taken once."""
-        if name not in self._taken:
-            self._taken.add(name)
-            self._commands.append((name, command))
+    def queue(self, name: str, command: Enqueue) -> str:
+        """Takes note of what a user asked for; the same command twice is taken once.
+
+        Returns:
+            "", or why it cannot be carried out: the search space may have changed since. It is set aside then.
+        """
+        if name in self._taken:
+            return ""
+        self._taken.add(name)
+        try:
+            params = self._checked(command)
+        except ConfigError as error:
+            return f"{reject(self._folder, name)} is set aside: {error}"
+        self._commands.append((name, command.model_copy(update={"params": params})))
+        return ""
+
+    def _checked(self, command: Enqueue) -> dict[str, Value]:
+        """The values to try, as the present space has them."""
+        space, base = self._plan.space, self._plan.config.trial.model_dump(mode="json")
+        if command.retry_of is None:
+            space.check_values(command.params)
+            space.apply(base, command.params)
+            return command.params
+        first = next((each for each in self._store.trials() if each.number == command.retry_of), None)
+        if first is None or not first.fits:
+            raise ConfigError(
+                f"trial {command.retry_of} does not fit search space {space.name} and is not tried again."
+            )
+        return first.params
 
     def next(self) -> ActiveTrial:
         """A new trial, on record in Optuna and in its own folder."""

@@ -59,7 +59,7 @@ def pending(folder: StudyFolder) -> list[tuple[str, Command]]:
             found.append((path.stem, _COMMAND.validate_json(path.read_bytes())))
         except ValidationError as error:
             logger.warning("%s is no command and is set aside: %s", path, str(error).splitlines()[0])
-            path.rename(path.with_suffix(".rejected"))
+            reject(folder, path.stem)
     return found
 
 
@@ -68,6 +68,12 @@ def forget_stops(folder: StudyFolder) -> None:
     for name, command in pending(folder):
         if isinstance(command, Stop):
             consume(folder, name)
+
+
+def reject(folder: StudyFolder, name: str) -> Path:
+    """Sets a command aside that cannot be carried out; returns its file."""
+    path = folder.control / f"{name}.json"
+    return path.rename(path.with_suffix(".rejected"))
 
 
 def consume(folder: StudyFolder, name: str) -> None:

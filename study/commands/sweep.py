@@ -84,7 +84,8 @@ def resume(study: str, options: SweepOptions, *, folder: Path, failed: bool) -> 
     study_folder = workspace.existing_study(study)
     config, space = recorded_study(study_folder)
     if failed:
-        retry_failed(study_folder)
+        for line in retry_failed(study_folder):
+            make_console().print(line, soft_wrap=True)
     return run_plan(_plan(_changed(config, options), options, workspace, space=space))
 
 

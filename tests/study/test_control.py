@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.trial import FrozenTrial
@@ -153,14 +154,16 @@ def test_a_failed_trial_says_why_and_is_tried_again_under_its_own_values_and_see
     assert "it failed: CorpusError: there is no usable feature store" in shown
     assert "lidstudy resume tiny --failed" in shown
     commands.retry("tiny", 0, workspace)
-    assert commands.retry_failed(folder) == 0, "it is queued"
+    commands.retry_failed(folder)
+    assert len(pending(folder)) == 1, "it is queued"
     with pytest.raises(ConfigError, match="trial 0 is queued again already"):
         commands.retry("tiny", 0, workspace)
     assert run_study(tiny_study, workspace) is StudyState.COMPLETE
     first, *_, again = trials_of(workspace)
     assert (again.number, again.state, again.params, again.retry_of) == (4, TrialState.COMPLETE, first.params, 0)
     assert read_config(folder, 4) == read_config(folder, 0)
-    assert commands.retry_failed(folder) == 0, "it has been tried again"
+    commands.retry_failed(folder)
+    assert pending(folder) == [], "it has been tried again"
     with pytest.raises(ConfigError, match="trial 0 was tried again as trial 4"):
         commands.retry("tiny", 0, workspace)
     with pytest.raises(ConfigError, match="trial 1 is complete; only a failed one"):
@@ -171,10 +174,68 @@ def test_a_failed_trial_says_why_and_is_tried_again_under_its_own_values_and_see
 
 def test_resume_tries_every_failed_trial_again(workspace: Path, tiny_study: Path, folder: StudyFolder) -> None:
     fail_once(workspace, tiny_study)
-    assert commands.retry_failed(folder) == 1
+    assert commands.retry_failed(folder) == []
     ((_, command),) = pending(folder)
     assert isinstance(command, Enqueue)
     assert command.retry_of == 0
+
+
+def change_space(study: Path, old: str, new: str) -> None:
+    path = study.parent / "tiny_space.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_failed_trial_that_the_changed_space_cannot_make_is_not_tried_again(
+    workspace: Path, tiny_study: Path, folder: StudyFolder
+) -> None:
+    fail_once(workspace, tiny_study)
+    send(folder, Enqueue(params=trials_of(workspace)[0].params, retry_of=0))  # before the space changes
+    change_space(tiny_study, "[8, 16]", "[4]")
+    view = RecordingView()
+    assert run_study(tiny_study, workspace, view=view) is StudyState.COMPLETE
+    assert any("trial 0 does not fit search space tiny_space" in message for message in view.messages)
+    assert [trial.retry_of for trial in trials_of(workspace)] == [None] * 4
+    with pytest.raises(ConfigError, match=r"trial 0 does not fit the study's search space, .*`lidstudy train .*json`"):
+        commands.retry("tiny", 0, workspace)
+    (line,) = commands.retry_failed(folder)
+    assert line.startswith("failed trial 0 does not fit the study's search space")
+    assert pending(folder) == []
+
+
+def test_a_retry_that_waited_while_the_space_grew_has_its_own_values_in_what_is_new(
+    workspace: Path, tiny_study: Path, folder: StudyFolder
+) -> None:
+    fail_once(workspace, tiny_study)
+    commands.retry("tiny", 0, workspace)
+    change_space(tiny_study, "[space]\n", '[space]\n"encoder.dropout" = { float = [0.0, 0.5] }\n')
+    assert run_study(tiny_study, workspace) is StudyState.COMPLETE
+    assert trials_of(workspace)[4].retry_of == 0
+    assert read_config(folder, 4) == read_config(folder, 0)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"encoder.cell": "gru"}, "key encoder.cell: 'gru' is not in"),
+        ({"optimizer.learning_rate": 0.009}, "key optimizer.learning_rate: 0.009 is not in"),
+    ],
+)
+def test_what_a_changed_space_does_not_allow_any_more_is_set_aside(
+    workspace: Path, tmp_path: Path, folder: StudyFolder, params: dict[str, Any], message: str
+) -> None:
+    study = write_tiny_study(tmp_path, trials=1)
+    path = send(folder, Enqueue(params=params))
+    change_space(study, '["gru", "lstm"]', '["lstm", "rnn_tanh"]')
+    change_space(study, "[0.001, 0.01]", "[0.001, 0.005]")
+    view = RecordingView()
+    assert run_study(study, workspace, view=view) is StudyState.COMPLETE
+    rejected = path.with_suffix(".rejected")
+    (said,) = [each for each in view.messages if message in each]
+    assert said.startswith(f"{rejected} is set aside: ")
+    assert rejected.exists()
+    assert len(trials_of(workspace)) == 1
 
 
 @pytest.mark.parametrize(
