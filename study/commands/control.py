@@ -60,13 +60,14 @@ def retry(study: str, number: int, folder: Path) -> None:
     """
     study_folder = open_workspace(folder).existing_study(study)
     refuse_single_trainings(study_folder)
+    queued = _queued_again(study_folder)  # before the trials: a coordinator makes the one into the other meanwhile
     trials = {trial.number: trial for trial in read_trials(study_folder)}
     if number not in trials:
         known = f"0 to {max(trials)}" if trials else "none yet"
         raise ConfigError(f"study '{study}' has no trial {number}; trials: {known}.")
     if trials[number].state not in FAILED:
         raise ConfigError(f"trial {number} is {trials[number].state.value}; only a failed one is tried again.")
-    if number in _queued_again(study_folder):
+    if number in queued:
         raise ConfigError(f"trial {number} is queued again already; it comes next.")
     again = next((trial.number for trial in trials.values() if trial.retry_of == number), None)
     if again is not None:
@@ -82,8 +83,9 @@ def retry(study: str, number: int, folder: Path) -> None:
 
 def retry_failed(study_folder: StudyFolder) -> list[str]:
     """Queues every failed trial that has not been tried again yet; returns a line about those that cannot be."""
+    queued = _queued_again(study_folder)  # before the trials, as above
     trials = read_trials(study_folder)
-    retried = {trial.retry_of for trial in trials} | _queued_again(study_folder)
+    retried = queued | {trial.retry_of for trial in trials}
     failed = [trial for trial in trials if trial.state in FAILED and trial.number not in retried]
     for trial in failed:
         if trial.fits:

@@ -1,5 +1,6 @@
 """What users tell a coordinator: stop, enqueue, retry; and limits of time and silence."""
 
+import contextlib
 import itertools
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from study.coordinator import Coordinator
 from study.devices import Slot
 from study.launchers._base import Life, Status
 from study.launchers.inline import InlineLauncher
+from study.opening import read_trials
 from study.plan import make_plan
 from study.recovery import read_config
 from study.settling import record_plan
 from study.spec import EVENTS_FILE, AttemptSpec
 from study.storage import StoredStudy
+from study.trials import TrialSummary
 from study.workspace import StudyFolder, Workspace
 from tests.conftest import write_tiny_study
 from tests.study.helpers import RecordingView, fast_clock, record_of, run_study, trials_of
@@ -178,6 +181,41 @@ def test_resume_tries_every_failed_trial_again(workspace: Path, tiny_study: Path
     ((_, command),) = pending(folder)
     assert isinstance(command, Enqueue)
     assert command.retry_of == 0
+
+
+def test_a_retry_that_a_coordinator_takes_up_meanwhile_is_not_queued_twice(
+    workspace: Path, tiny_study: Path, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_once(workspace, tiny_study)
+    for ask_again in (lambda: commands.retry_failed(folder), lambda: commands.retry("tiny", 0, workspace)):
+        path = send(folder, Enqueue(params={}, retry_of=0))
+
+        def read_while_it_is_taken_up(study_folder: StudyFolder, taken: Path = path) -> list[TrialSummary]:
+            trials = read_trials(study_folder)
+            taken.unlink()
+            return trials
+
+        with monkeypatch.context() as patch:
+            patch.setattr("study.commands.control.read_trials", read_while_it_is_taken_up)
+            with contextlib.suppress(ConfigError):
+                ask_again()
+        assert pending(folder) == []
+
+
+def test_a_second_retry_of_a_trial_is_set_aside_whether_the_first_is_queued_or_done(
+    workspace: Path, tiny_study: Path, folder: StudyFolder
+) -> None:
+    fail_once(workspace, tiny_study)
+    params = trials_of(workspace)[0].params
+    for num_sent in (2, 1):
+        for _ in range(num_sent):
+            send(folder, Enqueue(params=params, retry_of=0))
+        view = RecordingView()
+        assert run_study(tiny_study, workspace, view=view) is StudyState.COMPLETE
+        assert [trial.number for trial in trials_of(workspace) if trial.retry_of == 0] == [4]
+        (said,) = [each for each in view.messages if "is set aside" in each]
+        assert said.endswith("trial 0 is tried again already.")
+    assert len(list(folder.control.glob("*.rejected"))) == 2
 
 
 def change_space(study: Path, old: str, new: str) -> None:
