@@ -1,6 +1,7 @@
 """`lidstudy stop|enqueue|retry`: what users tell a coordinator that runs, or the next one."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_modules.errors import ConfigError
@@ -81,11 +82,14 @@ def retry(study: str, number: int, folder: Path) -> None:
     _say(study_folder, f"trial {number} is queued again")
 
 
-def retry_failed(study_folder: StudyFolder) -> list[str]:
-    """Queues every failed trial that has not been tried again yet; returns a line about those that cannot be."""
-    queued = _queued_again(study_folder)  # before the trials, as above
-    trials = read_trials(study_folder)
-    retried = queued | {trial.retry_of for trial in trials}
+def retry_failed(study_folder: StudyFolder, trials: Sequence[TrialSummary]) -> list[str]:
+    """Queues every failed trial that has not been tried again yet; returns a line about those that cannot be.
+
+    Args:
+        study_folder: of a study whose lease is held, so that nobody takes up what is queued meanwhile.
+        trials: of the study.
+    """
+    retried = _queued_again(study_folder) | {trial.retry_of for trial in trials}
     failed = [trial for trial in trials if trial.state in FAILED and trial.number not in retried]
     for trial in failed:
         if trial.fits:

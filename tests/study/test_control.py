@@ -1,6 +1,5 @@
 """What users tell a coordinator: stop, enqueue, retry; and limits of time and silence."""
 
-import contextlib
 import itertools
 from pathlib import Path
 from typing import Any
@@ -8,10 +7,11 @@ from typing import Any
 import pytest
 from optuna.trial import FrozenTrial
 
-from lightning_modules.errors import ConfigError, StoreAwayError
+from lightning_modules.errors import ConfigError, StorageError, StoreAwayError
 from reports.records import TAG_FAILURE_CLASS, StudyState, TrialState
 from study.commands import control as commands
 from study.commands.inspect import list_all, show_status, show_trial, study_status
+from study.commands.sweep import SweepOptions, resume
 from study.config import load_study_config
 from study.control import Enqueue, Stop, pending, send
 from study.coordinator import Coordinator
@@ -25,7 +25,7 @@ from study.settling import record_plan
 from study.spec import EVENTS_FILE, AttemptSpec
 from study.storage import StoredStudy
 from study.trials import TrialSummary
-from study.workspace import StudyFolder, Workspace
+from study.workspace import StudyFolder, Workspace, coordinator_lease
 from tests.conftest import write_tiny_study
 from tests.study.helpers import RecordingView, fast_clock, record_of, run_study, trials_of
 
@@ -157,7 +157,7 @@ def test_a_failed_trial_says_why_and_is_tried_again_under_its_own_values_and_see
     assert "it failed: CorpusError: there is no usable feature store" in shown
     assert "lidstudy resume tiny --failed" in shown
     commands.retry("tiny", 0, workspace)
-    commands.retry_failed(folder)
+    commands.retry_failed(folder, trials_of(workspace))
     assert len(pending(folder)) == 1, "it is queued"
     with pytest.raises(ConfigError, match="trial 0 is queued again already"):
         commands.retry("tiny", 0, workspace)
@@ -165,7 +165,7 @@ def test_a_failed_trial_says_why_and_is_tried_again_under_its_own_values_and_see
     first, *_, again = trials_of(workspace)
     assert (again.number, again.state, again.params, again.retry_of) == (4, TrialState.COMPLETE, first.params, 0)
     assert read_config(folder, 4) == read_config(folder, 0)
-    commands.retry_failed(folder)
+    commands.retry_failed(folder, trials_of(workspace))
     assert pending(folder) == [], "it has been tried again"
     with pytest.raises(ConfigError, match="trial 0 was tried again as trial 4"):
         commands.retry("tiny", 0, workspace)
@@ -177,7 +177,7 @@ def test_a_failed_trial_says_why_and_is_tried_again_under_its_own_values_and_see
 
 def test_resume_tries_every_failed_trial_again(workspace: Path, tiny_study: Path, folder: StudyFolder) -> None:
     fail_once(workspace, tiny_study)
-    assert commands.retry_failed(folder) == []
+    assert commands.retry_failed(folder, trials_of(workspace)) == []
     ((_, command),) = pending(folder)
     assert isinstance(command, Enqueue)
     assert command.retry_of == 0
@@ -187,19 +187,17 @@ def test_a_retry_that_a_coordinator_takes_up_meanwhile_is_not_queued_twice(
     workspace: Path, tiny_study: Path, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_once(workspace, tiny_study)
-    for ask_again in (lambda: commands.retry_failed(folder), lambda: commands.retry("tiny", 0, workspace)):
-        path = send(folder, Enqueue(params={}, retry_of=0))
+    path = send(folder, Enqueue(params={}, retry_of=0))
 
-        def read_while_it_is_taken_up(study_folder: StudyFolder, taken: Path = path) -> list[TrialSummary]:
-            trials = read_trials(study_folder)
-            taken.unlink()
-            return trials
+    def read_while_it_is_taken_up(study_folder: StudyFolder) -> list[TrialSummary]:
+        trials = read_trials(study_folder)
+        path.unlink()
+        return trials
 
-        with monkeypatch.context() as patch:
-            patch.setattr("study.commands.control.read_trials", read_while_it_is_taken_up)
-            with contextlib.suppress(ConfigError):
-                ask_again()
-        assert pending(folder) == []
+    monkeypatch.setattr("study.commands.control.read_trials", read_while_it_is_taken_up)
+    with pytest.raises(ConfigError, match="trial 0 is queued again already"):
+        commands.retry("tiny", 0, workspace)
+    assert pending(folder) == []
 
 
 def test_a_second_retry_of_a_trial_is_set_aside_whether_the_first_is_queued_or_done(
@@ -237,7 +235,7 @@ def test_a_failed_trial_that_the_changed_space_cannot_make_is_not_tried_again(
     assert [trial.retry_of for trial in trials_of(workspace)] == [None] * 4
     with pytest.raises(ConfigError, match=r"trial 0 does not fit the study's search space, .*`lidstudy train .*json`"):
         commands.retry("tiny", 0, workspace)
-    (line,) = commands.retry_failed(folder)
+    (line,) = commands.retry_failed(folder, trials_of(workspace))
     assert line.startswith("failed trial 0 does not fit the study's search space")
     assert pending(folder) == []
 
@@ -274,6 +272,24 @@ def test_what_a_changed_space_does_not_allow_any_more_is_set_aside(
     assert said.startswith(f"{rejected} is set aside: ")
     assert rejected.exists()
     assert len(trials_of(workspace)) == 1
+
+
+def test_a_resume_that_is_refused_queues_nothing(workspace: Path, tiny_study: Path, folder: StudyFolder) -> None:
+    fail_once(workspace, tiny_study)
+    with pytest.raises(ConfigError, match="--time-budget"):
+        resume("tiny", SweepOptions(time_budget="soon"), folder=workspace, failed=True)
+    with coordinator_lease(folder), pytest.raises(StorageError):
+        resume("tiny", SweepOptions(), folder=workspace, failed=True)
+    assert pending(folder) == []
+
+
+def test_resume_with_failed_tries_failed_trials_again(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_once(workspace, write_tiny_study(tmp_path, trials=2, epochs=1))
+    assert resume("tiny", SweepOptions(), folder=workspace, failed=True) == 0
+    assert [trial.retry_of for trial in trials_of(workspace)] == [None, None, 0]
+    assert "study tiny is complete" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
