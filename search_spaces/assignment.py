@@ -1,6 +1,7 @@
 """What values of parameters mean: which parameters exist under them, and which TrialConfig they make."""
 
 import copy
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -17,6 +18,17 @@ from search_spaces.schema import KIND, fields_of_kind, leaves, sections
 def is_active(parameter: Parameter, chosen: Mapping[str, Value]) -> bool:
     """Whether a parameter exists, given the values of those that its condition names (absent where inactive)."""
     return all(path in chosen and chosen[path] in values for path, values in parameter.when.items())
+
+
+def unmet(parameter: Parameter, chosen: Mapping[str, Value]) -> str:
+    """Why a parameter may not exist under these values, and what to do; "" where its conditions are met."""
+    failing = {path: values for path, values in parameter.when.items() if chosen.get(path) not in values}
+    if not failing:
+        return ""
+    only = " and ".join(f"{path} is {' or '.join(map(json.dumps, values))}" for path, values in failing.items())
+    missing = ", ".join(f'"{path}": {json.dumps(values[0])}' for path, values in failing.items() if path not in chosen)
+    advice = f"add {missing}" if missing else f"choose that, or leave {parameter.path} out"
+    return f"exists only where {only}: {advice}."
 
 
 def in_order_of_conditions(parameters: Sequence[Parameter]) -> tuple[Parameter, ...]:

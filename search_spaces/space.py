@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from lightning_modules.config import TrialConfig, content_hash
 from lightning_modules.errors import ConfigError
 from search_spaces import SPACES
-from search_spaces.assignment import complete_base, in_order_of_conditions, is_active, overlay, validated
+from search_spaces.assignment import complete_base, in_order_of_conditions, is_active, overlay, unmet, validated
 from search_spaces.checking import check_base, check_parameters
 from search_spaces.parsing import SPACE, LineError, Parameter, Value, parse_parameter
 from search_spaces.schema import space_schema
@@ -132,10 +132,12 @@ class Space:
         return chosen
 
     def check_values(self, params: Mapping[str, Any]) -> None:
-        """Refuses values that this space would never propose.
+        """Refuses values that this space would never propose, and those whose conditions are not among them.
+
+        Where a condition is left to the sampler, what exists only under it would be dropped as often as not.
 
         Raises:
-            ConfigError: naming the parameter and what is allowed.
+            ConfigError: naming the parameter and what is allowed, or what has to be added.
         """
         known = {parameter.path: parameter for parameter in self.parameters}
         for path, value in params.items():
@@ -143,6 +145,9 @@ class Space:
                 raise ConfigError(f"space {self.name} has no parameter '{path}'; it has {', '.join(known)}.")
             if not known[path].allows(value):
                 raise ConfigError(f"space {self.name}, key {path}: {value!r} is not in {known[path].to_json()}.")
+        for path in params:
+            if complaint := unmet(known[path], params):
+                raise ConfigError(f"space {self.name}, key {path} {complaint}")
 
     def check_base(self, base: Mapping[str, Any]) -> None:
         """Refuses a base configuration that some corner of this space does not suit.

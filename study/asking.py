@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from lightning_modules.config import TrialConfig
+from lightning_modules.errors import ConfigError
+from search_spaces.space import Value
 from study.active import ActiveTrial
-from study.control import Enqueue, consume
+from study.control import Enqueue, consume, reject
 from study.plan import StudyPlan
 from study.trial_store import TrialStore
 from study.trials import TrialSummary, Wish
@@ -83,6 +85,7 @@ class Asking:
         self._store = store
         self._commands: deque[tuple[str, Enqueue]] = deque()
         self._taken: set[str] = set()  # names of commands that are queued here, or whose trial exists
+        self._retried: set[int] = set()  # failed trials whose retry is queued here, or exists
         self._replicates: Counter[str] = Counter()  # configuration hash -> how often it was started
         self._num_own = 0
         self.num_asked = 0  # trials that exist, whoever asked for them
@@ -103,15 +106,46 @@ class Asking:
 
     def _strike_off(self, asked: TrialSummary) -> None:
         """The command that a trial carries out is not carried out again; its coordinator may have died before that."""
+        if asked.retry_of is not None:
+            self._retried.add(asked.retry_of)
         if asked.command:
             self._taken.add(asked.command)
             consume(self._folder, asked.command)
 
-    def queue(self, name: str, command: Enqueue) -> None:
-        """Takes note of what a user asked for; the same command twice is taken once."""
-        if name not in self._taken:
-            self._taken.add(name)
-            self._commands.append((name, command))
+    def queue(self, name: str, command: Enqueue) -> str:
+        """Takes note of what a user asked for; the same command twice is taken once.
+
+        Returns:
+            "", or why it cannot be carried out, since the search space has changed or somebody else asked for the same
+            retry. It is set aside then.
+        """
+        if name in self._taken:
+            return ""
+        self._taken.add(name)
+        try:
+            params = self._checked(command)
+        except ConfigError as error:
+            return f"{reject(self._folder, name)} is set aside: {error}"
+        if command.retry_of is not None:
+            self._retried.add(command.retry_of)
+        self._commands.append((name, command.model_copy(update={"params": params})))
+        return ""
+
+    def _checked(self, command: Enqueue) -> dict[str, Value]:
+        """The values to try, as the present space has them."""
+        space, base = self._plan.space, self._plan.config.trial.model_dump(mode="json")
+        if command.retry_of is None:
+            space.check_values(command.params)
+            space.apply(base, command.params)
+            return command.params
+        if command.retry_of in self._retried:
+            raise ConfigError(f"trial {command.retry_of} is tried again already.")
+        first = next((each for each in self._store.trials() if each.number == command.retry_of), None)
+        if first is None or not first.fits:
+            raise ConfigError(
+                f"trial {command.retry_of} does not fit search space {space.name} and is not tried again."
+            )
+        return first.params
 
     def next(self) -> ActiveTrial:
         """A new trial, on record in Optuna and in its own folder."""

@@ -34,6 +34,7 @@ WorkspaceOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_WORKSPACE = Path("workspace")
+MAX_SEED = 2**32 - 1  # the largest that a configuration may hold
 
 
 @corpus_app.command("prepare")
@@ -166,7 +167,7 @@ def train(
     config: Annotated[str, typer.Argument(help="A trial's config.json, a preset, or a study's .toml file.")],
     *,
     study: Annotated[str, typer.Option(help="The study that the trial is recorded in.")] = "train",
-    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the configuration's own.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Instead of the configuration's own.")] = None,
     devices: Annotated[
         str, typer.Option(help="auto (the first GPU, if there is one), cpu, or a GPU as cuda:0.")
     ] = "auto",
@@ -196,7 +197,9 @@ def enqueue(
     study: str,
     params: Annotated[str, typer.Argument(help='JSON, as \'{"encoder.cell": "lstm"}\'; the sampler chooses the rest.')],
     *,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the trial; by default the study's own rule.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=MAX_SEED, help="Of the trial; by default the study's own rule.")
+    ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Have a study try these values next."""

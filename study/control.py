@@ -61,7 +61,7 @@ def pending(folder: StudyFolder) -> list[tuple[str, Command]]:
             continue  # somebody else has carried it out since
         except ValidationError as error:
             logger.warning("%s is no command and is set aside: %s", path, str(error).splitlines()[0])
-            path.rename(path.with_suffix(".rejected"))
+            reject(folder, path.stem)
     return found
 
 
@@ -75,6 +75,12 @@ def forget_stops(folder: StudyFolder) -> None:
     for name, command in pending(folder):
         if isinstance(command, Stop):
             consume(folder, name)
+
+
+def reject(folder: StudyFolder, name: str) -> Path:
+    """Sets a command aside that cannot be carried out; returns its file."""
+    path = folder.control / f"{name}.json"
+    return path.rename(path.with_suffix(".rejected"))
 
 
 def consume(folder: StudyFolder, name: str) -> None:

@@ -218,8 +218,8 @@ class Coordinator:
             if isinstance(command, Stop):
                 consume(self._folder, name)
                 self._end_early(now=command.now)
-            else:
-                self._asking.queue(name, command)
+            elif refusal := self._asking.queue(name, command):
+                self._view.message(refusal)
 
     def _end_early(self, *, now: bool) -> None:
         if now:

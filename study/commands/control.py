@@ -1,6 +1,7 @@
 """`lidstudy stop|enqueue|retry`: what users tell a coordinator that runs, or the next one."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_modules.errors import ConfigError
@@ -55,33 +56,49 @@ def retry(study: str, number: int, folder: Path) -> None:
     """Has the study try a failed trial again, as a new trial with the same values and seed.
 
     Raises:
-        ConfigError: there is no such trial, it has not failed, or it was tried again already.
+        ConfigError: there is no such trial, it has not failed, it was tried again already, or the study's search space
+            has changed and cannot make its configuration any more.
     """
     study_folder = open_workspace(folder).existing_study(study)
     refuse_single_trainings(study_folder)
+    queued = _queued_again(study_folder)  # before the trials: a coordinator makes the one into the other meanwhile
     trials = {trial.number: trial for trial in read_trials(study_folder)}
     if number not in trials:
         known = f"0 to {max(trials)}" if trials else "none yet"
         raise ConfigError(f"study '{study}' has no trial {number}; trials: {known}.")
     if trials[number].state not in FAILED:
         raise ConfigError(f"trial {number} is {trials[number].state.value}; only a failed one is tried again.")
-    if number in _queued_again(study_folder):
+    if number in queued:
         raise ConfigError(f"trial {number} is queued again already; it comes next.")
     again = next((trial.number for trial in trials.values() if trial.retry_of == number), None)
     if again is not None:
         raise ConfigError(f"trial {number} was tried again as trial {again}; see `lidstudy show {study} {again}`.")
+    if not trials[number].fits:
+        raise ConfigError(
+            f"trial {number} does not fit the study's search space, which has changed since; to train it by itself: "
+            f"`lidstudy train {study_folder.trial(number).config}`."
+        )
     _send_retry(study_folder, trials[number])
     _say(study_folder, f"trial {number} is queued again")
 
 
-def retry_failed(study_folder: StudyFolder) -> int:
-    """Queues every failed trial that has not been tried again yet; returns how many."""
-    trials = read_trials(study_folder)
-    retried = {trial.retry_of for trial in trials} | _queued_again(study_folder)
+def retry_failed(study_folder: StudyFolder, trials: Sequence[TrialSummary]) -> list[str]:
+    """Queues every failed trial that has not been tried again yet; returns a line about those that cannot be.
+
+    Args:
+        study_folder: of a study whose lease is held, so that nobody takes up what is queued meanwhile.
+        trials: of the study.
+    """
+    retried = _queued_again(study_folder) | {trial.retry_of for trial in trials}
     failed = [trial for trial in trials if trial.state in FAILED and trial.number not in retried]
     for trial in failed:
-        _send_retry(study_folder, trial)
-    return len(failed)
+        if trial.fits:
+            _send_retry(study_folder, trial)
+    foreign = [str(trial.number) for trial in failed if not trial.fits]
+    if not foreign:
+        return []
+    which = f"trial {foreign[0]} does" if len(foreign) == 1 else f"trials {', '.join(foreign)} do"
+    return [f"failed {which} not fit the study's search space, which has changed since: not tried again"]
 
 
 def _queued_again(study_folder: StudyFolder) -> set[int | None]:

@@ -84,13 +84,16 @@ def resume(study: str, options: SweepOptions, *, folder: Path, failed: bool) -> 
     workspace = open_workspace(folder, writable=True)
     study_folder = workspace.existing_study(study)
     config, space = recorded_study(study_folder)
-    if failed:
-        retry_failed(study_folder)
-    return run_plan(_plan(_changed(config, options), options, workspace, space=space))
+    return run_plan(_plan(_changed(config, options), options, workspace, space=space), failed=failed)
 
 
-def run_plan(plan: StudyPlan) -> int:
-    """Runs a planned study to its end; returns the exit status."""
+def run_plan(plan: StudyPlan, *, failed: bool = False) -> int:
+    """Runs a planned study to its end; returns the exit status.
+
+    Args:
+        plan: the study.
+        failed: whether failed trials are tried again; they are queued once nothing keeps the study from running.
+    """
     console, workspace = make_console(), plan.workspace
     config, study_folder = plan.config, plan.workspace.study(plan.config.name)
     with ExitStack() as stack:
@@ -118,17 +121,20 @@ def run_plan(plan: StudyPlan) -> int:
         stack.callback(store.close)
         for line in space_lines(store.trials(), plan.space.name):
             view.message(line)
+        tracker = open_tracker(
+            workspace,
+            plan.manifest(),
+            tags=run_tags(plan.data_hash),
+            data_hash=plan.data_hash,
+            url=plan.mlflow_url,
+        )
+        for line in retry_failed(study_folder, store.trials()) if failed else ():
+            view.message(line)
         coordinator = Coordinator(
             plan,
             folder=study_folder,
             store=store,
-            tracker=open_tracker(
-                workspace,
-                plan.manifest(),
-                tags=run_tags(plan.data_hash),
-                data_hash=plan.data_hash,
-                url=plan.mlflow_url,
-            ),
+            tracker=tracker,
             launcher=launcher,
             view=view,
             stop=stop,

@@ -82,6 +82,14 @@ def test_a_wrong_parameter_of_a_space(workspace: Path, tmp_path: Path) -> None:
     assert "encoder.hidden_size" in line
 
 
+@pytest.mark.parametrize("command", [["enqueue", "demo", '{"encoder.cell": "gru"}'], ["train", "demo"]])
+def test_a_seed_that_no_configuration_can_hold(tmp_path: Path, command: list[str]) -> None:
+    done = lidstudy(*command, "--seed", str(2**32), "--workspace", tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "Invalid value for '--seed'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("command", [["sweep", "demo"], ["corpus", "describe", "prompts"]])
 def test_a_missing_corpus(tmp_path: Path, command: list[str]) -> None:
     assert "lidstudy corpus prepare prompts" in error_line(lidstudy(*command, "--workspace", tmp_path))

@@ -1,6 +1,7 @@
 """The grammar of search spaces, what they suggest, and what they make of a base configuration."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -139,6 +140,32 @@ def test_a_parameter_below_one_that_does_not_exist_does_not_exist(tmp_path: Path
 
 
 # --- applying ---------------------------------------------------------------------------------------------------------
+
+
+CHAIN = """
+[space]
+"encoder.cell" = { choices = ["gru", "lstm"] }
+"encoder.num_layers" = { choices = [1, 2], when = { "encoder.cell" = ["gru"] } }
+"encoder.dropout" = { float = [0.0, 0.5], when = { "encoder.cell" = ["gru"], "encoder.num_layers" = [2] } }
+"""
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        (
+            {"encoder.dropout": 0.25},
+            'is "gru" and encoder.num_layers is 2: add "encoder.cell": "gru", "encoder.num_layers": 2.',
+        ),
+        ({"encoder.num_layers": 2}, 'encoder.num_layers exists only where encoder.cell is "gru": add "encoder.cell"'),
+        ({"encoder.num_layers": 2, "encoder.cell": "lstm"}, "choose that, or leave encoder.num_layers out."),
+    ],
+)
+def test_a_value_is_given_with_all_its_conditions(tmp_path: Path, chosen: dict[str, Value], message: str) -> None:
+    space = load_space(str(write(tmp_path, CHAIN)))
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        space.check_values(chosen)
+    space.check_values({"encoder.dropout": 0.25, "encoder.cell": "gru", "encoder.num_layers": 2})
 
 
 def test_applying_nothing_to_nothing_is_the_default(clipping: Space) -> None:

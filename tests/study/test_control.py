@@ -2,26 +2,30 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.trial import FrozenTrial
 
-from lightning_modules.errors import ConfigError, StoreAwayError
+from lightning_modules.errors import ConfigError, StorageError, StoreAwayError
 from reports.records import TAG_FAILURE_CLASS, StudyState, TrialState
 from study.commands import control as commands
 from study.commands.inspect import list_all, show_status, show_trial, study_status
+from study.commands.sweep import SweepOptions, resume
 from study.config import load_study_config
 from study.control import Enqueue, Stop, pending, send
 from study.coordinator import Coordinator
 from study.devices import Slot
 from study.launchers._base import Life, Status
 from study.launchers.inline import InlineLauncher
+from study.opening import read_trials
 from study.plan import make_plan
 from study.recovery import read_config
 from study.settling import record_plan
 from study.spec import EVENTS_FILE, AttemptSpec
 from study.storage import StoredStudy
-from study.workspace import StudyFolder, Workspace
+from study.trials import TrialSummary
+from study.workspace import StudyFolder, Workspace, coordinator_lease
 from tests.conftest import write_tiny_study
 from tests.study.helpers import RecordingView, fast_clock, record_of, run_study, trials_of
 
@@ -153,14 +157,16 @@ def test_a_failed_trial_says_why_and_is_tried_again_under_its_own_values_and_see
     assert "it failed: CorpusError: there is no usable feature store" in shown
     assert "lidstudy resume tiny --failed" in shown
     commands.retry("tiny", 0, workspace)
-    assert commands.retry_failed(folder) == 0, "it is queued"
+    commands.retry_failed(folder, trials_of(workspace))
+    assert len(pending(folder)) == 1, "it is queued"
     with pytest.raises(ConfigError, match="trial 0 is queued again already"):
         commands.retry("tiny", 0, workspace)
     assert run_study(tiny_study, workspace) is StudyState.COMPLETE
     first, *_, again = trials_of(workspace)
     assert (again.number, again.state, again.params, again.retry_of) == (4, TrialState.COMPLETE, first.params, 0)
     assert read_config(folder, 4) == read_config(folder, 0)
-    assert commands.retry_failed(folder) == 0, "it has been tried again"
+    commands.retry_failed(folder, trials_of(workspace))
+    assert pending(folder) == [], "it has been tried again"
     with pytest.raises(ConfigError, match="trial 0 was tried again as trial 4"):
         commands.retry("tiny", 0, workspace)
     with pytest.raises(ConfigError, match="trial 1 is complete; only a failed one"):
@@ -171,10 +177,119 @@ def test_a_failed_trial_says_why_and_is_tried_again_under_its_own_values_and_see
 
 def test_resume_tries_every_failed_trial_again(workspace: Path, tiny_study: Path, folder: StudyFolder) -> None:
     fail_once(workspace, tiny_study)
-    assert commands.retry_failed(folder) == 1
+    assert commands.retry_failed(folder, trials_of(workspace)) == []
     ((_, command),) = pending(folder)
     assert isinstance(command, Enqueue)
     assert command.retry_of == 0
+
+
+def test_a_retry_that_a_coordinator_takes_up_meanwhile_is_not_queued_twice(
+    workspace: Path, tiny_study: Path, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_once(workspace, tiny_study)
+    path = send(folder, Enqueue(params={}, retry_of=0))
+
+    def read_while_it_is_taken_up(study_folder: StudyFolder) -> list[TrialSummary]:
+        trials = read_trials(study_folder)
+        path.unlink()
+        return trials
+
+    monkeypatch.setattr("study.commands.control.read_trials", read_while_it_is_taken_up)
+    with pytest.raises(ConfigError, match="trial 0 is queued again already"):
+        commands.retry("tiny", 0, workspace)
+    assert pending(folder) == []
+
+
+def test_a_second_retry_of_a_trial_is_set_aside_whether_the_first_is_queued_or_done(
+    workspace: Path, tiny_study: Path, folder: StudyFolder
+) -> None:
+    fail_once(workspace, tiny_study)
+    params = trials_of(workspace)[0].params
+    for num_sent in (2, 1):
+        for _ in range(num_sent):
+            send(folder, Enqueue(params=params, retry_of=0))
+        view = RecordingView()
+        assert run_study(tiny_study, workspace, view=view) is StudyState.COMPLETE
+        assert [trial.number for trial in trials_of(workspace) if trial.retry_of == 0] == [4]
+        (said,) = [each for each in view.messages if "is set aside" in each]
+        assert said.endswith("trial 0 is tried again already.")
+    assert len(list(folder.control.glob("*.rejected"))) == 2
+
+
+def change_space(study: Path, old: str, new: str) -> None:
+    path = study.parent / "tiny_space.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_failed_trial_that_the_changed_space_cannot_make_is_not_tried_again(
+    workspace: Path, tiny_study: Path, folder: StudyFolder
+) -> None:
+    fail_once(workspace, tiny_study)
+    send(folder, Enqueue(params=trials_of(workspace)[0].params, retry_of=0))  # before the space changes
+    change_space(tiny_study, "[8, 16]", "[4]")
+    view = RecordingView()
+    assert run_study(tiny_study, workspace, view=view) is StudyState.COMPLETE
+    assert any("trial 0 does not fit search space tiny_space" in message for message in view.messages)
+    assert [trial.retry_of for trial in trials_of(workspace)] == [None] * 4
+    with pytest.raises(ConfigError, match=r"trial 0 does not fit the study's search space, .*`lidstudy train .*json`"):
+        commands.retry("tiny", 0, workspace)
+    (line,) = commands.retry_failed(folder, trials_of(workspace))
+    assert line.startswith("failed trial 0 does not fit the study's search space")
+    assert pending(folder) == []
+
+
+def test_a_retry_that_waited_while_the_space_grew_has_its_own_values_in_what_is_new(
+    workspace: Path, tiny_study: Path, folder: StudyFolder
+) -> None:
+    fail_once(workspace, tiny_study)
+    commands.retry("tiny", 0, workspace)
+    change_space(tiny_study, "[space]\n", '[space]\n"encoder.dropout" = { float = [0.0, 0.5] }\n')
+    assert run_study(tiny_study, workspace) is StudyState.COMPLETE
+    assert trials_of(workspace)[4].retry_of == 0
+    assert read_config(folder, 4) == read_config(folder, 0)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"encoder.cell": "gru"}, "key encoder.cell: 'gru' is not in"),
+        ({"optimizer.learning_rate": 0.009}, "key optimizer.learning_rate: 0.009 is not in"),
+    ],
+)
+def test_what_a_changed_space_does_not_allow_any_more_is_set_aside(
+    workspace: Path, tmp_path: Path, folder: StudyFolder, params: dict[str, Any], message: str
+) -> None:
+    study = write_tiny_study(tmp_path, trials=1)
+    path = send(folder, Enqueue(params=params))
+    change_space(study, '["gru", "lstm"]', '["lstm", "rnn_tanh"]')
+    change_space(study, "[0.001, 0.01]", "[0.001, 0.005]")
+    view = RecordingView()
+    assert run_study(study, workspace, view=view) is StudyState.COMPLETE
+    rejected = path.with_suffix(".rejected")
+    (said,) = [each for each in view.messages if message in each]
+    assert said.startswith(f"{rejected} is set aside: ")
+    assert rejected.exists()
+    assert len(trials_of(workspace)) == 1
+
+
+def test_a_resume_that_is_refused_queues_nothing(workspace: Path, tiny_study: Path, folder: StudyFolder) -> None:
+    fail_once(workspace, tiny_study)
+    with pytest.raises(ConfigError, match="--time-budget"):
+        resume("tiny", SweepOptions(time_budget="soon"), folder=workspace, failed=True)
+    with coordinator_lease(folder), pytest.raises(StorageError):
+        resume("tiny", SweepOptions(), folder=workspace, failed=True)
+    assert pending(folder) == []
+
+
+def test_resume_with_failed_tries_failed_trials_again(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_once(workspace, write_tiny_study(tmp_path, trials=2, epochs=1))
+    assert resume("tiny", SweepOptions(), folder=workspace, failed=True) == 0
+    assert [trial.retry_of for trial in trials_of(workspace)] == [None, None, 0]
+    assert "study tiny is complete" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -187,6 +302,14 @@ def test_resume_tries_every_failed_trial_again(workspace: Path, tiny_study: Path
         ('{"encoder.cell": "rnn"}', r"key encoder\.cell: 'rnn' is not in"),
         ('{"optimizer.learning_rate": 5}', r"key optimizer\.learning_rate: 5 is not in"),
         ('{"encoder.hidden_size": true}', r"key encoder\.hidden_size: True is not in"),
+        (
+            '{"clipping.max_norm": 1.25}',
+            r'key clipping\.max_norm exists only where clipping\.kind is "norm": add "clipping\.kind": "norm"\.',
+        ),
+        (
+            '{"clipping.kind": "none", "clipping.max_norm": 1.25}',
+            r'exists only where clipping\.kind is "norm": choose that, or leave clipping\.max_norm out\.',
+        ),
     ],
 )
 def test_what_cannot_be_enqueued_is_refused_at_once(
