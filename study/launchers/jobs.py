@@ -106,7 +106,8 @@ class Jobs:
         self._clock = clock
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="queue")
         self._answer: Future[str] | None = None
-        self._asked_at = float("-inf")
+        self._asked_at = float("-inf")  # the question whose answer is awaited, or the last
+        self._asks_soon = False
         self._listing = Listing({}, {})
         self._known_at = float("-inf")
 
@@ -130,7 +131,7 @@ class Jobs:
     def cancel(self, job_id: str) -> None:
         """Ends a job, soon."""
         self._pool.submit(self._queue.cancel, job_id).add_done_callback(_log_failure)
-        self._asked_at = float("-inf")
+        self._asks_soon = True
 
     def close(self) -> None:
         """Waits for what was asked."""
@@ -143,8 +144,9 @@ class Jobs:
                 self._listing, self._known_at = read_listing(answer.result()), self._asked_at
             else:
                 logger.warning("the queue does not answer: %s", answer.exception())
-        if self._answer is None and self._clock() - self._asked_at >= self._ask_every_s:
-            self._asked_at = self._clock()
+        is_due = self._asks_soon or self._clock() - self._asked_at >= self._ask_every_s
+        if self._answer is None and is_due:
+            self._asked_at, self._asks_soon = self._clock(), False
             self._answer = self._pool.submit(self._queue.list_jobs)
 
 

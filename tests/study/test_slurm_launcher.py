@@ -244,6 +244,24 @@ def test_a_job_that_was_cancelled_here_is_over_at_once(
     assert launcher.poll(spec) == Status(Life.EXITED, -signal.SIGTERM)
 
 
+def test_a_job_runs_on_though_another_is_cancelled_while_the_queue_is_asked(
+    cluster: Cluster, start: Callable[..., SlurmLauncher], make_spec: Callable[..., AttemptSpec], ask: Ask
+) -> None:
+    launcher, running, cancelled = start(), make_spec(0), make_spec(1, slot="slurm-1")
+    cluster.says(squeue=f"echo '101|RUNNING|{running.folder}'; echo '102|RUNNING|{cancelled.folder}'")
+    assert launcher.submit(running)
+    cluster.says(sbatch="echo Submitted batch job 102")
+    assert launcher.submit(cancelled)
+    ask(launcher, running, 1.0)
+    assert launcher.poll(running).life is Life.RUNNING
+    cluster.now += 1.0
+    launcher.poll(running)  # asks
+    launcher.kill(cancelled)
+    until(lambda: launcher._jobs._answer is not None and launcher._jobs._answer.done())
+    assert launcher.poll(running).life is Life.RUNNING
+    assert launcher._jobs._answer is not None, "it is asked again at once, since the cancelled job may still be listed"
+
+
 def test_a_job_whose_id_a_power_cut_tore_is_found_by_its_comment(
     cluster: Cluster, start: Callable[..., SlurmLauncher], make_spec: Callable[..., AttemptSpec], ask: Ask
 ) -> None:
