@@ -18,6 +18,7 @@ from study.following import Follower
 from study.launchers.census import AtWork, Census
 from study.opening import read_trials
 from study.params import flat
+from study.patience import Patience
 from study.settling import read_manifest
 from study.spec import EVENTS_FILE
 from study.trials import TrialSummary, best_trial, front
@@ -128,27 +129,30 @@ def _unattended(found: dict[str, Any]) -> str:
 
 
 def follow_status(study: str, folder: Path) -> None:
-    """Shows a study that another process runs, until that process ends or Ctrl-C."""
+    """Shows a study that another process runs, until that process ends or Ctrl-C; waits where its store is away."""
     study_folder = open_workspace(folder).existing_study(study)
     follower, console, pause = Follower(study_folder), make_console(), threading.Event()
     if not console.is_terminal:
         _follow_plainly(study_folder, follower, console, pause)
     elif coordinator_pid(study_folder) is not None:
         with LiveView(console) as view:
+            patience = Patience(is_stopping=pause.is_set, message=view.message)
             while coordinator_pid(study_folder) is not None:
-                view.update(follower.snapshot())
+                view.update(patience.call(follower.snapshot))
                 pause.wait(FOLLOW_S)
-            view.update(follower.snapshot())
+            view.update(patience.call(follower.snapshot))
     show_status(study, folder, as_json=False)
 
 
 def _follow_plainly(study_folder: StudyFolder, follower: Follower, console: Console, pause: threading.Event) -> None:
     """A line a trial that has ended, for logs and pipes."""
-    seen: set[int] = {trial.number for trial in follower.snapshot().trials if trial.state is not TrialState.RUNNING}
+    patience = Patience(is_stopping=pause.is_set, message=lambda line: console.print(line, markup=False))
+    known = patience.call(follower.snapshot).trials
+    seen: set[int] = {trial.number for trial in known if trial.state is not TrialState.RUNNING}
     is_running = True
     while is_running:
         is_running = coordinator_pid(study_folder) is not None
-        for trial in follower.snapshot().trials:
+        for trial in patience.call(follower.snapshot).trials:
             if trial.state is not TrialState.RUNNING and trial.number not in seen:
                 seen.add(trial.number)
                 value = f", {trial.value:.4f}" if trial.value is not None else ""
