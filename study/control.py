@@ -4,6 +4,7 @@ A command is renamed into `studies/<name>/control/`, so that a coordinator sees 
 when it was given. It is removed once what it asks for is on record, so that a coordinator that dies loses none.
 """
 
+import contextlib
 import logging
 import time
 import uuid
@@ -61,7 +62,8 @@ def pending(folder: StudyFolder) -> list[tuple[str, Command]]:
             continue  # somebody else has carried it out since
         except ValidationError as error:
             logger.warning("%s is no command and is set aside: %s", path, str(error).splitlines()[0])
-            reject(folder, path.stem)
+            with contextlib.suppress(FileNotFoundError):  # as somebody else may be doing
+                reject(folder, path.stem)
     return found
 
 
