@@ -16,7 +16,7 @@ from study.commands.control import FAILED
 from study.commands.sweep import EXIT_STATUS, ensure_features
 from study.complaints import first_finding
 from study.config import StudyConfig, load_study_config
-from study.control import Enqueue, forget_stops, send, wants_stop_now
+from study.control import Enqueue, consume, pending, send, wants_stop_now
 from study.coordinator import Coordinator
 from study.events import AnyEvent, EpochEnded
 from study.launchers.inline import InlineLauncher
@@ -63,7 +63,8 @@ def _run(plan: StudyPlan, config: TrialConfig) -> int:
     folder = plan.workspace.study(plan.config.name)
     with ExitStack() as stack:
         stack.enter_context(coordinator_lease(folder))
-        forget_stops(folder)
+        for name, _ in pending(folder):
+            consume(folder, name)  # meant for a command before, also what was killed before it began
         is_open = _is_open(folder, config)
         record_plan(plan, folder)
         ensure_features(plan, console)

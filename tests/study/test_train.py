@@ -10,7 +10,7 @@ from reports.records import StudyState, TrialState
 from study.commands import control, train
 from study.commands.sweep import EXIT_STATUS, SweepOptions, resume
 from study.commands.train import train_one
-from study.control import Stop, pending, send
+from study.control import Enqueue, Stop, pending, send
 from study.events import AnyEvent, EpochEnded, read_events
 from study.spec import EVENTS_FILE
 from study.workspace import Workspace
@@ -37,6 +37,7 @@ def test_a_trials_own_configuration_trained_again_gives_its_result(
 
 def test_another_training_is_another_trial_under_the_seed_that_was_asked_for(workspace: Path, tmp_path: Path) -> None:
     study = str(write_tiny_study(tmp_path))
+    send(Workspace(workspace).study("train"), Enqueue(params={}, seed=5))  # of a command that was killed
     for seed in (None, 7):
         train_one(study, study="train", seed=seed, devices="cpu", folder=workspace)
     assert [run.seed for run in record_of(workspace, "train").trials] == [3, 7]
