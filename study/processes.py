@@ -1,6 +1,8 @@
 """What is asked of the operating system about processes, and what a process that trains hides from its user."""
 
+import contextlib
 import ctypes
+import os
 import signal
 import warnings
 from pathlib import Path
@@ -17,6 +19,25 @@ def die_with_parent() -> None:
 def end_with_parent() -> None:
     """Has the kernel send SIGTERM to this process when the one that started it is gone."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def kill_with_children(pid: int) -> None:
+    """Kills a process and all that it has started; it is halted first, so that it starts no more meanwhile."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+        for child in _children(pid):
+            kill_with_children(child)
+        os.kill(pid, signal.SIGKILL)
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it is gone
+            _state, parent, *_ = file.read_text().rpartition(")")[2].split()
+            if int(parent) == pid:
+                found.append(int(file.parent.name))
+    return found
 
 
 def data_bytes() -> int:

@@ -1,12 +1,14 @@
 """`lidstudy sweep`: runs a study, or shows what it would cost."""
 
 import multiprocessing
+import os
 import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -30,6 +32,7 @@ from study.launchers.build import build_launcher
 from study.launchers.config import launcher_named
 from study.opening import open_trial_store, read_trials
 from study.plan import StudyPlan, make_plan
+from study.processes import kill_with_children
 from study.provenance import run_tags
 from study.settling import check_settled, read_manifest, recorded_study, settle
 from study.trials import TrialSummary
@@ -43,9 +46,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 SIGNIFICANT = 0.05
+STOP_S = 0.1
 UNITS_S = {"h": 3600.0, "min": 60.0, "s": 1.0}
 DURATION = re.compile("".join(rf"(?:(?P<{unit}>\d+(?:\.\d+)?){unit})?" for unit in UNITS_S))
 EXIT_STATUS = {StudyState.COMPLETE: 0, StudyState.FAILED: 1, StudyState.STOPPED: 3, StudyState.INTERRUPTED: 130}
+
+
+class Stopped(Exception):  # noqa: N818 - nothing is wrong
+    """Ctrl-C or SIGTERM came while another process worked for this one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +102,24 @@ def run_plan(plan: StudyPlan, *, failed: bool = False) -> int:
         plan: the study.
         failed: whether failed trials are tried again; they are queued once nothing keeps the study from running.
     """
-    console, workspace = make_console(), plan.workspace
-    config, study_folder = plan.config, plan.workspace.study(plan.config.name)
+    console = make_console()
+    try:
+        state = _run_plan(plan, console, failed=failed)
+    except Stopped:
+        state = StudyState.INTERRUPTED
+    _print_end(console, state, plan.config.name, plan.workspace)
+    return EXIT_STATUS[state]
+
+
+def _run_plan(plan: StudyPlan, console: Console, *, failed: bool) -> StudyState:
+    workspace, config = plan.workspace, plan.config
+    study_folder = workspace.study(config.name)
     with ExitStack() as stack:
         stack.enter_context(coordinator_lease(study_folder))
         forget_stops(study_folder)  # they were meant for the coordinator before
         stop = stack.enter_context(_stop_on_signals())
         check_settled(plan, study_folder)
-        ensure_features(plan, console)
+        ensure_features(plan, console, stop=stop)
         refuse_other_launchers(study_folder, config.launcher)
         launcher = build_launcher(
             config.launcher, workspace=workspace, study=config.name, slots=plan.slots, speech=config.trial
@@ -141,9 +159,8 @@ def run_plan(plan: StudyPlan, *, failed: bool = False) -> int:
         )
         state = coordinator.run()
         if state is StudyState.COMPLETE:
-            _score_conditions(plan, console)
-    _print_end(console, state, config.name, workspace)
-    return EXIT_STATUS[state]
+            _score_conditions(plan, console, stop)
+    return state
 
 
 @contextmanager
@@ -177,7 +194,7 @@ def dry(study: str, options: SweepOptions, *, folder: Path) -> None:
     if are_missing(plan):
         console.print("its cost can be measured once its features are made; the sweep itself begins with that")
         return
-    cost = _in_process(measure_cost, plan, num_trials=num_left)
+    cost = _in_process(None, measure_cost, plan, num_trials=num_left)
     console.print(
         f"a trial takes about {duration(cost.trial_s)} (measured on {cost.num_samples} sampled configurations: "
         f"{cost.step_s * 1000:.0f} ms a step, {cost.development_s:.1f} s a development pass)"
@@ -231,11 +248,15 @@ def seconds(text: str) -> float:
     return total
 
 
-def ensure_features(plan: StudyPlan, console: Console) -> None:
-    """Computes the features of the study's corpus, and copies that it draws from, unless they are there."""
+def ensure_features(plan: StudyPlan, console: Console, *, stop: threading.Event | None = None) -> None:
+    """Computes the features of the study's corpus, and copies that it draws from, unless they are there.
+
+    Raises:
+        Stopped: `stop` was set first.
+    """
     if are_missing(plan):
         console.print("computing features…")
-        _in_process(build_features, plan)
+        _in_process(stop, build_features, plan)
 
 
 def measure_cost(plan: StudyPlan, *, num_trials: int) -> "Cost":
@@ -251,12 +272,12 @@ def build_features(plan: StudyPlan) -> None:
         make_features(plan, progress)
 
 
-def _score_conditions(plan: StudyPlan, console: Console) -> None:
+def _score_conditions(plan: StudyPlan, console: Console, stop: threading.Event) -> None:
     """Scores what is left to be scored under the study's conditions."""
     if numbers := left_to_score(plan):
         which = f"trial {numbers[0]}" if len(numbers) == 1 else f"trials {', '.join(map(str, numbers))}"
         console.print(f"scoring {which} on test data: {', '.join(plan.config.conditions)}", soft_wrap=True)
-        _in_process(_score_conditions_of, plan, numbers)
+        _in_process(stop, _score_conditions_of, plan, numbers)
 
 
 def _score_conditions_of(plan: StudyPlan, numbers: Sequence[int]) -> None:
@@ -265,10 +286,21 @@ def _score_conditions_of(plan: StudyPlan, numbers: Sequence[int]) -> None:
             score_conditions_of(plan, number, progress)
 
 
-def _in_process(function: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> R:
-    """Calls a function in a process of its own: it imports torch, which the coordinator should not carry."""
+def _in_process(stop: threading.Event | None, function: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> R:
+    """Calls a function in a process of its own: it imports torch, which the coordinator should not carry.
+
+    Once `stop` is set, that process is ended with all that it has started, and Stopped is raised; `stop` is None where
+    a signal ends this process itself.
+    """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *arguments, **keywords).result()
+        pid, answer = pool.submit(os.getpid), pool.submit(function, *arguments, **keywords)
+        while stop is not None and not stop.is_set() and not answer.done():
+            wait([answer], timeout=STOP_S)
+        if stop is not None and stop.is_set():
+            with suppress(BrokenProcessPool):  # Ctrl-C reached it, too, and before it had begun
+                kill_with_children(pid.result())
+            raise Stopped
+        return answer.result()
 
 
 @contextmanager

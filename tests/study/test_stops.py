@@ -95,7 +95,7 @@ def test_a_stop_that_comes_while_features_are_computed_is_obeyed(
     workspace: Path, tiny_study: Path, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep, "build_launcher", lambda *_, **__: InlineLauncher())
-    monkeypatch.setattr(sweep, "ensure_features", lambda *_: send(folder, Stop(now=True)))
+    monkeypatch.setattr(sweep, "ensure_features", lambda *_, **__: send(folder, Stop(now=True)))
     status = sweep.run(str(tiny_study), sweep.SweepOptions(), folder=workspace)
     assert status == sweep.EXIT_STATUS[StudyState.STOPPED]
     assert trials_of(workspace) == []
