@@ -28,7 +28,7 @@ from lightning_modules.data.tasks import training_batches
 from lightning_modules.errors import TrialError
 from lightning_modules.latency import latency_ms
 from lightning_modules.lid_module import Diverged, LidModule
-from study.devices import Slot
+from study.devices import Slot, let_see
 from study.events import AnyEvent, Ended, EpochEnded, EventLog, Started
 from study.gradient_flow import GradientsOverTime
 from study.held_out import evaluate
@@ -78,7 +78,7 @@ def run_attempt(
 
 def _take_slot(spec: AttemptSpec) -> None:
     """Keeps to the slot's share of the machine: its GPUs, threads and memory."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, spec.slot.gpus))
+    let_see(spec.slot)
     # Ranks are forked from this process: threads that it had started would hang them.
     torch.set_num_threads(1 if len(spec.slot.devices) > 1 else spec.slot.num_threads)
     if spec.memory_mb is not None:

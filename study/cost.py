@@ -1,6 +1,5 @@
 """What a study will cost, measured. Imports torch, so it runs in a process of its own."""
 
-import os
 import shutil
 import statistics
 import time
@@ -14,6 +13,7 @@ from lightning_modules.data.feature_store import FeatureStore, feature_store_pat
 from lightning_modules.data.tasks import scored_speech, training_batches
 from lightning_modules.latency import wait_for
 from lightning_modules.optimizers import build_optimizer
+from study.devices import let_see
 from study.plan import StudyPlan
 from study.samplers import sample_params
 
@@ -41,7 +41,7 @@ def estimate_cost(plan: StudyPlan, *, num_trials: int) -> Cost:
     """Measures a few steps and a development pass of sampled configurations at the study's number of threads."""
     slot = plan.slots[0]
     torch.set_num_threads(slot.num_threads)
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, slot.gpus))
+    let_see(slot)
     device = torch.device("cuda" if slot.gpus else "cpu")
     base = plan.config.trial.model_dump(mode="json")
     configs = [

@@ -110,6 +110,12 @@ def choose_devices(asked: str, *, inventory: Inventory = find_gpus) -> tuple[Dev
     return tuple(gpus[name] for name in names)
 
 
+def let_see(slot: Slot) -> None:
+    """Has CUDA in this process see the slot's GPUs alone, numbered as nvidia-smi does; before it looks for any."""
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # else unlike GPUs are numbered by their speed
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, slot.gpus))
+
+
 def make_slots(
     devices: Sequence[Device], *, slots: int | None, devices_per_trial: int = 1, num_cores: int
 ) -> tuple[Slot, ...]:

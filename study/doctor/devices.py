@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from lightning_modules.errors import ConfigError
 from study.devices import find_gpus
 from study.doctor._base import Finding
 
@@ -48,7 +49,11 @@ class TorchView:
 
 def look_at_devices(_: Path) -> list[Finding]:
     """This machine's GPUs."""
-    return examine_devices(tuple(device.name for device in find_gpus()), ask=run)
+    try:
+        gpus = find_gpus()
+    except ConfigError as error:
+        return [Finding("gpus", str(error), "set CUDA_VISIBLE_DEVICES to the GPUs that trials may use, or unset it")]
+    return examine_devices(tuple(device.name for device in gpus), ask=run)
 
 
 def examine_devices(gpus: tuple[str, ...], *, ask: Ask) -> list[Finding]:

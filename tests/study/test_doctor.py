@@ -16,7 +16,7 @@ from search_spaces.space import load_space
 from study.commands.doctor import examine
 from study.doctor import file_system, stores
 from study.doctor._base import Finding
-from study.doctor.devices import examine_devices
+from study.doctor.devices import examine_devices, look_at_devices
 from study.doctor.file_system import Mount, clock, compare_times, file_time, locks, mount_of, mounted, renames
 from study.doctor.machine import available_bytes, control_groups, cores, cpu_quota, memory, open_files, shared_memory
 from study.doctor.stores import look_at_stores
@@ -95,6 +95,17 @@ def test_devices_that_fit_together() -> None:
     findings = examine_devices(("cuda:0",), ask=hardware(torch_says("H100")))
     assert to_mend(findings) == {}
     assert [finding.name for finding in findings] == ["gpus", "torch", "driver"]
+
+
+def test_a_gpu_that_is_named_and_not_there_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho '0, GPU-8f6a2b, 81559'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1234")
+    (finding,) = look_at_devices(tmp_path)
+    assert "names MIG-1234" in finding.seen
+    assert finding.mend
 
 
 def test_gpus_that_torch_does_not_see() -> None:
