@@ -36,6 +36,7 @@ CODECS: Final[tuple[Codec, ...]] = (
     Codec("MP3", "MPEG_LAYER_III", 0.95),
 )
 """GSM full rate, G.711 and G.721 of telephones; Opus, Vorbis and MP3 of the internet, at low rates."""
+_CODEC_BLOCK: Final = 10 * SAMPLE_RATE_HZ
 
 
 def mix(speech: Samples, noise: np.ndarray, *, snr_db: float, part: Part = "all") -> Samples:
@@ -110,7 +111,8 @@ def through_codec(speech: Samples, codec: Codec) -> Samples:
         subtype=codec.subtype,
         compression_level=codec.level,
     ) as file:
-        file.write(np.clip(speech, -1.0, 1.0))
+        for start in range(0, len(speech), _CODEC_BLOCK):  # libsndfile's Vorbis overflows its stack on minutes at once
+            file.write(np.clip(speech[start : start + _CODEC_BLOCK], -1.0, 1.0))
     buffer.seek(0)
     decoded, _ = soundfile.read(buffer, dtype="float32")
     fitted = np.zeros_like(speech)

@@ -4,11 +4,13 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from lightning_modules.data.cards import Progress as ReportsProgress
+from lightning_modules.errors import StorageError
 
 
 def make_console() -> Console:
@@ -48,3 +50,19 @@ def _plain(console: Console) -> ReportsProgress:
             console.print(f"{stage}: done")
 
     return show
+
+
+@contextmanager
+def folder_of_figures(folder: Path) -> Iterator[Path]:
+    """The folder that `--figures` names, made if need be.
+
+    Raises:
+        StorageError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+    except OSError as error:
+        raise StorageError(
+            f"figures cannot be drawn in {folder}: {error.strerror}; choose another --figures."
+        ) from error

@@ -23,7 +23,7 @@ from lightning_modules.data.prepared import (
 )
 from lightning_modules.data.splits import check_splits
 from lightning_modules.errors import StorageError
-from study.commands.console import make_console, progress_bars
+from study.commands.console import folder_of_figures, make_console, progress_bars
 from study.corpus_file import load_corpus
 from study.leaks import in_words, known_leaks, look_for_leaks
 from study.workspace import Workspace, open_workspace
@@ -74,9 +74,9 @@ def _draw(corpus: PreparedCorpus, folder: Path) -> None:
     from reports.figures import corpus_figure, to_png, to_svg_file
 
     description = in_numbers(corpus.recordings, corpus=corpus.root)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{corpus.name}.png").write_bytes(to_png(corpus_figure(description)))
-    (folder / f"{corpus.name}.svg").write_text(to_svg_file(corpus_figure(description)), encoding="utf-8")
+    with folder_of_figures(folder):
+        (folder / f"{corpus.name}.png").write_bytes(to_png(corpus_figure(description)))
+        (folder / f"{corpus.name}.svg").write_text(to_svg_file(corpus_figure(description)), encoding="utf-8")
     make_console().print(f"drawn: {folder / corpus.name}.png and .svg", markup=False)
 
 

@@ -21,7 +21,7 @@ from reports.score_file import (
     score_table,
     scores_of,
 )
-from study.commands.console import make_console, print_json
+from study.commands.console import folder_of_figures, make_console, print_json
 
 FEW = 30
 """Utterances of a language, below which one of them moves its miss rate by more than three points."""
@@ -97,9 +97,9 @@ def _draw(table: ScoreTable, options: Options, calibrator: Calibrator | None) ->
     if options.figures is None:
         return
     shown = curves_of(scores_of(table, options.kind, calibrator=calibrator), table)
-    options.figures.mkdir(parents=True, exist_ok=True)
-    (options.figures / "calibration.png").write_bytes(to_png(calibration_figure(shown)))
-    (options.figures / "calibration.svg").write_text(to_svg_file(calibration_figure(shown)), encoding="utf-8")
+    with folder_of_figures(options.figures) as folder:
+        (folder / "calibration.png").write_bytes(to_png(calibration_figure(shown)))
+        (folder / "calibration.svg").write_text(to_svg_file(calibration_figure(shown)), encoding="utf-8")
 
 
 def _print_open(result: OpenFileScores) -> None:

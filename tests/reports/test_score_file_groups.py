@@ -153,3 +153,11 @@ def test_drawings_of_an_open_set_need_two_languages(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["score", str(one), "--open-set", "--figures", str(figures)])
     assert isinstance(done.exception, ConfigError)
     assert "leave out --figures" in str(done.exception)
+
+
+def test_figures_onto_a_file_are_refused(tmp_path: Path) -> None:
+    scores = write(table_of(5), tmp_path / "scores.csv")
+    for place in (scores, scores / "below"):
+        done = CliRunner().invoke(app, ["score", str(scores), "--figures", str(place)])
+        assert isinstance(done.exception, StorageError)
+        assert "choose another --figures" in str(done.exception)

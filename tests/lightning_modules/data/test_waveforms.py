@@ -71,6 +71,12 @@ def test_reverberation_is_a_convolution_at_the_power_of_the_speech() -> None:
     np.testing.assert_allclose(wet, expected * np.sqrt(_power(speech) / _power(expected)), atol=1e-4)
 
 
+def test_vorbis_takes_minutes_at_once() -> None:
+    (codec,) = (each for each in CODECS if each.subtype == "VORBIS")
+    speech = np.tile(_tone(440, 10.0), 40)
+    assert np.abs(through_codec(speech, codec)[-4000:]).max() > 0.5 * np.abs(speech).max()
+
+
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.subtype)
 def test_codecs_give_the_speech_back_worse_but_in_its_place(codec: Codec) -> None:
     speech = _tone(440, 1.5) * (1 + np.sin(np.arange(12_000) / 400)).astype(np.float32)
