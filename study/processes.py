@@ -1,24 +1,12 @@
 """What is asked of the operating system about processes, and what a process that trains hides from its user."""
 
 import contextlib
-import ctypes
 import os
 import signal
 import warnings
 from pathlib import Path
 
-PR_SET_PDEATHSIG = 1
 NOT_FOR_USERS = ".*(does not have many workers|TorchScript|LeafSpec|`srun` command).*"
-
-
-def die_with_parent() -> None:
-    """Has the kernel kill this process when the one that forked it is gone."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
-def end_with_parent() -> None:
-    """Has the kernel send SIGTERM to this process when the one that started it is gone."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def kill_with_children(pid: int) -> None:

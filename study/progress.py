@@ -14,9 +14,9 @@ from lightning_modules import scoring
 from lightning_modules.calibration import log_softmax
 from lightning_modules.data.manifest import Utterance
 from lightning_modules.lid_module import LidModule
+from lightning_modules.processes import die_with_parent
 from reports.records import PEAK_MEMORY_MB, ScoreTable
 from study.events import EpochEnded, EventLog, Progress
-from study.processes import die_with_parent
 from study.spec import AttemptSpec
 from study.workspace import TrialFolder, write_json
 

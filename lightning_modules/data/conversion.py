@@ -8,11 +8,9 @@ import contextlib
 import hashlib
 import io
 import json
-import multiprocessing
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -34,6 +32,7 @@ from lightning_modules.data.audio import (
 from lightning_modules.data.cards import Harvest, Progress, Skipped
 from lightning_modules.data.manifest import Recording, Split, samples_hash
 from lightning_modules.errors import CorpusError
+from lightning_modules.processes import worker_pool
 
 JOURNAL: Final = "converted.jsonl"
 _HEAD_S: Final = 0.5
@@ -160,10 +159,9 @@ def _run(jobs: Sequence[Job], *, folder: Path, progress: Progress) -> dict[str, 
     chunks = [left[start : start + _CHUNK] for start in range(0, len(left), _CHUNK)]
     if not chunks:
         return results
-    context = multiprocessing.get_context("spawn")
     with (
         (folder / JOURNAL).open("a", encoding="utf-8") as journal,
-        ProcessPoolExecutor(max_workers=min(os.cpu_count() or 1, len(chunks)), mp_context=context) as pool,
+        worker_pool(min(os.cpu_count() or 1, len(chunks))) as pool,
     ):
         for chunk, converted in zip(chunks, pool.map(_convert_chunk, chunks, [folder] * len(chunks)), strict=True):
             for job, result in zip(chunk, converted, strict=True):

@@ -4,11 +4,9 @@ A store is written in a hidden folder beside its place and renamed into it, unde
 """
 
 import json
-import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -25,6 +23,7 @@ from lightning_modules.data.manifest import read_audio_hashes, samples_hash
 from lightning_modules.data.noises import fetch_music
 from lightning_modules.data.prepared import PreparedCorpus, locked
 from lightning_modules.errors import CorpusError
+from lightning_modules.processes import worker_pool
 
 REAL_TIME: Final = {"features": 3000.0, "pitch": 100.0, "copies": 100.0}
 """Seconds of speech that a core does in one, about; copies through codecs are the slowest."""
@@ -150,8 +149,7 @@ def _blocks(items: list[_Item], work: _Work, *, num_workers: int) -> Iterator[Fr
         for chunk in chunks:
             yield from _computed(chunk, work)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_workers, len(chunks)), mp_context=context) as pool:
+    with worker_pool(min(num_workers, len(chunks))) as pool:
         for blocks in pool.map(_computed, chunks, [work] * len(chunks)):
             yield from blocks
 

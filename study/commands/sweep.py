@@ -1,12 +1,11 @@
 """`lidstudy sweep`: runs a study, or shows what it would cost."""
 
-import multiprocessing
 import os
 import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from rich.console import Console
 
 from lightning_modules.errors import ConfigError, StorageError
+from lightning_modules.processes import worker_pool
 from reports.records import TEST_P_VALUE, StudyState, TrialState, looks, scored_of
 from reports.sections._text import p_value
 from search_spaces.space import Space
@@ -292,7 +292,7 @@ def _in_process(stop: threading.Event | None, function: Callable[P, R], *argumen
     Once `stop` is set, that process is ended with all that it has started, and Stopped is raised; `stop` is None where
     a signal ends this process itself.
     """
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(1) as pool:
         pid, answer = pool.submit(os.getpid), pool.submit(function, *arguments, **keywords)
         while stop is not None and not stop.is_set() and not answer.done():
             wait([answer], timeout=STOP_S)

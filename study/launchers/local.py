@@ -24,9 +24,10 @@ from typing import Any
 
 from lightning_modules.config import TrialConfig
 from lightning_modules.errors import TrialError
+from lightning_modules.processes import die_with_parent, end_with_parent
 from study.devices import Slot
 from study.launchers._base import Life, Status, exit_record, read_from, tail_of
-from study.processes import count_oom_kills, die_with_parent, end_with_parent, hide_library_warnings
+from study.processes import count_oom_kills, hide_library_warnings
 from study.spec import EVENTS_FILE, EXIT_FILE, OUTPUT_FILE, SPEC_FILE, SUPERVISOR_FILE, AttemptSpec
 from study.workspace import Workspace, read_whole_json, try_lock, write_json
 

@@ -8,9 +8,9 @@ import signal
 import sys
 from pathlib import Path
 
+from lightning_modules.processes import end_with_parent
 from study.launchers.local import supervise
 from study.launchers.relocate import given_gpus
-from study.processes import end_with_parent
 from study.spec import EVENTS_FILE, EXIT_FILE, LOST_FILE, SPEC_FILE, AttemptSpec
 from study.workspace import write_json
 
