@@ -238,7 +238,8 @@ def check_that_all_agree(workspace: Path, *, num_trials: int) -> None:
         assert run.objective == trial.value
         told = epochs_of(folder, trial.number)
         points = run.history["val/cllr_calibrated"]
-        assert [point.step for point in points] == list(range(NUM_EPOCHS)), f"trial {trial.number}: each epoch once"
+        steps = [point.step for point in points]
+        assert steps == list(range(NUM_EPOCHS)), f"trial {trial.number}: each epoch once, not {points}; told: {told}"
         for point in points:
             event = told[point.step]
             assert (point.value, point.time_ms) == (event.metrics["val/cllr_calibrated"], event.time_ms)
