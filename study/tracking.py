@@ -76,6 +76,7 @@ class Tracker:
         self._dataset = dataset
         self._searched = searched
         self._trials: dict[int, OpenedRun] = {}
+        self._told: dict[int, set[int]] = {}  # epochs that MLflow has of a run that was there before, once asked for
         self._created: set[int] = set()  # trials whose run was asked for; an answer that was lost leaves it here
         self._attempts = AttemptRuns(runs, study=study)
         self._points = PointBuffer(runs)
@@ -102,6 +103,8 @@ class Tracker:
         run = found or self._create_run(number, config, start_ms=start_ms)
         run_id = str(run.info.run_id)
         self._trials[number] = OpenedRun(run_id, int(run.info.start_time))
+        if found is None:
+            self._told[number] = set()
         params = flat(config.model_dump(mode="json"))  # also of a run that was found: its maker may have died early
         self._runs.describe(run_id, params, dataset=self._dataset)
         if found is not None:
@@ -121,7 +124,16 @@ class Tracker:
         return str(run.info.run_id)
 
     def log_epoch(self, number: int, metrics: Mapping[str, float], *, epoch: int, time_ms: int) -> None:
-        """Takes one epoch's metrics; they reach MLflow in batches of about a second."""
+        """Takes one epoch's metrics; they reach MLflow in batches of about a second.
+
+        An epoch that MLflow has whole is passed over: a machine that went down may have lost the line of the log that
+        said it, so that it was trained again, at another time.
+        """
+        if number not in self._told:
+            last_metric = list(metrics)[-1]  # is told last
+            self._told[number] = {int(point.step) for point in self._runs.history(self.run_id(number), last_metric)}
+        if epoch in self._told[number]:
+            return
         points = [(key, value, time_ms, epoch) for key, value in metrics.items()]
         self._points.add(self._trials[number].run_id, points)
 
@@ -178,6 +190,7 @@ class Tracker:
             told = math.nan if objective is None else objective
             self._runs.log(self._run_id, points=[Metric(STUDY_OBJECTIVE, told, time_ms, number)])
         self._attempts.forget(number)
+        self._told.pop(number, None)
 
     def _create_run(self, number: int, config: TrialConfig, *, start_ms: int | None = None) -> Any:
         tags = {

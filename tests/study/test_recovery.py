@@ -1,6 +1,7 @@
 """What a coordinator finds: states that a crash, a power cut or a full disk can leave behind."""
 
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,9 +68,8 @@ def cut_off(workspace: Path, study: Path, *, leave: Callable[[Path], None]) -> N
     class DiesOnSubmit(InlineLauncher):
         def submit(self, spec: AttemptSpec) -> bool:
             super().submit(spec)
-            log = spec.folder / EVENTS_FILE
-            log.write_text("".join(line + "\n" for line in log.read_text().splitlines()[:2]))
-            (spec.trial_folder / "last.ckpt").unlink()  # the log's second line came before the first checkpoint
+            leave_epochs(spec.folder, 1)
+            (spec.trial_folder / "last.ckpt").unlink()  # an epoch's line comes before its checkpoint
             leave(spec.folder)
             raise PowerCut
 
@@ -77,6 +77,14 @@ def cut_off(workspace: Path, study: Path, *, leave: Callable[[Path], None]) -> N
         run_study(study, workspace, launcher=DiesOnSubmit())
     (trial,) = trials_of(workspace)
     assert trial.state is TrialState.RUNNING
+
+
+def leave_epochs(attempt: Path, number: int) -> None:
+    """Cuts an attempt's log off at the end of so many epochs; with 0, after its first word."""
+    log = attempt / EVENTS_FILE
+    lines = log.read_bytes().splitlines(keepends=True)
+    ends = [0, *(place for place, line in enumerate(lines) if b'"type":"epoch"' in line)]
+    log.write_bytes(b"".join(lines[: ends[number] + 1]))
 
 
 def check_complete(workspace: Path) -> None:
@@ -112,6 +120,29 @@ def test_a_log_that_lost_its_last_epoch_gets_it_back_from_the_checkpoint(workspa
         run_study(one_trial, workspace, launcher=TornLog())
     assert run_study(one_trial, workspace) is StudyState.COMPLETE
     check_complete(workspace)
+
+
+def test_an_epoch_that_mlflow_knew_and_the_log_lost_is_there_once(workspace: Path, one_trial: Path) -> None:
+    stop = threading.Event()
+
+    class KilledBeforeItsCheckpoint(InlineLauncher):
+        def submit(self, spec: AttemptSpec) -> bool:
+            super().submit(spec)
+            leave_epochs(spec.folder, 1)
+            (spec.trial_folder / "last.ckpt").unlink()
+            self._exit_status[spec.key] = -9
+            return True
+
+        def read(self, spec: AttemptSpec, offset: int) -> bytes:
+            stop.set()  # the coordinator tells MLflow of the epoch that it reads here, and ends
+            return super().read(spec, offset)
+
+    assert run_study(one_trial, workspace, launcher=KilledBeforeItsCheckpoint(), stop=stop) is StudyState.INTERRUPTED
+    (told,) = record_of(workspace).trials[0].history["val/loss"]
+    leave_epochs(Workspace(workspace).study("tiny").trial(0).attempts()[0], 0)
+    assert run_study(one_trial, workspace) is StudyState.COMPLETE
+    check_complete(workspace)
+    assert record_of(workspace).trials[0].history["val/loss"][0] == told
 
 
 def test_an_attempt_that_is_still_being_stopped_is_followed_by_another(workspace: Path, one_trial: Path) -> None:
