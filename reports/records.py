@@ -355,7 +355,9 @@ class LedgerEntry:
     Attributes:
         corpus: where `lidstudy evaluate` was told to look; "" of the look that ends a study.
         split: which part of that corpus.
-        conditions: which conditions were scored; none of the look that ends a study.
+        conditions: which were asked for; none of the look that ends a study.
+        declared: of the look that ends a study: the conditions that its file named by then.
+        is_declared: whether these conditions are those, of a trial that the file chose: they belong to that look.
     """
 
     time: str  # ISO 8601, UTC
@@ -369,10 +371,12 @@ class LedgerEntry:
     corpus: str = ""
     split: str = "test"
     conditions: tuple[str, ...] = ()
+    declared: tuple[str, ...] = ()
+    is_declared: bool = False
 
     def is_look(self, data_hash: str) -> bool:
         """Whether it is a look at the test data of the corpus of that hash, which a study can spend only once."""
-        return not self.corpus or (self.data_hash == data_hash and self.split != "dev")
+        return not self.corpus or (self.data_hash == data_hash and self.split != "dev" and not self.is_declared)
 
 
 def looks(ledger: Iterable[LedgerEntry], data_hash: str) -> tuple[LedgerEntry, ...]:
@@ -457,7 +461,8 @@ def parse_ledger(text: str) -> tuple[LedgerEntry, ...]:
     """Entries of a ledger, one JSON object a line; ValueError where one is broken."""
     try:
         entries = (json.loads(line) for line in text.splitlines() if line.strip())
-        return tuple(LedgerEntry(**{**each, "conditions": tuple(each.get("conditions", ()))}) for each in entries)
+        lists = ("conditions", "declared")
+        return tuple(LedgerEntry(**{**each, **{key: tuple(each.get(key, ())) for key in lists}}) for each in entries)
     except TypeError as error:
         raise ValueError(str(error)) from error
 

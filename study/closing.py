@@ -40,5 +40,7 @@ def score_conditions_of(plan: StudyPlan, number: int, progress: Progress) -> Non
     """
     from study.evaluate_on import Asked, evaluate_on
 
-    asked = Asked(corpus=plan.corpus.name, split="test", conditions=plan.config.conditions)
+    ledger = read_ledger(plan.workspace.study(plan.config.name))
+    is_declared = any(set(plan.config.conditions) <= set(entry.declared) for entry in ledger)
+    asked = Asked(corpus=plan.corpus.name, conditions=plan.config.conditions, is_declared=is_declared)
     evaluate_on(plan.config.name, number, asked, workspace=plan.workspace, progress=progress)

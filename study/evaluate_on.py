@@ -42,6 +42,7 @@ class Asked(NamedTuple):
         conditions: by name.
         max_utterances: of a language under each condition.
         allow_shared: whether sources and speakers of the training may be scored.
+        is_declared: whether the study's file named trial and conditions before anything was scored.
     """
 
     corpus: str
@@ -49,6 +50,7 @@ class Asked(NamedTuple):
     conditions: tuple[str, ...] = DEFAULT_CONDITIONS
     max_utterances: int = 200
     allow_shared: bool = False
+    is_declared: bool = False
 
 
 def evaluate_on(
@@ -77,7 +79,8 @@ def evaluate_on(
     if not scored:
         raise CorpusError(f"corpus {corpus.name} has no {asked.split} speech for {', '.join(asked.conditions)}.")
     evaluation = _evaluation(scored, corpus=corpus, config=config, number=number, split=asked.split)
-    _record(evaluation, scored, trial=trial, folder=folder)
+    asked = asked._replace(conditions=tuple(condition.name for condition in conditions))
+    _record(evaluation, scored, asked=asked, trial=trial, folder=folder)
     found = {each.condition for each in evaluation.conditions}
     return evaluation, tuple(condition.name for condition in conditions if condition.name not in found)
 
@@ -153,7 +156,9 @@ def _evaluation(
     )
 
 
-def _record(evaluation: Evaluation, scored: Sequence[Scored], *, trial: EvaluatedTrial, folder: StudyFolder) -> None:
+def _record(
+    evaluation: Evaluation, scored: Sequence[Scored], *, asked: Asked, trial: EvaluatedTrial, folder: StudyFolder
+) -> None:
     """The ledger first: what was seen was seen, whatever becomes of MLflow."""
     now = datetime.now(tz=UTC)
     tables = [each.table for each in scored]
@@ -172,7 +177,8 @@ def _record(evaluation: Evaluation, scored: Sequence[Scored], *, trial: Evaluate
         num_utterances=sum(len(table.utterance) for table in tables),
         corpus=evaluation.corpus,
         split=evaluation.split,
-        conditions=tuple(result.condition for result in evaluation.conditions),
+        conditions=asked.conditions,
+        is_declared=asked.is_declared,
     )
     lines = [json.dumps(dataclasses.asdict(each)) for each in (*read_ledger(folder), entry)]
     write_atomic(folder.ledger, "\n".join(lines) + "\n", sync=True)

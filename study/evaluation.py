@@ -68,7 +68,7 @@ def _entry_of(number: int, *, plan: StudyPlan, folder: StudyFolder) -> LedgerEnt
 
 def _enter(trial: ActiveTrial, *, plan: StudyPlan, folder: StudyFolder, tracker: Tracker) -> None:
     """Enters an evaluation in the ledger, with the id of its trial's run."""
-    entry = _entry(trial, run_id=tracker.run_id(trial.number), data_hash=plan.data_hash)
+    entry = _entry(trial, run_id=tracker.run_id(trial.number), plan=plan)
     lines = [json.dumps(asdict(each)) for each in (*read_ledger(folder), entry)]
     write_atomic(folder.ledger, "\n".join(lines) + "\n", sync=True)
 
@@ -190,16 +190,17 @@ def _spec(number: int, *, plan: StudyPlan, folder: StudyFolder) -> AttemptSpec:
     )
 
 
-def _entry(trial: ActiveTrial, *, run_id: str, data_hash: str) -> LedgerEntry:
+def _entry(trial: ActiveTrial, *, run_id: str, plan: StudyPlan) -> LedgerEntry:
     assert trial.ended is not None
     scores = read_json(trial.folder.scores)
     return LedgerEntry(
         time=datetime.fromtimestamp(trial.ended.time_ms / 1000, tz=UTC).isoformat(),
         trial=trial.number,
         run_id=run_id,
-        data_hash=data_hash,
+        data_hash=plan.data_hash,
         metrics=trial.ended.metrics,
         num_sources=len(set(scores["source"])),
         num_speakers=len(set(scores["speaker"])),
         num_utterances=len(scores["utterance"]),
+        declared=plan.config.conditions,
     )

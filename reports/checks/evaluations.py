@@ -14,8 +14,9 @@ def look(study: StudyRecord) -> tuple[Status, str]:
         return "warning", "There are test scores but no ledger: how often test data was looked at is unknown."
     if num == 1:
         return "passed", "Test data was evaluated once."
-    trials = listing(str(number) for number in sorted({entry.trial for entry in study.looks}))
-    return "warning", f"Test data was evaluated {num} times (trials {trials}): the score is no longer of unseen data."
+    numbers = sorted({entry.trial for entry in study.looks})
+    trials = f"trial{'s' if len(numbers) > 1 else ''} {listing(str(number) for number in numbers)}"
+    return "warning", f"Test data was evaluated {num} times ({trials}): the score is no longer of unseen data."
 
 
 CHECK = Check(code="evaluations", title="More than one test evaluation", look=look)

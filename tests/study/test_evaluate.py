@@ -199,9 +199,19 @@ def test_a_study_scores_the_best_trial_of_each_value_under_its_conditions_once(w
     assert [[result.condition for result in each.conditions] for each in record.evaluations] == [["3s", "whole"]] * len(
         best
     )
-    assert len(record.looks) == 1 + len(best)
+    assert len(record.looks) == 1, "conditions that the file named belong to the look that ends the study"
+    assert len(record.ledger) == 1 + len(best)
     assert run(str(study), options, folder=workspace) == 0
-    assert record_of(workspace).looks == record.looks, "nothing is looked at twice"
+    assert record_of(workspace).ledger == record.ledger, "nothing is looked at twice"
+
+
+def test_conditions_that_came_after_the_result_are_another_look(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path, trials=1, epochs=1)
+    assert run(str(study), SweepOptions(slots=1), folder=workspace) == 0
+    study.write_text(study.read_text().replace("seed = 3\n", 'seed = 3\nconditions = ["3s"]\n', 1))
+    assert run(str(study), SweepOptions(slots=1), folder=workspace) == 0
+    record = record_of(workspace)
+    assert len(record.looks) == 2
 
 
 @pytest.mark.parametrize(
