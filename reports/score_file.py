@@ -7,6 +7,7 @@ One row an utterance: its language, and a score for each target language. `sourc
 `condition` may stand beside them, as in the files that a study leaves behind; every other column is a target language.
 """
 
+import csv
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -315,6 +316,7 @@ def _read_frame(path: Path) -> "pd.DataFrame":
     try:
         if path.suffix.lower() in _PARQUET:
             return pd.read_parquet(path)
+        _refuse_repeated_columns(path)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows that are longer than the header
             # As text: "nan" is a language (Min Nan), and "no" must not become false.
@@ -323,9 +325,17 @@ def _read_frame(path: Path) -> "pd.DataFrame":
         raise StorageError(f"{path}: is empty; a header with {' and '.join(_REQUIRED)} is needed.") from error
     except pd.errors.ParserWarning as error:
         raise StorageError(f"{path}: has rows with more fields than the header.") from error
-    except (ValueError, OSError) as error:  # what pandas and pyarrow say of what they cannot parse
+    except (ValueError, OSError, csv.Error) as error:  # what pandas and pyarrow say of what they cannot parse
         reason = str(error).splitlines()[0]
         raise StorageError(f"{path}: cannot be read as {_format(path)}: {reason}") from error
+
+
+def _refuse_repeated_columns(path: Path) -> None:
+    """Before pandas gives the second one another name."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        names = [name.strip() for name in next(csv.reader(file), [])]
+    if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise StorageError(f"{path}: has two columns {repeated[0]!r}.")
 
 
 def _format(path: Path) -> str:

@@ -39,7 +39,9 @@ MAX_SEED = 2**32 - 1  # the largest that a configuration may hold
 
 @corpus_app.command("prepare")
 def corpus_prepare(
-    name: Annotated[str, typer.Argument(help="prompts (real speech), espeak (synthetic), or your own's .toml file.")],
+    name: Annotated[
+        str, typer.Argument(help="prompts (real speech), espeak (synthetic), or the .toml file of your own.")
+    ],
     *,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:

@@ -33,7 +33,7 @@ def _complaint(finding: Any, path: Sequence[str], section: Models) -> str:
         case "union_tag_not_found":
             return f"{key}: the key `kind` is missing"
     given = f" (got {finding['input']!r})" if isinstance(finding["input"], str | int | float | bool) else ""
-    message = re.sub(r"^Value error, ", "", finding["msg"])
+    message = re.sub(r"^Value error, ", "", finding["msg"]).replace("valid tuple", "list")
     return f"{key}: {message}{given if path[:1] != [MASKED] else ''}"
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from lightning_modules.config._base import Frozen
 
@@ -15,7 +15,16 @@ Shared = Literal["source", "speaker"]
 Detector = Literal["none", "energy", "silero"]
 """How speech is told from what is none."""
 
-Place = Path | dict[Literal["train", "dev", "test"], Path]
+
+def _is_place(value: object) -> object:
+    """What is neither is told in words: pydantic's own would be of all that it tried."""
+    places = value.items() if isinstance(value, dict) else [("train", value)]
+    if not all(split in ("train", "dev", "test") and isinstance(path, str | Path) for split, path in places):
+        raise ValueError('name a folder or file, or one for each split: { train = "…", dev = "…", test = "…" }')
+    return value
+
+
+Place = Annotated[Path | dict[Literal["train", "dev", "test"], Path], BeforeValidator(_is_place)]
 """A folder or file, or one for each split; relative paths start at the corpus's file."""
 
 
@@ -51,7 +60,7 @@ class SpeakerSplitsConfig(Frozen):
     """Speakers are divided by chance, in each language; a recording's cuts and a speaker's recordings stay together.
 
     Attributes:
-        dev: share of the speech for development.
+        dev: share of the recordings for development.
         test: share for test.
         seed: of the division.
     """

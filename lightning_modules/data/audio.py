@@ -83,7 +83,9 @@ def decode(path: Path, stretch: Stretch = WHOLE) -> tuple[Samples, int]:
         NotSpeechError: it is not there, cannot be decoded, or holds nothing.
     """
     if not path.is_file():
-        raise NotSpeechError("no such file")
+        raise NotSpeechError("not a file" if path.exists() else "no such file")
+    if path.stat().st_size == 0:
+        raise NotSpeechError("empty")
     try:
         samples, rate_hz = _read_als(path, stretch) if path.suffix.lower() == ".als" else _read(path, stretch)
     except (OSError, RuntimeError) as error:  # LibsndfileError is a RuntimeError

@@ -42,7 +42,11 @@ _CHUNK: Final = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One file, or a stretch of one, to bring in: `id` becomes the recording's, the rest its manifest row."""
+    """One file, or a stretch of one, to bring in: `id` becomes the recording's, the rest its manifest row.
+
+    Attributes:
+        copy_of: id of a recording that this is another file of: it is of use only if that one is not.
+    """
 
     id: str
     file: Path
@@ -52,6 +56,15 @@ class Job:
     source: str
     speaker: str
     split: Split
+    copy_of: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What a user finds it by: its id, and the file's name."""
+        name, suffix = self.file.name, self.file.suffix
+        if self.id.endswith(name):
+            return self.id
+        return f"{self.id}{suffix}" if self.id.endswith(self.file.stem) else f"{self.id} ({name})"
 
 
 class Converted(NamedTuple):
@@ -93,7 +106,11 @@ def convert(jobs: Sequence[Job], *, folder: Path, progress: Progress) -> Harvest
     return Harvest(
         recordings=tuple(sorted((_recording(job, converted[job.id]) for job in kept), key=lambda row: row.id)),
         audio_hashes={job.id: converted[job.id].audio_hash for job in kept},
-        skipped=tuple(Skipped(path=name, reason=reasons[name]) for name in sorted(reasons)),
+        skipped=tuple(
+            Skipped(path=job.shown, reason=reasons[job.id])
+            for job in sorted(jobs, key=lambda job: job.id)
+            if job.id in reasons
+        ),
     )
 
 
@@ -107,7 +124,8 @@ def duplicates(jobs: Sequence[Job], converted: dict[str, Converted]) -> dict[str
     for job in sorted((job for job in jobs if job.id in converted), key=lambda job: job.id):
         by_samples[converted[job.id].audio_hash].append(job)
         by_head[converted[job.id].head_hash].append(job)
-    reasons = {job.id: f"the same as {group[0].id}" for group in by_samples.values() for job in group[1:]}
+    reasons = {job.id: f"another file of {job.copy_of}" for job in jobs if job.copy_of in converted}
+    reasons |= {job.id: f"the same as {group[0].id}" for group in by_samples.values() for job in group[1:]}
     for group in by_head.values():
         if len({job.language for job in group}) > 1:
             reasons |= {job.id: "the same waveform in several languages" for job in group}

@@ -7,7 +7,7 @@ whole.
 import hashlib
 import json
 import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
@@ -25,6 +25,7 @@ from lightning_modules.data.splits import leave_source_out
 from lightning_modules.errors import CorpusError
 
 _SPLITS: Final[tuple[Split, ...]] = ("train", "dev", "test")
+_REASONS: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,11 @@ def find_corpus(name: str) -> Corpus:
             "a .toml file."
         )
     return CORPORA[name]
+
+
+def prepared_names(workspace: Path) -> list[str]:
+    """Names of the corpora that are prepared in a workspace, sorted."""
+    return sorted(path.parent.name for path in (workspace / "corpora").glob("[!.]*/corpus.json"))
 
 
 def corpus_folder(name: str, workspace: Path) -> Path:
@@ -140,10 +146,15 @@ def open_corpus(name: str, workspace: Path) -> PreparedCorpus:
         facts = _facts(root)
         manifest = (root / "manifest.csv").read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError) as error:
-        find_corpus(name)
-        raise CorpusError(
-            f"corpus {name!r} is not prepared in {workspace}; run `lidstudy corpus prepare {name}`"
-        ) from error
+        if name in CORPORA:
+            missing = f"corpus {name!r} is not prepared in {workspace}; run `lidstudy corpus prepare {name}`."
+        else:
+            there = ", ".join(prepared_names(workspace)) or "none yet"
+            missing = (
+                f"there is no corpus {name!r} in {workspace} (prepared there: {there}); with the program come "
+                f"{', '.join(sorted(CORPORA))}, and one of your own is prepared from its .toml file."
+            )
+        raise CorpusError(missing) from error
     if data_hash(manifest) != facts["data_hash"]:
         raise CorpusError(f"{root / 'manifest.csv'} was changed; remove {root} and prepare it again.")
     return PreparedCorpus(
@@ -222,7 +233,12 @@ def _build(corpus: Corpus, *, folder: Path, downloads: Path, progress: Progress)
 def _write(harvest: Harvest, corpus: Corpus, folder: Path) -> None:
     card = replace(corpus.card, sources=harvest.sources or corpus.card.sources)
     if not harvest.recordings:
-        raise CorpusError(f"corpus {card.name!r} came out empty; {len(harvest.skipped)} files were skipped.")
+        reasons = Counter(entry.reason for entry in harvest.skipped).most_common()
+        why = "; ".join(f"{reason} ({number})" for reason, number in reasons[:_REASONS])
+        raise CorpusError(
+            f"corpus {card.name!r} came out empty: of {len(harvest.skipped)} files none could be used: {why}"
+            f"{'; …' if len(reasons) > _REASONS else '.'}"
+        )
     manifest = manifest_text(harvest.recordings, audio_hashes=harvest.audio_hashes)
     facts = {
         "card": {**asdict(card), "languages": card.languages, "licences": card.licences},

@@ -7,7 +7,7 @@ knows the announcer, not the language.
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from lightning_modules.config.corpus import Shared
 from lightning_modules.data.manifest import Recording, Split
@@ -19,6 +19,25 @@ SMALLEST_S: Final = 180.0
 """Of speech that a source must have to be scored."""
 BLOCK: Final = 10
 """Neighbours in the order of names tend to share words."""
+
+
+class Placed(Protocol):
+    """Speech that has a split: a recording, or what is to become one."""
+
+    @property
+    def source(self) -> str:
+        """Where it comes from."""
+
+    @property
+    def speaker(self) -> str:
+        """Who speaks."""
+
+    @property
+    def split(self) -> Split:
+        """Which part of the corpus it is in."""
+
+
+Stretch = TypeVar("Stretch", bound=Placed)
 
 
 class SharedSpeaker(NamedTuple):
@@ -47,14 +66,23 @@ def check_splits(recordings: Sequence[Recording], *, allow_shared: Sequence[Shar
     """
     _refuse_repeated("id", (recording.id for recording in recordings))
     _refuse_repeated("audio file", (recording.path for recording in recordings))
-    if "source" not in allow_shared:
-        _refuse_trained_on("source", recordings, key=lambda recording: recording.source)
-    if "speaker" not in allow_shared:
-        _refuse_trained_on("speaker", recordings, key=lambda recording: recording.speaker)
+    refuse_shared(recordings, allow_shared=allow_shared)
     splits = _splits_by(
         recordings, key=lambda recording: SharedSpeaker(recording.language, recording.source, recording.speaker)
     )
     return tuple(sorted(speaker for speaker, found in splits.items() if {"dev", "test"} <= found))
+
+
+def refuse_shared(stretches: Sequence[Placed], *, allow_shared: Sequence[Shared] = ()) -> None:
+    """Refuses splits in which training shares a source or a speaker with development or test.
+
+    Raises:
+        CorpusError: names the first.
+    """
+    if "source" not in allow_shared:
+        _refuse_trained_on("source", stretches, key=lambda each: each.source)
+    if "speaker" not in allow_shared:
+        _refuse_trained_on("speaker", stretches, key=lambda each: each.speaker)
 
 
 def shared_with_training(recordings: Sequence[Recording]) -> tuple[str, ...]:
@@ -93,9 +121,10 @@ def leave_source_out(recordings: Sequence[Recording], *, fold: int, languages: S
     """
     sources = {language: _large_sources(recordings, language) for language in languages}
     if alone := [language for language, names in sources.items() if len(names) < 2]:  # noqa: PLR2004 - one left out
+        counts = ", ".join(f"{language} has {len(sources[language]) or 'none'}" for language in alone)
         raise CorpusError(
-            f"leave_source_out needs two sources of {SMALLEST_S / 60:g} minutes a language, but {', '.join(alone)} has "
-            f"{len(sources[alone[0]])}; leave it out of data.languages."
+            f"leave_source_out needs two sources of {SMALLEST_S / 60:g} minutes a language, but {counts}; leave "
+            f"{'it' if len(alone) == 1 else 'them'} out of data.languages."
         )
     num_folds = max(map(len, sources.values()))
     if fold >= num_folds:
@@ -140,8 +169,8 @@ def _refuse_repeated(what: str, values: Iterable[str]) -> None:
         seen.add(value)
 
 
-def _refuse_trained_on(what: str, recordings: Sequence[Recording], *, key: Callable[[Recording], str]) -> None:
-    for value, splits in _splits_by(recordings, key=key).items():
+def _refuse_trained_on(what: str, stretches: Sequence[Placed], *, key: Callable[[Placed], str]) -> None:
+    for value, splits in _splits_by(stretches, key=key).items():
         if "train" in splits and len(splits) > 1:
             others = " and ".join(sorted(splits - {"train"}))
             raise CorpusError(
@@ -150,8 +179,8 @@ def _refuse_trained_on(what: str, recordings: Sequence[Recording], *, key: Calla
             )
 
 
-def _splits_by(recordings: Sequence[Recording], *, key: Callable[[Recording], Key]) -> dict[Key, set[Split]]:
+def _splits_by(stretches: Sequence[Stretch], *, key: Callable[[Stretch], Key]) -> dict[Key, set[Split]]:
     splits = defaultdict[Key, set[Split]](set)
-    for recording in recordings:
-        splits[key(recording)].add(recording.split)
+    for each in stretches:
+        splits[key(each)].add(each.split)
     return dict(splits)

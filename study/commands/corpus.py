@@ -4,6 +4,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,12 +15,14 @@ from lightning_modules.data.corpora import LAYOUTS
 from lightning_modules.data.corpora._base import Corpus
 from lightning_modules.data.feature_building import build_feature_store
 from lightning_modules.data.feature_store import FeatureStore, feature_store_path
+from lightning_modules.data.manifest import Split
 from lightning_modules.data.prepared import (
     PreparedCorpus,
     corpus_folder,
     describe_corpus,
     open_corpus,
     prepare_corpus,
+    prepared_names,
 )
 from lightning_modules.data.splits import check_splits
 from lightning_modules.errors import StorageError
@@ -30,16 +33,25 @@ from study.workspace import Workspace, open_workspace
 
 MAX_REASONS = 8
 SPACE_A_DOWNLOAD = 3
+MISSING: Final[dict[Split, str]] = {
+    "train": "no study can train on it",
+    "dev": "no study can choose by it",
+    "test": "no study can be scored on it",
+}
 
 
 def prepare(name_or_path: str, folder: Path) -> None:
     """Prepares a corpus and its default features, then shows what it holds."""
     console = make_console()
-    wanted = load_corpus(name_or_path)
+    wanted = None if name_or_path in prepared_names(folder) else load_corpus(name_or_path)  # goes on with features
     workspace = open_workspace(folder, writable=True)
-    _check_room(wanted, workspace)
+    if wanted is not None:
+        _check_room(wanted, workspace)
     with progress_bars(console) as progress:
-        corpus = prepare_corpus(wanted, workspace.root, progress=progress)
+        if wanted is None:
+            corpus = open_corpus(name_or_path, workspace.root)
+        else:
+            corpus = prepare_corpus(wanted, workspace.root, progress=progress)
         check_splits(corpus.recordings, allow_shared=corpus.allow_shared)
         path = feature_store_path(corpus, FeaturesConfig(), workspace.root)
         if not path.exists():
@@ -115,6 +127,7 @@ def _notes(corpus: PreparedCorpus) -> Iterator[str]:
     """What a reader of results must know."""
     for shared in check_splits(corpus.recordings, allow_shared=corpus.allow_shared):
         yield f"development and test share the speaker {shared.speaker} ({shared.language}), but no recording"
+    yield from _missing(corpus)
     leaks = known_leaks(corpus)
     if leaks is not None:
         yield in_words(leaks) or "no audio was found on both sides of a split, also in other codecs, levels and cuts"
@@ -122,6 +135,16 @@ def _notes(corpus: PreparedCorpus) -> Iterator[str]:
     for source in corpus.card.sources:
         if source.note:
             yield f"{source.name} ({source.language}): {source.note}"
+
+
+def _missing(corpus: PreparedCorpus) -> Iterator[str]:
+    """Splits that have nothing, in all languages or in some."""
+    found = {split: {each.language for each in corpus.recordings if each.split == split} for split in MISSING}
+    languages = {each.language for each in corpus.recordings}
+    for split, consequence in MISSING.items():
+        if missing := sorted(languages - found[split]):
+            named = ", ".join(missing) if found[split] else "this corpus"
+            yield f"no {split} speech in {named}: {consequence}"
 
 
 def _print_skipped(console: Console, corpus: PreparedCorpus) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from lightning_modules.data.conditions import parse_condition
 from lightning_modules.errors import ConfigError
 from reports.records import ConditionResult, Evaluation
 from study.commands.console import make_console, print_json, progress_bars
@@ -75,8 +76,21 @@ def _print(console: Console, evaluation: Evaluation, *, num_languages: int, left
         shares = {result.condition: result.joined for result in evaluation.conditions if result.joined}
         told = ", ".join(f"{share:.0%} of {name}" for name, share in shares.items())
         console.print(f"\njoined from several recordings: {told}", soft_wrap=True, markup=False)
-    if left_out:
-        console.print(f"no speech fits {', '.join(left_out)}", soft_wrap=True)
+    if num_out := max((result.num_out_of_set for result in evaluation.conditions), default=0):
+        told = f"up to {num_out} utterances in languages that are no target: the column `open` alone counts them"
+        console.print(told, soft_wrap=True, markup=False)
+    for name in left_out:
+        console.print(f"no speech fits {name}: it takes {_needed(name)}", soft_wrap=True, markup=False)
+
+
+def _needed(name: str) -> str:
+    condition = parse_condition(name)
+    length = "a recording" if condition.duration_s is None else f"{condition.duration_s} s"
+    return (
+        f"two speakers of one source and language, {length} each"
+        if condition.two_speakers
+        else f"{length} of a speaker"
+    )
 
 
 def _scores_table(results: Sequence[ConditionResult]) -> Table:

@@ -1,5 +1,6 @@
 """`lidstudy score FILE`."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +26,8 @@ from study.commands.console import folder_of_figures, make_console, print_json
 
 FEW = 30
 """Utterances of a language, below which one of them moves its miss rate by more than three points."""
+FEW_TO_CALIBRATE = 10
+"""Utterances of a language, below which calibration fits their accidents; Gaussians first of all."""
 MEASURES = {
     "accuracy": "accuracy",
     "macro_accuracy": "accuracy, mean over languages",
@@ -85,9 +88,16 @@ def score_file(file: Path, options: Options, *, as_json: bool) -> None:
     if options.open_set:
         result = score_open_table(table, options.kind, calibrator=calibrator)
         print_json(asdict(result)) if as_json else _print_open(result)
+        if calibrator is not None and not as_json:
+            _warn_of_few(make_console(), calibrator)
         return
     closed = score_table(table, options.kind, calibrator=calibrator)
-    print_json(asdict(closed)) if as_json else _print(closed)
+    if as_json:
+        print_json(asdict(closed))
+        return
+    _print(closed)
+    if calibrator is not None:
+        _warn_of_few(make_console(), calibrator)
 
 
 def _draw(table: ScoreTable, options: Options, calibrator: Calibrator | None) -> None:
@@ -116,6 +126,15 @@ def _print_open(result: OpenFileScores) -> None:
             console.print(f"  {OPEN_MEASURES[key]:<40} {value:.4f}", markup=False)
     _print_groups(console, "condition", result.conditions)
     _print_groups(console, "source", result.sources)
+
+
+def _warn_of_few(console: Console, calibrator: Calibrator) -> None:
+    counts = Counter(calibrator.table.language)
+    if few := [language for language in calibrator.table.targets if counts[language] < FEW_TO_CALIBRATE]:
+        console.print(
+            f"calibration is fitted on fewer than {FEW_TO_CALIBRATE} utterances of {', '.join(few)}: it may do harm",
+            markup=False,
+        )
 
 
 def _print_groups(console: Console, what: str, groups: Sequence[GroupScores]) -> None:

@@ -1,6 +1,6 @@
 """What every reader of a user's corpus does: it finds speech in a folder of a known layout.
 
-A reader names what it finds; what is decoded, cleaned, split and refused is the same for all (`user.py`).
+A reader names what it finds; what is decoded, cleaned, split and refused is the same for all (`_user.py`).
 """
 
 from abc import ABC, abstractmethod
@@ -100,5 +100,16 @@ def lines_of(path: Path) -> list[str]:
 
 
 def audio_files(folder: Path) -> list[Path]:
-    """All audio below a folder, in the order of names."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    """All audio below a folder by its suffix, in the order of names; also a link that leads nowhere, to be listed."""
+    return sorted(path for path in folder.rglob("*") if _has_audio_suffix(path) and not path.is_dir())
+
+
+def other_files(folder: Path) -> Iterator[Skipped]:
+    """What else lies below a folder, in the order of names; hidden files are left out."""
+    for path in sorted(folder.rglob("*")):
+        if not (_has_audio_suffix(path) or path.is_dir() or path.name.startswith(".")):
+            yield Skipped(path=path.relative_to(folder).as_posix(), reason="no audio, by its suffix")
+
+
+def _has_audio_suffix(path: Path) -> bool:
+    return path.suffix.lower() in AUDIO_SUFFIXES

@@ -13,6 +13,7 @@ from lightning_modules.data.corpora._assignment import assign_splits
 from lightning_modules.data.corpora._base import Corpus
 from lightning_modules.data.corpora._layout import Found, Layout
 from lightning_modules.data.manifest import Recording
+from lightning_modules.data.splits import refuse_shared
 from lightning_modules.errors import CorpusError
 
 LONGEST_NAME: Final = 200
@@ -49,15 +50,22 @@ class UserCorpus(Corpus):
         skipped = [each for each in everything if isinstance(each, Skipped)]
         wanted = [each for each in everything if isinstance(each, Found) and self._is_wanted(each)]
         usable: dict[str, Found] = {}
+        copies: dict[str, str] = {}
         for each in wanted:
-            if reason := _why_unusable(each.id, usable):
+            first, named = usable.get(each.id), each
+            if first is not None and first.file.suffix != each.file.suffix:  # two codecs of one recording
+                named = replace(each, id=f"{each.id}{each.file.suffix}")
+                copies[named.id] = each.id
+            if reason := _why_unusable(named.id, usable):
                 skipped.append(Skipped(path=ascii(each.id), reason=reason))
             else:
-                usable[each.id] = each
+                usable[named.id] = named
         found = list(usable.values())
         self._refuse_nothing(found)
         found = _a_source_a_language(assign_splits(found, self._config.splits))
-        harvest = convert([self._job(each) for each in found], folder=folder, progress=progress)
+        jobs = [self._job(each, copy_of=copies.get(each.id, "")) for each in found]
+        refuse_shared(jobs, allow_shared=self.allow_shared)
+        harvest = convert(jobs, folder=folder, progress=progress)
         return replace(
             harvest,
             skipped=tuple(sorted((*harvest.skipped, *skipped), key=lambda entry: entry.path)),
@@ -72,6 +80,9 @@ class UserCorpus(Corpus):
 
     def _read(self) -> list[Found | Skipped]:
         place = self._config.reader.path
+        for path in [place] if isinstance(place, Path) else place.values():
+            if not (self._base / path).exists():
+                raise CorpusError(f"corpus {self.card.name}: reader.path: there is no {self._base / path}.")
         if isinstance(place, Path):
             return list(self._layout.read(self._base / place))
         found: list[Found | Skipped] = []
@@ -94,7 +105,7 @@ class UserCorpus(Corpus):
             what = f"no speech in {', '.join(missing)}" if missing else "no speech"
             raise CorpusError(f"corpus {self.card.name}: there is {what} in {self._config.reader.path}.")
 
-    def _job(self, found: Found) -> Job:
+    def _job(self, found: Found, *, copy_of: str) -> Job:
         assert found.split is not None
         return Job(
             id=found.id,
@@ -105,6 +116,7 @@ class UserCorpus(Corpus):
             source=found.source,
             speaker=found.speaker,
             split=found.split,
+            copy_of=copy_of,
         )
 
     def _warnings(self) -> tuple[str, ...]:

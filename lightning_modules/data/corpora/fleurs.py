@@ -1,13 +1,15 @@
-"""FLEURS, by Lhotse's recipe and in the layout of its downloader (Conneau et al., SLT 2022)."""
+"""FLEURS, in the layout of Lhotse's downloader (Conneau et al., SLT 2022)."""
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final, get_args
 
 from lightning_modules.data.cards import Skipped
-from lightning_modules.data.corpora._layout import Found, Layout, LayoutCard
-from lightning_modules.data.corpora.lhotse import by_recipe, import_lhotse, in_silence
+from lightning_modules.data.corpora._layout import Found, Layout, LayoutCard, lines_of
+from lightning_modules.data.manifest import Split
 from lightning_modules.errors import CorpusError
+
+_NAME_COLUMN: Final = 1
 
 
 class Fleurs(Layout):
@@ -25,20 +27,36 @@ class Fleurs(Layout):
     )
 
     def read(self, path: Path) -> Iterator[Found | Skipped]:
-        """Languages that have a folder in `metadata`."""
+        """Files that the tables in `metadata` name."""
         metadata = path / "metadata"
-        languages = [
-            folder.name for folder in (sorted(metadata.iterdir()) if metadata.is_dir() else []) if folder.is_dir()
+        tables = [
+            (folder.name, split, folder / f"{split}.tsv")
+            for folder in (sorted(metadata.iterdir()) if metadata.is_dir() else [])
+            for split in get_args(Split)
+            if (folder / f"{split}.tsv").is_file()
         ]
-        if not languages:
+        if not tables:
             raise CorpusError(
-                f"{path} is no FLEURS: it has no folder metadata/<language>, as `lhotse download fleurs` makes."
+                f"{path} is no FLEURS: it has no metadata/<language>/<split>.tsv, as `lhotse download fleurs` makes."
             )
-        recipe = import_lhotse("lhotse.recipes.fleurs")
-        with tempfile.TemporaryDirectory() as manifests:
-            try:
-                with in_silence():
-                    found = recipe.prepare_fleurs(path, manifests, languages=languages)
-            except (FileNotFoundError, ValueError) as error:
-                raise CorpusError(f"{path} is no whole FLEURS: {error}.") from None
-        yield from by_recipe(found, source="fleurs", knows_speakers=False)
+        for language, split, table in tables:
+            yield from _rows(path / language / split, table, language=language, split=split)
+
+
+def _rows(audio: Path, table: Path, *, language: str, split: Split) -> Iterator[Found | Skipped]:
+    for number, line in enumerate(lines_of(table), start=1):
+        columns = line.split("\t")
+        if len(columns) <= _NAME_COLUMN:
+            yield Skipped(path=f"metadata/{language}/{table.name}, line {number}", reason="names no file")
+            continue
+        file = columns[_NAME_COLUMN]
+        name = f"{language}/{split}/{Path(file).stem}"
+        yield Found(
+            id=name,
+            file=audio / file,
+            language=language,
+            source="fleurs",
+            speaker=name,
+            recording=name,
+            split=split,
+        )

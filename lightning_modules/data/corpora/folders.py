@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from lightning_modules.data.cards import Skipped
-from lightning_modules.data.corpora._layout import Found, Layout, LayoutCard, audio_files
+from lightning_modules.data.corpora._layout import Found, Layout, LayoutCard, audio_files, other_files
 from lightning_modules.data.manifest import Split
 from lightning_modules.errors import CorpusError
 
@@ -30,6 +30,7 @@ class Folders(Layout):
         files = [(file, root, split) for root, split in roots for file in audio_files(root)]
         if not files:
             raise CorpusError(f"{path} holds no audio in folders named by their language.")
+        yield from other_files(path)
         for file, root, split in files:
             name = file.relative_to(path).with_suffix("").as_posix()
             parts_of = file.relative_to(root).parts

@@ -29,7 +29,7 @@ class Kaldi(Layout):
         kind="kaldi",
         title="Kaldi data folder",
         layout="wav.scp, utt2lang, utt2spk, and segments where utterances are stretches of recordings; paths as Kaldi "
-        "takes them, relative to where it would run: the folder above `data`, else the corpus's own",
+        "takes them, relative to where it would run: the folder above `data`, else the data folder itself",
         speakers="utt2spk; without it, each recording is a speaker of its own",
         has_splits=False,
         url="https://kaldi-asr.org/doc/data_prep.html",
@@ -116,5 +116,6 @@ def _located(name: str, folder: Path) -> Path:
     file = Path(name)
     if file.is_absolute():
         return file
-    above = next((parent.parent for parent in folder.resolve().parents if parent.name == "data"), folder)
+    here = folder.resolve()
+    above = next((each.parent for each in (here, *here.parents) if each.name == "data"), folder)
     return folder / file if (folder / file).exists() else above / file

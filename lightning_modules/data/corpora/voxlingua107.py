@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from lightning_modules.data.cards import Skipped
-from lightning_modules.data.corpora._layout import Found, Layout, LayoutCard, audio_files
+from lightning_modules.data.corpora._layout import Found, Layout, LayoutCard, audio_files, other_files
 from lightning_modules.errors import CorpusError
 
 _NAME: Final = re.compile(r"(?P<video>.+)__U__S(?P<voice>\d+)---[\d.]+-[\d.]+")
@@ -31,6 +31,7 @@ class VoxLingua107(Layout):
         files = audio_files(path)
         if not files:
             raise CorpusError(f"{path} holds no audio in folders named by their language.")
+        yield from other_files(path)
         for file in files:
             parts = file.relative_to(path).parts
             name = file.relative_to(path).with_suffix("").as_posix()

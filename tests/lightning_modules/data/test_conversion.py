@@ -56,12 +56,12 @@ def test_recordings_are_written_as_telephone_flac(harvest: Harvest, folder: Path
 
 def test_every_file_left_out_has_its_reason(harvest: Harvest) -> None:
     assert {entry.path: entry.reason for entry in harvest.skipped} == {
-        "s/beep": "a tone, an effect or silence, by its name",
-        "s/en": "the same waveform in several languages",
-        "s/es": "the same waveform in several languages",
-        "s/good": "the same as s/again",
-        "s/silent": "silent",
-        "s/torn": "cannot be decoded",
+        "s/beep.wav": "a tone, an effect or silence, by its name",
+        "s/en.als": "the same waveform in several languages",
+        "s/es.als": "the same waveform in several languages",
+        "s/good.wav": "the same as s/again",
+        "s/silent.wav": "silent",
+        "s/torn.wav": "cannot be decoded",
     }
 
 
