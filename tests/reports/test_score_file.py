@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lightning_modules.errors import ConfigError, LidstudyError
+from lightning_modules.errors import ConfigError, LidstudyError, StorageError
 from lightning_modules.scoring import score
 from reports.score_file import read_scores, score_table
 
@@ -41,6 +41,12 @@ def test_both_kinds_in_both_formats_match_the_oracle(tmp_path: Path, suffix: str
     assert result.overall.cllr == pytest.approx(ORACLE["expected"]["cllr_multiclass_bits"], abs=1e-5)
     assert [each.eer for each in result.languages] == pytest.approx(ORACLE["expected"]["eer_per_language"], abs=1e-6)
     assert result.num_utterances == sum(each.num_utterances for each in result.languages) == 153
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "utterance,language,en,fr, fr\na,en,1,2,3\n")
+    with pytest.raises(StorageError, match="has two columns 'fr'"):
+        read_scores(path)
 
 
 def test_the_overall_scores_are_those_of_training(tmp_path: Path) -> None:

@@ -141,6 +141,18 @@ def test_another_corpus_with_a_language_too_many_and_one_missing(
     assert not evaluation.same_corpus
 
 
+def test_what_no_speech_fits_is_told_with_the_reason_and_counts_as_tried(
+    done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = ("3s", "30s", "30s-two-speakers")
+    evaluate("tiny/0", asked("foreign", *wanted, split="all"), folder=done, as_json=False)
+    said = capsys.readouterr().out
+    assert "no speech fits 30s: it takes 30 s of a speaker\n" in said
+    assert "no speech fits 30s-two-speakers: it takes two speakers of one source and language, 30 s each" in said
+    assert "12 utterances in languages that are no target" in said
+    assert read_ledger(Workspace(done).study("tiny"))[-1].conditions == wanted
+
+
 def test_what_the_trial_was_trained_on_is_refused(done: Path) -> None:
     with pytest.raises(CorpusError, match=r"the trial was trained on source espeak-.*insist with --allow-shared"):
         evaluate("tiny/0", asked(split="all"), folder=done, as_json=True)
@@ -154,7 +166,7 @@ def test_what_the_trial_was_trained_on_is_refused(done: Path) -> None:
         ("tiny/7", "espeak", "3s", "study 'tiny' has no trial 7"),
         ("nobody/0", "espeak", "3s", "unknown study 'nobody'"),
         ("tiny/0", "espeak", "4s", "'4s' is no condition"),
-        ("tiny/0", "nowhere", "3s", "there is no corpus 'nowhere'"),
+        ("tiny/0", "nowhere", "3s", "there is no corpus 'nowhere' in .*prepared there: espeak, foreign"),
         ("tiny/0", "foreign", "30s", "corpus foreign has no test speech for 30s"),
     ],
 )

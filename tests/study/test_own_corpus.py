@@ -56,6 +56,25 @@ def test_a_study_runs_on_a_corpus_of_the_users_own_and_its_report_says_what_is_s
     assert facts["shared"] == ["training shares 3 of 3 sources with development or test, as its description allows"]
 
 
+def test_a_split_that_is_missing_is_told_and_a_prepared_corpus_is_known_by_its_name(
+    shared_speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoken = shared_speech / "corpora" / "espeak" / "audio"
+    for split, language in (("train", "en"), ("train", "fr"), ("dev", "fr")):
+        target = tmp_path / "voices" / split / language / f"{split}-{language}"
+        target.mkdir(parents=True)
+        for file in sorted((spoken / f"espeak-{language}-{'b' if split == 'dev' else 'a'}").rglob("*.flac"))[:4]:
+            shutil.copy(file, target)
+    file = tmp_path / "mine.toml"
+    file.write_text(CORPUS.format(top='allow_shared = ["source"]').split("[splits]")[0])
+    prepare(str(file), tmp_path / "workspace")
+    said = capsys.readouterr().out
+    assert "note: no dev speech in en: no study can choose by it" in said
+    assert "note: no test speech in this corpus: no study can be scored on it" in said
+    prepare("mine", tmp_path / "workspace")
+    assert capsys.readouterr().out.endswith(said[said.index("split") :])
+
+
 def test_a_study_leaves_a_source_of_each_language_out(workspace: Path, tmp_path: Path) -> None:
     for fold in range(2):
         folder = tmp_path / f"fold{fold}"

@@ -139,6 +139,18 @@ def test_layout_kaldi(write: Write, prepare: Prepare, tmp_path: Path) -> None:
     }
 
 
+def test_a_kaldi_folder_that_is_called_data_itself(write: Write, prepare: Prepare, tmp_path: Path) -> None:
+    folder = tmp_path / "exp" / "data"
+    folder.mkdir(parents=True)
+    for name in ("train", "dev", "test"):
+        write(tmp_path / "exp" / "audio" / f"{name}.wav")
+    for table, column in (("wav.scp", "audio/{}.wav"), ("utt2lang", "eng"), ("utt2spk", "s-{}")):
+        lines = [f"{name} {column.format(name)}\n" for name in ("train", "dev", "test")]
+        (folder / table).write_text("".join(lines))
+    corpus = prepare("kaldi", "exp/data", top=INSISTS, splits=BY_SPEAKER)
+    assert {each.id for each in corpus.recordings} == {"train", "dev", "test"}
+
+
 def test_layout_lre17(write: Write, prepare: Prepare, tmp_path: Path) -> None:
     train, dev = tmp_path / "LDC2017E22", tmp_path / "LDC2017E23"
     for folder in (train, dev):
