@@ -23,17 +23,17 @@ from study.config import StudyConfig, load_study_config
 from study.control import forget_stops
 from study.coordinator import Coordinator
 from study.events import Ended, EpochEnded, read_events
-from study.launchers._base import Launcher
+from study.launchers._base import Launcher, Life, Status
 from study.launchers.inline import InlineLauncher
 from study.mlflow_opening import open_tracker, refuse_strangers
 from study.mlflow_place import mlflow_tracking_uri, records_url
 from study.opening import open_trial_store, read_trials
 from study.plan import make_plan
 from study.settling import settle
-from study.spec import EVENTS_FILE, AttemptSpec
+from study.spec import EVENTS_FILE, SPEC_FILE, AttemptSpec
 from study.trials import TrialSummary
 from study.view import Snapshot
-from study.workspace import Workspace, coordinator_lease
+from study.workspace import Workspace, coordinator_lease, write_json
 
 
 @dataclass
@@ -161,3 +161,57 @@ def last_word(spec: AttemptSpec) -> Ended:
     last = read_events(spec.folder / EVENTS_FILE)[-1]
     assert isinstance(last, Ended)
     return last
+
+
+class SilentAndLost(InlineLauncher):
+    """Every attempt is lost before it says a word."""
+
+    num_submitted = 0
+
+    def submit(self, spec: AttemptSpec) -> bool:
+        self.num_submitted += 1
+        spec.folder.mkdir(parents=True)
+        write_json(spec.folder / SPEC_FILE, spec.model_dump(mode="json"))
+        (spec.folder / EVENTS_FILE).touch()
+        return True
+
+    def poll(self, spec: AttemptSpec) -> Status:  # noqa: ARG002 - the protocol's signature
+        return Status(Life.LOST)
+
+
+def cut_off(workspace: Path, study: Path, *, leave: Callable[[Path], None]) -> None:
+    """A study whose coordinator died after the first epoch of trial 0; `leave` writes what else it left."""
+
+    class PowerCut(BaseException):
+        pass
+
+    class DiesOnSubmit(InlineLauncher):
+        def submit(self, spec: AttemptSpec) -> bool:
+            super().submit(spec)
+            leave_epochs(spec.folder, 1)
+            (spec.trial_folder / "last.ckpt").unlink()  # an epoch's line comes before its checkpoint
+            leave(spec.folder)
+            raise PowerCut
+
+    with pytest.raises(PowerCut):
+        run_study(study, workspace, launcher=DiesOnSubmit())
+    (trial,) = trials_of(workspace)
+    assert trial.state is TrialState.RUNNING
+
+
+def leave_epochs(attempt: Path, number: int) -> None:
+    """Cuts an attempt's log off at the end of so many epochs; with 0, after its first word."""
+    log = attempt / EVENTS_FILE
+    lines = log.read_bytes().splitlines(keepends=True)
+    ends = [0, *(place for place, line in enumerate(lines) if b'"type":"epoch"' in line)]
+    log.write_bytes(b"".join(lines[: ends[number] + 1]))
+
+
+def check_complete(workspace: Path) -> None:
+    (trial,), (run,) = trials_of(workspace), record_of(workspace).trials
+    assert trial.state is run.state is TrialState.COMPLETE
+    assert run.objective == trial.value
+    assert [point.step for point in run.history["val/loss"]] == [0, 1, 2]
+    assert run.metrics["model/num_parameters"] > 0
+    assert run.tags["lidstudy.device"] == "cpu"
+    assert run.params["encoder.cell"] == trial.params["encoder.cell"]

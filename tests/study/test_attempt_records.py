@@ -11,8 +11,7 @@ from study.events import AnyEvent, Ended, EventLog, Started
 from study.spec import EVENTS_FILE, EXIT_FILE, EXIT_STORAGE_FULL, SPEC_FILE, STOP_FILE
 from study.workspace import TrialFolder, write_json
 from tests.conftest import write_tiny_study
-from tests.study.helpers import record_of, run_study
-from tests.study.test_recovery import cut_off
+from tests.study.helpers import cut_off, record_of, run_study
 
 STARTED = Started(
     time_ms=100, pid=1, host="here", device="cpu", num_threads=1, num_parameters=7, resumed_epoch=0, warm=True

@@ -10,8 +10,7 @@ from study.commands.inspect import follow_status, list_all
 from study.following import Follower
 from study.view import Snapshot
 from tests.conftest import write_tiny_study
-from tests.study.helpers import run_study
-from tests.study.test_recovery import SilentAndLost
+from tests.study.helpers import SilentAndLost, run_study
 
 
 def test_a_study_that_failed_is_not_called_done_though_its_budget_is_spent(

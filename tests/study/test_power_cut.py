@@ -17,8 +17,7 @@ from study.launchers.local import LocalLauncher, lives
 from study.spec import EVENTS_FILE, EXIT_FILE, SPEC_FILE, STOP_FILE, SUPERVISOR_FILE, AttemptSpec, remade_spec
 from study.workspace import StudyFolder, Workspace, read_json, read_whole_json, write_json
 from tests.conftest import write_tiny_study
-from tests.study.helpers import record_of, run_study
-from tests.study.test_recovery import check_complete, cut_off
+from tests.study.helpers import check_complete, cut_off, record_of, run_study
 
 pytestmark = pytest.mark.timeout(120)
 

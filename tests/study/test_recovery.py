@@ -18,11 +18,21 @@ from study.devices import Slot
 from study.events import Ended, EpochEnded, Started, read_events
 from study.launchers._base import Life, Status, exit_record
 from study.launchers.inline import InlineLauncher
-from study.spec import EVENTS_FILE, EXIT_FILE, EXIT_STORAGE_FULL, SPEC_FILE, STOP_FILE, AttemptSpec
+from study.spec import EVENTS_FILE, EXIT_FILE, EXIT_STORAGE_FULL, STOP_FILE, AttemptSpec
 from study.tracking import Tracker
 from study.workspace import TrialFolder, Workspace, write_json
 from tests.conftest import write_tiny_study
-from tests.study.helpers import RecordingView, config_of, record_of, run_study, trials_of
+from tests.study.helpers import (
+    RecordingView,
+    SilentAndLost,
+    check_complete,
+    config_of,
+    cut_off,
+    leave_epochs,
+    record_of,
+    run_study,
+    trials_of,
+)
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -38,63 +48,9 @@ class Scripted(InlineLauncher):
         return self._script.pop(0) if self._script else super().poll(spec)
 
 
-class SilentAndLost(InlineLauncher):
-    """Every attempt is lost before it says a word."""
-
-    num_submitted = 0
-
-    def submit(self, spec: AttemptSpec) -> bool:
-        self.num_submitted += 1
-        spec.folder.mkdir(parents=True)
-        write_json(spec.folder / SPEC_FILE, spec.model_dump(mode="json"))
-        (spec.folder / EVENTS_FILE).touch()
-        return True
-
-    def poll(self, spec: AttemptSpec) -> Status:  # noqa: ARG002 - the protocol's signature
-        return Status(Life.LOST)
-
-
 @pytest.fixture
 def one_trial(tmp_path: Path) -> Path:
     return write_tiny_study(tmp_path, trials=1)
-
-
-def cut_off(workspace: Path, study: Path, *, leave: Callable[[Path], None]) -> None:
-    """A study whose coordinator died after the first epoch of trial 0; `leave` writes what else it left."""
-
-    class PowerCut(BaseException):
-        pass
-
-    class DiesOnSubmit(InlineLauncher):
-        def submit(self, spec: AttemptSpec) -> bool:
-            super().submit(spec)
-            leave_epochs(spec.folder, 1)
-            (spec.trial_folder / "last.ckpt").unlink()  # an epoch's line comes before its checkpoint
-            leave(spec.folder)
-            raise PowerCut
-
-    with pytest.raises(PowerCut):
-        run_study(study, workspace, launcher=DiesOnSubmit())
-    (trial,) = trials_of(workspace)
-    assert trial.state is TrialState.RUNNING
-
-
-def leave_epochs(attempt: Path, number: int) -> None:
-    """Cuts an attempt's log off at the end of so many epochs; with 0, after its first word."""
-    log = attempt / EVENTS_FILE
-    lines = log.read_bytes().splitlines(keepends=True)
-    ends = [0, *(place for place, line in enumerate(lines) if b'"type":"epoch"' in line)]
-    log.write_bytes(b"".join(lines[: ends[number] + 1]))
-
-
-def check_complete(workspace: Path) -> None:
-    (trial,), (run,) = trials_of(workspace), record_of(workspace).trials
-    assert trial.state is run.state is TrialState.COMPLETE
-    assert run.objective == trial.value
-    assert [point.step for point in run.history["val/loss"]] == [0, 1, 2]
-    assert run.metrics["model/num_parameters"] > 0
-    assert run.tags["lidstudy.device"] == "cpu"
-    assert run.params["encoder.cell"] == trial.params["encoder.cell"]
 
 
 def test_a_full_disk_is_forgotten_once_there_is_room(workspace: Path, one_trial: Path) -> None:

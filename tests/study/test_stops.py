@@ -18,11 +18,11 @@ from study.launchers._base import Life, Status
 from study.launchers.inline import InlineLauncher
 from study.mlflow_runs import PointBuffer
 from study.outage import MlflowAwayError
-from study.spec import EVENTS_FILE, SPEC_FILE, STOP_FILE, AttemptSpec
+from study.spec import SPEC_FILE, STOP_FILE, AttemptSpec
 from study.trial_store import TrialStore
 from study.workspace import StudyFolder, Workspace, write_json
 from tests.conftest import write_tiny_study
-from tests.study.helpers import RecordingView, record_of, run_study, trials_of
+from tests.study.helpers import RecordingView, leave_epochs, record_of, run_study, trials_of
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -44,10 +44,7 @@ class Unending(InlineLauncher):
         if spec.number == 1:
             raise TrialError("no more jobs are taken")
         super().submit(spec)
-        log = spec.folder / EVENTS_FILE
-        lines = log.read_bytes().splitlines(keepends=True)
-        first_epoch = next(place for place, line in enumerate(lines) if b'"type":"epoch"' in line)
-        log.write_bytes(b"".join(lines[: first_epoch + 1]))
+        leave_epochs(spec.folder, 1)
         return True
 
     def poll(self, spec: AttemptSpec) -> Status:
