@@ -10,6 +10,7 @@ from search_spaces.space import Value
 from study.active import ActiveTrial
 from study.control import Enqueue, consume, reject
 from study.plan import StudyPlan
+from study.sampler_config import DesignConfig
 from study.trial_store import TrialStore
 from study.trials import TrialSummary, Wish
 from study.workspace import StudyFolder, write_json
@@ -150,13 +151,21 @@ class Asking:
     def next(self) -> ActiveTrial:
         """A new trial, on record in Optuna and in its own folder."""
         name, command = self._commands[0] if self._commands else ("", Enqueue(params={}))
-        wish = Wish(name=name, **command.model_dump(exclude={"kind"})) if name else None
+        wish = Wish(name=name, **command.model_dump(exclude={"kind"})) if name else self._designed()
         asked = self._store.ask(wish)
         trial = self.start(asked)
         if name and asked.command == name:  # not so where a proposal had to wait for its database meanwhile
             self._commands.popleft()
             consume(self._folder, name)
         return trial
+
+    def _designed(self) -> Wish | None:
+        """The next arm of a design, under the seed that all arms share in this round; None for other samplers."""
+        sampler = self._plan.config.sampler
+        if not isinstance(sampler, DesignConfig):
+            return None
+        replicate, place = divmod(self._num_own, len(sampler.arms))
+        return Wish(name="", params=sampler.arms[place].params, seed=self._plan.config.seed + replicate)
 
     def start(self, asked: TrialSummary) -> ActiveTrial:
         """Freezes the configuration of a trial that Optuna knows."""

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Final, assert_never
 
 from lightning_modules.errors import ConfigError
+from search_spaces.assignment import is_active
 from search_spaces.parsing import Parameter
 from search_spaces.space import Space
 from study.config import StudyConfig
@@ -24,6 +25,7 @@ from study.pruner_config import (
 )
 from study.sampler_config import (
     CMAESConfig,
+    DesignConfig,
     ExhaustiveConfig,
     GPConfig,
     GridConfig,
@@ -110,8 +112,22 @@ def sampler_complaint(config: StudyConfig, space: Space) -> str | None:
             )
         case CMAESConfig():
             return _cma_es(config.sampler, space)
+        case DesignConfig():
+            return _design(config.sampler, space)
         case _:
             assert_never(config.sampler)
+
+
+def _design(sampler: DesignConfig, space: Space) -> str | None:
+    for arm in sampler.arms:
+        try:
+            space.check_values(arm.params)
+        except ConfigError as error:
+            return f"has an arm {arm.name!r} that cannot be: {error}"
+        missing = [each.path for each in space.in_order if is_active(each, arm.params) and each.path not in arm.params]
+        if missing:
+            return f'has an arm {arm.name!r} without "{missing[0]}"; give every parameter a value.'
+    return None
 
 
 def _cma_es(sampler: CMAESConfig, space: Space) -> str | None:

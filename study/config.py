@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from lightning_modules.config import ClassificationConfig, Frozen, PositiveInt, TrialConfig
 from lightning_modules.data.conditions import parse_condition
 from lightning_modules.errors import ConfigError
+from study.ablation_config import AblationConfig
 from study.complaints import first_finding
 from study.launchers.config import LauncherConfig, LocalConfig
 from study.objectives import FurtherName, LatencyConfig, Score, objectives_complaint
@@ -20,7 +21,7 @@ from study.storage_config import StorageConfig
 
 UNSETTLED = {
     *("trials", "question", "evaluate", "conditions", "conditions_of", "published"),
-    *("limits", "space", "storage", "launcher"),
+    *("limits", "space", "storage", "launcher", "ablation"),
 }
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
@@ -66,6 +67,7 @@ class StudyConfig(Frozen):
         published: figures from elsewhere that the report shows beside its own.
         storage: where records are kept.
         launcher: where attempts run.
+        ablation: what arms are compared, of a study that `lidstudy ablate` made.
         trial: the base configuration; searched parameters replace its values.
     """
 
@@ -88,6 +90,7 @@ class StudyConfig(Frozen):
     published: Literal["", "padi2019"] = ""
     storage: StorageConfig = StorageConfig()
     launcher: LauncherConfig = LocalConfig()
+    ablation: AblationConfig | None = None
     trial: TrialConfig = TrialConfig()
 
     @model_validator(mode="before")

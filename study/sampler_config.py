@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from lightning_modules.config import Frozen, PositiveInt
+from search_spaces.parsing import Value
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Crossover = Literal["uniform", "blx_alpha", "sbx", "vsbx", "spx", "undx"]
@@ -147,6 +148,36 @@ class NSGA3Config(_Genetic):
     divisions: PositiveInt = 3
 
 
+class ArmConfig(Frozen):
+    """One configuration of a design.
+
+    Attributes:
+        name: unique in the design.
+        params: path -> value, of every searched parameter that exists in it.
+    """
+
+    name: str
+    params: dict[str, Value]
+
+
+class DesignConfig(Frozen):
+    """Named configurations, each under the study's seed, then each under the next one, and so on.
+
+    Attributes:
+        arms: what is compared.
+    """
+
+    kind: Literal["design"] = "design"
+    arms: Annotated[tuple[ArmConfig, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        names = [arm.name for arm in self.arms]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two arms are called {repeated[0]!r}.")
+        return self
+
+
 SamplerConfig = Annotated[
     TPEConfig
     | GPConfig
@@ -156,6 +187,7 @@ SamplerConfig = Annotated[
     | GridConfig
     | ExhaustiveConfig
     | NSGA2Config
-    | NSGA3Config,
+    | NSGA3Config
+    | DesignConfig,
     Field(discriminator="kind"),
 ]

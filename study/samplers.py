@@ -39,6 +39,7 @@ from search_spaces.space import Space
 from study.sampler_config import (
     CMAESConfig,
     Crossover,
+    DesignConfig,
     ExhaustiveConfig,
     GPConfig,
     GridConfig,
@@ -88,7 +89,7 @@ def _build(config: SamplerConfig, *, space: Space, seed: int) -> BaseSampler:  #
             return QMCSampler(
                 qmc_type=config.sequence, scramble=config.scramble, seed=seed, warn_independent_sampling=False
             )
-        case RandomConfig():
+        case RandomConfig() | DesignConfig():  # a design leaves nothing open
             return RandomSampler(seed=seed)
         case GridConfig():
             return UnvisitedGridSampler({each.path: list(each.values or ()) for each in space.parameters}, seed=seed)

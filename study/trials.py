@@ -76,7 +76,7 @@ class Wish:
     """What a user asked a trial to be.
 
     Attributes:
-        name: of the command; unique, so that it is carried out once.
+        name: of the command; unique, so that it is carried out once. "" for a trial of the study's own.
         params: values of searched parameters; the sampler proposes the others.
         seed: of the trial; None for the study's own rule.
         retry_of: the failed trial that is tried again, or None.
