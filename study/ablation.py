@@ -81,7 +81,9 @@ def read_factors(texts: Sequence[str], base: Base, *, design: Design) -> tuple[F
 def _choices(base: Base) -> list[str]:
     found = [each.path for each in base.space.parameters if each.kind == "choices" and each.path in base.flat]
     if not found:
-        raise ConfigError(f"study '{base.config.name}' searches no choices; name what is ablated by --factor PATH=LEVEL.")
+        raise ConfigError(
+            f"study '{base.config.name}' searches no choices; name what is ablated by --factor PATH=LEVEL."
+        )
     return found
 
 
@@ -281,7 +283,9 @@ def _drawn(ablation: Ablation, levels: Assignment, draw: int) -> Assignment:
 def _share(path: str, draw: int, ablation: Ablation) -> float:
     """Where in its range a draw lies: a Latin hypercube, whose columns depend on the path alone."""
     seed = [ablation.base.last_seed, *path.encode()]
-    return float((np.random.default_rng(seed).permutation(ablation.options.tuning)[draw] + 0.5) / ablation.options.tuning)
+    return float(
+        (np.random.default_rng(seed).permutation(ablation.options.tuning)[draw] + 0.5) / ablation.options.tuning
+    )
 
 
 def _around(path: str, value: Value) -> Parameter:

@@ -135,6 +135,61 @@ def sweep(
 
 
 @app.command()
+def ablate(
+    study: Annotated[str, typer.Argument(help="A study of this workspace; its best trial is the base.")],
+    *,
+    name: Annotated[str, typer.Option(help="Of the ablation; STUDY-ablation if it has none.")] = "",
+    base: Annotated[int | None, typer.Option(help="Another trial as the base.")] = None,
+    factor: Annotated[
+        list[str] | None,
+        typer.Option(help="PATH, or PATH=LEVEL,LEVEL; may be repeated. Without any, every choice of the study."),
+    ] = None,
+    design: Annotated[
+        Literal["one_at_a_time", "leave_one_out", "factorial", "fractional"],
+        typer.Option(help="Which combinations of levels are compared; the last two take two levels a factor."),
+    ] = "one_at_a_time",
+    halvings: Annotated[int, typer.Option(help="How often a fractional design halves the factorial.", min=0)] = 0,
+    seeds: Annotated[int, typer.Option(help="Replicates of each arm, under seeds that all arms share.", min=1)] = 5,
+    tune: Annotated[
+        list[str] | None, typer.Option(help="What is tuned anew for each arm; the learning rate, if nothing else.")
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Draws of these for each arm; 0 tunes nothing.", min=0)] = 6,
+    margin: Annotated[
+        float | None, typer.Option(help="A difference in the objective that would not matter.", min=0.0)
+    ] = None,
+    slots: SlotsOption = None,
+    devices: DevicesOption = "auto",
+    devices_per_trial: DevicesPerTrialOption = 1,
+    launcher: LauncherOption = None,
+    ray_address: AddressOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan, what it can show and its cost; start nothing.")
+    ] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Compare a trial with variants of it under the same seeds; the same command goes on."""
+    from study.ablation_config import AblationOptions
+    from study.commands.ablate import ablate as compare
+    from study.commands.sweep import SweepOptions
+
+    options = AblationOptions(
+        name=name,
+        trial=base,
+        factors=tuple(factor or ()),
+        design=design,
+        halvings=halvings,
+        seeds=seeds,
+        tuned=tuple(tune or ()) or AblationOptions().tuned,
+        tuning=draws,
+        margin=margin or None,
+    )
+    sweep = SweepOptions(
+        slots=slots, devices=devices, devices_per_trial=devices_per_trial, launcher=launcher, address=ray_address
+    )
+    raise typer.Exit(compare(study, options, sweep, folder=workspace, dry_run=dry_run))
+
+
+@app.command()
 def resume(
     study: Annotated[str, typer.Argument(help="A study of this workspace; its file is not needed.")],
     *,

@@ -95,7 +95,7 @@ def num_configurations(config: StudyConfig, space: Space) -> int | None:
     return None
 
 
-def sampler_complaint(config: StudyConfig, space: Space) -> str | None:
+def sampler_complaint(config: StudyConfig, space: Space) -> str | None:  # noqa: PLR0911 - one a kind
     """Why the sampler cannot sample the space, or None."""
     match config.sampler:
         case TPEConfig() | RandomConfig():

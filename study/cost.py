@@ -4,6 +4,7 @@ import shutil
 import statistics
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -15,6 +16,7 @@ from lightning_modules.latency import wait_for
 from lightning_modules.optimizers import build_optimizer
 from study.devices import let_see
 from study.plan import StudyPlan
+from study.sampler_config import DesignConfig
 from study.samplers import sample_params
 
 NUM_SAMPLES = 6
@@ -44,9 +46,7 @@ def estimate_cost(plan: StudyPlan, *, num_trials: int) -> Cost:
     let_see(slot)
     device = torch.device("cuda" if slot.gpus else "cpu")
     base = plan.config.trial.model_dump(mode="json")
-    configs = [
-        plan.space.apply(base, params) for params in sample_params(plan.space, NUM_SAMPLES, seed=plan.config.seed)
-    ]
+    configs = [plan.space.apply(base, params) for params in _samples(plan)]
     measured = [_measure(plan, config, device) for config in configs]
     step_s = statistics.mean(step for step, _, _ in measured)
     development_s = statistics.mean(development for _, development, _ in measured)
@@ -65,6 +65,14 @@ def estimate_cost(plan: StudyPlan, *, num_trials: int) -> Cost:
         disk_mb=num_trials * (size_mb + ARTIFACTS_MB),
         free_mb=shutil.disk_usage(plan.workspace.root).free / 1e6,
     )
+
+
+def _samples(plan: StudyPlan) -> list[dict[str, Any]]:
+    """Some configurations: of a design, arms spread evenly over it."""
+    if not isinstance(plan.config.sampler, DesignConfig):
+        return sample_params(plan.space, NUM_SAMPLES, seed=plan.config.seed)
+    arms = plan.config.sampler.arms
+    return [arm.params for arm in arms[:: -(-len(arms) // NUM_SAMPLES)]]
 
 
 def _measure(plan: StudyPlan, config: TrialConfig, device: torch.device) -> tuple[float, float, int]:

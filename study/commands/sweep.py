@@ -84,7 +84,7 @@ class SweepOptions:
 def run(study: str, options: SweepOptions, *, folder: Path) -> int:
     """Runs or resumes a study; returns the exit status."""
     workspace = open_workspace(folder, writable=True)
-    return run_plan(_plan(_config(study, options), options, workspace))
+    return run_plan(plan_of(_config(study, options), options, workspace))
 
 
 def resume(study: str, options: SweepOptions, *, folder: Path, failed: bool) -> int:
@@ -92,7 +92,7 @@ def resume(study: str, options: SweepOptions, *, folder: Path, failed: bool) -> 
     workspace = open_workspace(folder, writable=True)
     study_folder = workspace.existing_study(study)
     config, space = recorded_study(study_folder)
-    return run_plan(_plan(_changed(config, options), options, workspace, space=space), failed=failed)
+    return run_plan(plan_of(config, options, workspace, space=space), failed=failed)
 
 
 def run_plan(plan: StudyPlan, *, failed: bool = False) -> int:
@@ -179,7 +179,7 @@ def dry(study: str, options: SweepOptions, *, folder: Path) -> None:
     """Shows the plan, and its cost from a few measured steps."""
     console = make_console()
     config = _config(study, options)
-    plan = _plan(config, options, open_workspace(folder))
+    plan = plan_of(config, options, open_workspace(folder))
     study_folder = plan.workspace.study(config.name)
     check_settled(plan, study_folder)
     console.print(headline(plan))
@@ -191,10 +191,10 @@ def dry(study: str, options: SweepOptions, *, folder: Path) -> None:
         console.print(f"{num_ended} trials have ended already, {num_left} are left")
     if not num_left:
         return
-    if are_missing(plan):
+    cost = cost_of(plan, num_trials=num_left)
+    if cost is None:
         console.print("its cost can be measured once its features are made; the sweep itself begins with that")
         return
-    cost = _in_process(None, measure_cost, plan, num_trials=num_left)
     console.print(
         f"a trial takes about {duration(cost.trial_s)} (measured on {cost.num_samples} sampled configurations: "
         f"{cost.step_s * 1000:.0f} ms a step, {cost.development_s:.1f} s a development pass)"
@@ -223,9 +223,12 @@ def _changed(config: StudyConfig, options: SweepOptions) -> StudyConfig:
     return config.model_copy(update={key: value for key, value in changes.items() if value is not None})
 
 
-def _plan(config: StudyConfig, options: SweepOptions, workspace: Workspace, *, space: Space | None = None) -> StudyPlan:
+def plan_of(
+    config: StudyConfig, options: SweepOptions, workspace: Workspace, *, space: Space | None = None
+) -> StudyPlan:
+    """A study as the command line changes it; `space` is None for the one that it names."""
     return make_plan(
-        config,
+        _changed(config, options),
         workspace=workspace,
         space=space,
         slots=options.slots,
@@ -257,6 +260,11 @@ def ensure_features(plan: StudyPlan, console: Console, *, stop: threading.Event 
     if are_missing(plan):
         console.print("computing features…")
         _in_process(stop, build_features, plan)
+
+
+def cost_of(plan: StudyPlan, *, num_trials: int) -> "Cost | None":
+    """What so many trials of the study will cost; None where its features are still to be made."""
+    return None if are_missing(plan) else _in_process(None, measure_cost, plan, num_trials=num_trials)
 
 
 def measure_cost(plan: StudyPlan, *, num_trials: int) -> "Cost":

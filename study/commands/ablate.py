@@ -1,0 +1,148 @@
+"""`lidstudy ablate`: a controlled comparison around one trial; says first what it will cost and what it can show."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from math import sqrt
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from lightning_modules.errors import ConfigError
+from reports.multiple_comparisons import seeds_needed, smallest_adjusted_p
+from reports.power import smallest_separable_effect
+from reports.records import TrialState
+from reports.statistics import PooledSd, pooled_sd
+from search_spaces.space import Space
+from study.ablation import Ablation, Base, comparison_study, plan_ablation, tuned_values, tuning_study
+from study.ablation_config import AblationOptions
+from study.commands.console import make_console
+from study.commands.sweep import SweepOptions, cost_of, plan_of, run_plan
+from study.config import StudyConfig
+from study.opening import read_trials
+from study.plan import StudyPlan
+from study.recovery import read_config
+from study.settling import check_settled, recorded_study
+from study.trials import TrialSummary, best_trial
+from study.view import duration
+from study.workspace import Workspace, open_workspace
+
+ALPHA = 0.05
+
+
+def ablate(study: str, options: AblationOptions, sweep: SweepOptions, *, folder: Path, dry_run: bool) -> int:
+    """Tunes and compares the arms, or goes on with that; returns the exit status.
+
+    Raises:
+        ConfigError: no such study, trial or factor, or an ablation of that name compares something else.
+    """
+    workspace = open_workspace(folder, writable=not dry_run)
+    base, trials = _base(study, options, workspace)
+    ablation = plan_ablation(base, options)
+    tuning = _plan(tuning_study(ablation), sweep, workspace) if options.tuning else None
+    # What is tuned is not known yet: the middle draw stands for it, for what the comparison will cost.
+    comparison = _plan(comparison_study(ablation, tuned_values(ablation, ())), sweep, workspace)
+    console = make_console()
+    _print_plan(console, ablation, noise=_noise(trials))
+    _print_cost(console, [plan for plan in (tuning, comparison) if plan is not None])
+    if dry_run:
+        return 0
+    tuned = {}
+    if tuning is not None:
+        if status := run_plan(tuning):
+            return status
+        tuned = tuned_values(ablation, read_trials(workspace.study(ablation.tuning_name)))
+    return run_plan(_plan(comparison_study(ablation, tuned), sweep, workspace))
+
+
+def _base(study: str, options: AblationOptions, workspace: Workspace) -> tuple[Base, list[TrialSummary]]:
+    folder = workspace.existing_study(study)
+    config, space = recorded_study(folder)
+    trials = read_trials(folder)
+    best = best_trial(trials)
+    number = options.trial if options.trial is not None else None if best is None else best.number
+    if number is None:
+        raise ConfigError(f"study '{study}' has no complete trial to start from; name one by --base.")
+    if not folder.trial(number).is_frozen:
+        raise ConfigError(f"study '{study}' has no trial {number}; `lidstudy report {study}` lists them.")
+    started = [each.number for each in trials if folder.trial(each.number).is_frozen]
+    last_seed = max(read_config(folder, each).seed for each in started)
+    values = read_config(folder, number)
+    return Base(config=config, space=space, trial=number, values=values, last_seed=last_seed), trials
+
+
+def _plan(study: tuple[StudyConfig, Space], sweep: SweepOptions, workspace: Workspace) -> StudyPlan:
+    config, space = study
+    plan = plan_of(config, sweep, workspace, space=space)
+    check_settled(plan, workspace.study(config.name))
+    return plan
+
+
+def _noise(trials: Sequence[TrialSummary]) -> PooledSd | None:
+    """What seeds of one configuration differ by, where the study has any twice."""
+    values = defaultdict[tuple[tuple[str, object], ...], list[float]](list)
+    for trial in trials:
+        if trial.state is TrialState.COMPLETE and trial.value is not None:
+            values[tuple(sorted(trial.params.items()))].append(trial.value)
+    return pooled_sd(values.values())
+
+
+def _print_plan(console: Console, ablation: Ablation, *, noise: PooledSd | None) -> None:
+    base, options = ablation.base, ablation.options
+    first, last = base.last_seed + 2, base.last_seed + 1 + options.seeds
+    console.print(
+        f"ablation {ablation.name}: {len(ablation.arms)} arms ({options.design.replace('_', ' ')}) around trial "
+        f"{base.trial} of study {base.config.name}, each under seeds {first} to {last}, which nothing was chosen by",
+        markup=False,
+        soft_wrap=True,
+    )
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for title in ("arm", *(factor.name for factor in ablation.factors)):
+        table.add_column(title)
+    for name, levels in ablation.arms.items():
+        table.add_row(name, *(str(levels[factor.name]) for factor in ablation.factors))
+    console.print(table)
+    if options.tuning:
+        console.print(
+            f"first each arm, the base included, is tuned by {options.tuning} draws of {', '.join(options.tuned)} and "
+            f"of what a level brings with it (study {ablation.tuning_name})",
+            markup=False,
+            soft_wrap=True,
+        )
+    else:
+        console.print("nothing is tuned: the base keeps the values that were chosen for it, which favours it")
+    for line in _power_lines(len(ablation.arms) - 1, options.seeds, noise):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _power_lines(num_comparisons: int, num_seeds: int, noise: PooledSd | None) -> list[str]:
+    """What so many seeds can show at all, and how large an effect has to be."""
+    least_p = smallest_adjusted_p(num_comparisons=num_comparisons, num_seeds=num_seeds)
+    line = f"{num_comparisons} comparisons over {num_seeds} seeds: the smallest p, corrected (Holm), is {least_p:.3g}"
+    if least_p > ALPHA:
+        line += f", so none can be shown at {ALPHA:g}; it takes {seeds_needed(num_comparisons=num_comparisons)} seeds"
+    if noise is None:
+        return [line, "how large an effect must be is not known yet: no configuration has two seeds"]
+    effect = smallest_separable_effect(sqrt(2) * noise.sd, num_pairs=num_seeds, num_comparisons=num_comparisons)
+    if effect is None:
+        return [line]
+    found = (
+        f"seeds of one configuration differ by {noise.sd:.3g} (standard deviation): an effect of {effect:.3g} is shown "
+        "with probability 0.8, a smaller one where seeds move both arms alike"
+    )
+    return [line, found]
+
+
+def _print_cost(console: Console, plans: Sequence[StudyPlan]) -> None:
+    total_s = 0.0
+    for plan in plans:
+        ended = read_trials(plan.workspace.study(plan.config.name))
+        num_done = sum(trial.state is not TrialState.RUNNING for trial in ended)
+        num_left = max(0, plan.config.trials - num_done)
+        line = f"study {plan.config.name}: {plan.config.trials} trials, {num_done} of them done"
+        if num_left and (cost := cost_of(plan, num_trials=num_left)) is not None:
+            total_s += cost.study_s
+            line += f"; a trial takes about {duration(cost.trial_s)}, the rest {duration(cost.study_s)}"
+        console.print(line, markup=False, soft_wrap=True)
+    if total_s:
+        console.print(f"together about {duration(total_s)}; a busy machine makes it longer")
