@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import assert_never
 
-import numpy as np
 import torch
 
 from lightning_modules.config import ClassificationConfig, LabellingConfig, SequenceConfig, TrialConfig
@@ -20,7 +19,6 @@ def build_module(config: TrialConfig, *, num_parts: int = 1) -> LidModule:
         config: what to build.
         num_parts: parts that each training batch comes in, over micro-batches and ranks together.
     """
-    torch.manual_seed(int(np.random.SeedSequence((config.seed, 0)).generate_state(1)[0]))
     return _module(config, num_parts=num_parts)
 
 

@@ -13,6 +13,7 @@ from lightning_modules.data.batches import Batch
 from lightning_modules.decoders import FeatureDecoder
 from lightning_modules.encoders import Encoded, Tap, build_encoder
 from lightning_modules.heads import Head
+from lightning_modules.initial_draws import own_draws
 from lightning_modules.lid_module import LidModule, Loss, Scored
 from lightning_modules.pooling import Pooling
 from lightning_modules.steps import mean_over_steps
@@ -43,26 +44,30 @@ class LanguageId(LidModule):
     def __init__(self, config: TrialConfig, *, num_parts: int = 1) -> None:
         super().__init__(config, num_parts=num_parts)
         features = config.data.features
-        self.encoder = build_encoder(
-            config.encoder,
-            input_size=features.num_values,
-            num_languages=self.num_languages,
-            bptt=config.training.bptt,
-        )
-        self.pooling = Pooling(
-            config.pooling, input_size=self.encoder.output_size, bidirectional=self.encoder.bidirectional
-        )
-        self.head = Head(
-            config.head,
-            input_size=self.pooling.output_size,
-            num_languages=self.num_languages,
-            frames_per_s=features.frames_per_s,
-        )
+        with own_draws(config.seed, "encoder"):
+            self.encoder = build_encoder(
+                config.encoder,
+                input_size=features.num_values,
+                num_languages=self.num_languages,
+                bptt=config.training.bptt,
+            )
+        with own_draws(config.seed, "pooling"):
+            self.pooling = Pooling(
+                config.pooling, input_size=self.encoder.output_size, bidirectional=self.encoder.bidirectional
+            )
+        with own_draws(config.seed, "head"):
+            self.head = Head(
+                config.head,
+                input_size=self.pooling.output_size,
+                num_languages=self.num_languages,
+                frames_per_s=features.frames_per_s,
+            )
         self.reconstruction: FeatureDecoder | None = None
         if isinstance(config.reconstruction, GRUReconstructionConfig):
-            self.reconstruction = FeatureDecoder(
-                config.reconstruction, embedding_size=self.pooling.output_size, num_values=features.num_values
-            )
+            with own_draws(config.seed, "reconstruction"):
+                self.reconstruction = FeatureDecoder(
+                    config.reconstruction, embedding_size=self.pooling.output_size, num_values=features.num_values
+                )
         self._reconstruction_errors: list[Tensor] = []
 
     def forward(

@@ -12,6 +12,7 @@ from lightning_modules.config import OutputRecurrentEncoderConfig, TrialConfig
 from lightning_modules.data.batches import SwitchedBatch
 from lightning_modules.data.switched import languages_of_frames
 from lightning_modules.encoders import Encoded, Tap, build_encoder, length_mask
+from lightning_modules.initial_draws import own_draws
 from lightning_modules.lid_module import LidModule, Loss, Scored
 from lightning_modules.steps import mean_over_steps, middle_frames
 
@@ -39,15 +40,17 @@ class LanguageLabelling(LidModule):
 
     def __init__(self, config: TrialConfig, *, num_parts: int = 1) -> None:
         super().__init__(config, num_parts=num_parts)
-        self.encoder = build_encoder(
-            config.encoder,
-            input_size=config.data.features.num_values,
-            num_languages=self.num_languages,
-            bptt=config.training.bptt,
-        )
+        with own_draws(config.seed, "encoder"):
+            self.encoder = build_encoder(
+                config.encoder,
+                input_size=config.data.features.num_values,
+                num_languages=self.num_languages,
+                bptt=config.training.bptt,
+            )
         self.output: nn.Linear | None = None
         if not isinstance(config.encoder, OutputRecurrentEncoderConfig):
-            self.output = nn.Linear(self.encoder.output_size, self.num_languages)
+            with own_draws(config.seed, "output"):
+                self.output = nn.Linear(self.encoder.output_size, self.num_languages)
 
     def forward(
         self, features_BTD: Tensor, lengths_B: Tensor, *, languages_BT: Tensor | None = None, tap: Tap | None = None

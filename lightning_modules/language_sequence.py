@@ -15,6 +15,7 @@ from lightning_modules.data.batches import SwitchedBatch
 from lightning_modules.data.switched import NONE, languages_of_frames
 from lightning_modules.decoders import Decoded, LanguageDecoder
 from lightning_modules.encoders import Encoded, Tap, build_encoder, length_mask
+from lightning_modules.initial_draws import own_draws
 from lightning_modules.lid_module import LidModule, Loss, Scored
 from lightning_modules.pooling import Pooling, last_state
 from lightning_modules.steps import mean_over_steps, middle_frames
@@ -51,23 +52,26 @@ class LanguageSequence(LidModule):
         super().__init__(config, num_parts=num_parts)
         assert isinstance(config.task, SequenceConfig)
         self.task = config.task
-        self.encoder = build_encoder(
-            config.encoder,
-            input_size=config.data.features.num_values,
-            num_languages=self.num_languages,
-            bptt=config.training.bptt,
-        )
+        with own_draws(config.seed, "encoder"):
+            self.encoder = build_encoder(
+                config.encoder,
+                input_size=config.data.features.num_values,
+                num_languages=self.num_languages,
+                bptt=config.training.bptt,
+            )
         self.pooling: Pooling | None = None  # attention hears the states themselves
         if config.task.attention == "none":
-            self.pooling = Pooling(
-                config.pooling, input_size=self.encoder.output_size, bidirectional=self.encoder.bidirectional
+            with own_draws(config.seed, "pooling"):
+                self.pooling = Pooling(
+                    config.pooling, input_size=self.encoder.output_size, bidirectional=self.encoder.bidirectional
+                )
+        with own_draws(config.seed, "decoder"):
+            self.decoder = LanguageDecoder(
+                config.task,
+                embedding_size=self.pooling.output_size if self.pooling else self.encoder.output_size,
+                state_size=self.encoder.output_size,
+                num_languages=self.num_languages,
             )
-        self.decoder = LanguageDecoder(
-            config.task,
-            embedding_size=self.pooling.output_size if self.pooling else self.encoder.output_size,
-            state_size=self.encoder.output_size,
-            num_languages=self.num_languages,
-        )
 
     def forward(self, features_BTD: Tensor, lengths_B: Tensor) -> LanguageSequences:
         """Greedy decoding of padded recordings: at each place the likeliest symbol, given those before.

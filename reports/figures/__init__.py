@@ -4,6 +4,7 @@ from reports.figures._axes import BLUE, INK, ORANGE, QUIET, RULE, SERIES
 from reports.figures.all_trials import Curve, Dot, Panel, curves_figure, scatter_figure
 from reports.figures.calibration import Believed, calibration_figure
 from reports.figures.corpus import corpus_figure
+from reports.figures.effects import EffectLine, effects_figure
 from reports.figures.gradient_flow import FlowLine, flow_figure
 from reports.figures.one_trial import confusion_figure, learning_curves
 from reports.figures.output import to_png, to_svg, to_svg_file
@@ -18,12 +19,14 @@ __all__ = [
     "Believed",
     "Curve",
     "Dot",
+    "EffectLine",
     "FlowLine",
     "Panel",
     "calibration_figure",
     "confusion_figure",
     "corpus_figure",
     "curves_figure",
+    "effects_figure",
     "flow_figure",
     "learning_curves",
     "scatter_figure",

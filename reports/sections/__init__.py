@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from reports.sections import (
+    ablation,
     answer,
     calibration,
     checks,
@@ -24,6 +25,7 @@ from reports.sections._blocks import Section
 
 SECTIONS: Final[tuple[Section[Any], ...]] = (
     answer.SECTION,
+    ablation.SECTION,
     unseen.SECTION,
     conditions.SECTION,
     checks.SECTION,

@@ -1,0 +1,188 @@
+"""A study that compares arms: what each replicate reached, and what every arm does beside the base."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from reports.ablation_statistics import PairedEffect, Replicates, Verdict, paired_effect, verdict
+from reports.factorial_effects import main_effects
+from reports.multiple_comparisons import holm, smallest_adjusted_p
+from reports.power import seeds_to_decide
+from reports.records import StudyRecord, TrialRecord, TrialState
+from reports.statistics import Interval, MeanSd, mean_sd, t_interval
+from search_spaces.designs import Factor
+from search_spaces.two_level_designs import Alias, TwoLevelDesign, two_level_design
+
+TWO_LEVEL = ("factorial", "fractional")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One configuration under all seeds.
+
+    Attributes:
+        name: `base`, or what differs from it.
+        levels: of the factors, path -> level.
+        tuned: what was tuned for it, path -> value.
+        replicates: seed -> objective, None where it diverged.
+        num_failed: trials without any result.
+    """
+
+    name: str
+    levels: Mapping[str, Any]
+    tuned: Mapping[str, Any]
+    replicates: Replicates
+    num_failed: int
+
+    @property
+    def objectives(self) -> tuple[float, ...]:
+        """Of the seeds that trained to the end, in their order."""
+        return tuple(value for _, value in sorted(self.replicates.items()) if value is not None)
+
+    @property
+    def mean(self) -> MeanSd | None:
+        """Mean and standard deviation; None without a result."""
+        return mean_sd(self.objectives) if self.objectives else None
+
+    @property
+    def interval(self) -> Interval | None:
+        """95 % t-interval of the mean over seeds; None for fewer than two."""
+        return t_interval(self.objectives) if self.objectives else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """An arm beside the base, or a factor's other level beside its base level.
+
+    Attributes:
+        name: the arm, or the factor.
+        effect: paired over seeds; positive is worse.
+        adjusted_p: corrected over the whole table (Holm).
+        verdict: what may be said.
+        seeds_needed: how many would probably decide it, were the effect what it seems; None where it is decided, or no
+            number would.
+        aliases: interactions that a main effect cannot be told from.
+    """
+
+    name: str
+    effect: PairedEffect
+    adjusted_p: float | None
+    verdict: Verdict
+    seeds_needed: int | None = None
+    aliases: tuple[Alias, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """What was compared, and what came of it.
+
+    Attributes:
+        config: as the study wrote it down (`study.ablation_config.AblationConfig`).
+        arms: the base first.
+        comparisons: in the order of the arms, or of the factors where the design is of two levels.
+        num_asked: seeds that each arm is to be trained under.
+        smallest_p: the least that a corrected p-value of this table can be.
+        sources: that development data come from.
+        objective_name: what is compared.
+    """
+
+    config: Mapping[str, Any]
+    arms: tuple[Arm, ...]
+    comparisons: tuple[Comparison, ...]
+    num_asked: int
+    smallest_p: float
+    sources: tuple[str, ...]
+    objective_name: str
+
+    @property
+    def is_two_level(self) -> bool:
+        """Whether comparisons are main effects of factors."""
+        return self.config["design"] in TWO_LEVEL
+
+
+def compare(study: StudyRecord) -> Ablation | None:
+    """The comparison of a study's arms; None for a study that compares none."""
+    config = study.manifest.config.get("ablation")
+    if not config:
+        return None
+    arms = _arms(study, config)
+    effects, aliases = _effects(arms, config)
+    adjusted = holm([effect.p_value for effect in effects.values()])
+    return Ablation(
+        config=config,
+        arms=arms,
+        comparisons=tuple(
+            _comparison(name, effect, p, num=len(effects), margin=config.get("margin"), aliases=aliases.get(name, ()))
+            for (name, effect), p in zip(effects.items(), adjusted, strict=True)
+        ),
+        num_asked=study.manifest.num_trials // len(arms),
+        smallest_p=smallest_adjusted_p(
+            num_comparisons=max(1, len(effects)), num_seeds=max((each.n for each in effects.values()), default=0)
+        ),
+        sources=tuple(
+            dict.fromkeys(
+                str(row["source"]) for row in study.manifest.corpus.get("rows", ()) if row.get("split") == "dev"
+            )
+        ),
+        objective_name=study.manifest.objective,
+    )
+
+
+def _arms(study: StudyRecord, config: Mapping[str, Any]) -> tuple[Arm, ...]:
+    designed = {each["name"]: each["params"] for each in study.manifest.config["sampler"]["arms"]}
+    trials: dict[str, list[TrialRecord]] = {name: [] for name in designed}
+    for trial in study.trials:
+        name = next((name for name, params in designed.items() if _has(trial, params)), None)
+        if name is not None:
+            trials[name].append(trial)
+    return tuple(_arm(name, config["arms"][name], params, trials[name]) for name, params in designed.items())
+
+
+def _has(trial: TrialRecord, params: Mapping[str, Any]) -> bool:
+    return all(path in trial.params and trial.params[path] == value for path, value in params.items())
+
+
+def _arm(name: str, levels: Mapping[str, Any], params: Mapping[str, Any], trials: list[TrialRecord]) -> Arm:
+    replicates: dict[int, float | None] = {}
+    for trial in trials:  # of a failed trial and its retry, which have one seed, the one that has a result counts
+        if trial.state is TrialState.DIVERGED:
+            replicates.setdefault(trial.seed, None)
+        elif trial.state is TrialState.COMPLETE and trial.objective is not None and isfinite(trial.objective):
+            replicates[trial.seed] = trial.objective
+    failed = {trial.seed for trial in trials if trial.state in (TrialState.FAILED, TrialState.TIMED_OUT)}
+    tuned = {path: value for path, value in params.items() if path not in levels}
+    return Arm(name=name, levels=levels, tuned=tuned, replicates=replicates, num_failed=len(failed - set(replicates)))
+
+
+def _effects(
+    arms: tuple[Arm, ...], config: Mapping[str, Any]
+) -> tuple[dict[str, PairedEffect], dict[str, tuple[Alias, ...]]]:
+    base, *others = arms
+    if config["design"] not in TWO_LEVEL:
+        return {arm.name: paired_effect(base.replicates, arm.replicates) for arm in others}, {}
+    design = _two_level(config)
+    return main_effects(design, [arm.replicates for arm in arms]), design.aliases()
+
+
+def _two_level(config: Mapping[str, Any]) -> TwoLevelDesign:
+    factors = [Factor(path, levels[0], tuple(levels[1:])) for path, levels in config["factors"].items()]
+    return two_level_design(factors, num_halvings=config["halvings"] if config["design"] == "fractional" else 0)
+
+
+def _comparison(
+    name: str,
+    effect: PairedEffect,
+    adjusted_p: float | None,
+    *,
+    num: int,
+    margin: float | None,
+    aliases: tuple[Alias, ...],
+) -> Comparison:
+    said = verdict(effect, adjusted_p=adjusted_p, margin=margin)
+    seeds = None
+    if said is Verdict.UNDECIDED and effect.mean and effect.sd:
+        seeds = seeds_to_decide(effect.mean, effect.sd, num_comparisons=num)
+    return Comparison(
+        name=name, effect=effect, adjusted_p=adjusted_p, verdict=said, seeds_needed=seeds, aliases=aliases
+    )
