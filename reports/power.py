@@ -2,7 +2,7 @@
 
 The interval alone follows from the noncentral t-distribution. The rule that calls an arm better or worse
 (`ablation_statistics.verdict`) also asks the sign-flip test and Holm's correction, and is blunter where seeds are few:
-at eight seeds and five comparisons it finds in 63 % of studies what the t-test at Holm's first step finds in 80 %.
+at eight seeds and five comparisons it finds in some 63 % of studies what the t-test at Holm's first step finds in 80 %.
 """
 
 import math

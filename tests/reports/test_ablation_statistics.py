@@ -149,6 +149,7 @@ def shifted(by: float) -> ablation_statistics.PairedEffect:
         (0.1, 0.0501, None, Verdict.UNDECIDED),  # the correction takes it back
         (0.1, None, None, Verdict.UNDECIDED),
         (0.01, 0.04, None, Verdict.UNDECIDED),  # the interval has zero
+        (-0.01, 0.04, None, Verdict.UNDECIDED),
         (0.0, 1.0, 0.021, Verdict.EQUIVALENT),
         (0.0, 1.0, 0.019, Verdict.UNDECIDED),
         (0.01, 1.0, 0.021, Verdict.UNDECIDED),  # sticks out above

@@ -81,6 +81,11 @@ def test_separable_effect_is_found_in_four_of_five_simulated_studies(num_pairs: 
     assert found / len(arms) == pytest.approx(0.8, abs=0.03)
 
 
+def test_the_rule_asks_the_interval_where_the_sign_flips_ask_little() -> None:
+    lax = smallest_separable_effect(1.0, num_pairs=8, alpha=0.5)
+    assert lax == pytest.approx(smallest_detectable_effect(1.0, num_pairs=8), rel=0.02)
+
+
 @pytest.mark.parametrize("num_comparisons", [1, 10])
 def test_the_rule_turns_into_the_t_test_as_seeds_grow(num_comparisons: int) -> None:
     simulated = smallest_separable_effect(1.0, num_pairs=SIMULATED_PAIRS, num_comparisons=num_comparisons)
