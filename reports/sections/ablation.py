@@ -1,5 +1,7 @@
 """A controlled comparison: every arm beside the base, over the seeds that they share."""
 
+from typing import Final
+
 from reports.ablation import Ablation, Arm, Comparison, compare
 from reports.ablation_statistics import Verdict
 from reports.figures import EffectLine, effects_figure
@@ -8,7 +10,8 @@ from reports.sections._blocks import Block, Cell, Column, Drawing, Items, Sectio
 from reports.sections._text import NOTHING, count, listing, number, numeric, p_value, parameter, short_names, spread
 from reports.statistics import Interval
 
-TONES: dict[Verdict, Tone] = {
+ALPHA: Final = 0.05
+TONES: Final[dict[Verdict, Tone]] = {
     Verdict.BETTER: "good",
     Verdict.WORSE: "bad",
     Verdict.EQUIVALENT: "",
@@ -83,7 +86,7 @@ def present(ablation: Ablation | None) -> tuple[Block, ...]:
             Drawing(
                 key="effects",
                 alt="Differences to the base with their intervals.",
-                caption="A dot a seed's difference to the base, a bar the 95 % interval of their mean; left of zero is better.",
+                caption="A dot a seed's difference to the base, a bar the 95 % interval of the mean; left is better.",
                 draw=lambda: effects_figure(lines, name=f"difference in {ablation.objective_name}"),
             )
         )
@@ -102,7 +105,8 @@ def _intro(ablation: Ablation) -> str:
     )
     return (
         f"Arms differ from trial {config['trial']} of study {config['of']}, the base, in {factors} alone "
-        f"({config['design'].replace('_', ' ')}), and share seeds, which nothing was chosen by. {tuned} Lower is better."
+        f"({config['design'].replace('_', ' ')}), and share seeds, which nothing was chosen by. {tuned} Lower is "
+        "better."
     )
 
 
@@ -174,28 +178,27 @@ def _arm_row(arm: Arm, factors: list[str], tuned: list[str], ablation: Ablation)
 
 
 def _notes(ablation: Ablation) -> tuple[Block, ...]:
-    notes = [
-        "Replicates differ by their seed: initial weights and the order and augmentation of the data. Intervals are over "
-        f"seeds, and conditional on the development sources ({listing(ablation.sources)}): they say nothing about "
-        "speakers at large.",
-        "The objective is that of each replicate's best epoch on development data, in every arm alike; test data was not "
-        "looked at.",
-    ]
+    over_seeds = (
+        "Replicates differ by their seed: initial weights, and the order and augmentation of the data. Arms share all of "
+        "these, weights wherever they have the same shape. Intervals are over seeds, and conditional on the development "
+        f"sources ({listing(ablation.sources)}): they say nothing about speakers at large."
+    )
+    on_development = (
+        "The objective is that of each replicate's best epoch on development data, in every arm alike; test data was "
+        "not looked at."
+    )
+    notes = [over_seeds, on_development]
     least = f"The smallest p, corrected, that these seeds can reach is {ablation.smallest_p:.3g}"
-    notes.append(f"{least}, so that nothing can be shown at 0.05." if ablation.smallest_p > 0.05 else f"{least}.")  # noqa: PLR2004
+    notes.append(f"{least}, so that nothing can be shown at {ALPHA}." if ablation.smallest_p > ALPHA else f"{least}.")
     if missing := [arm.name for arm in ablation.arms if len(arm.replicates) < ablation.num_asked]:
         named = listing(_short(name, ablation) for name in missing)
         notes.append(f"Not every seed of {named} has a result: the same command goes on, or its trials failed.")
-    left_out = {
-        each.name: [str(one.seed) for one in each.effect.left_out]
-        for each in ablation.comparisons
-        if each.effect.left_out
-    }
-    for name, seeds in left_out.items():
-        notes.append(
-            f"{_short(name, ablation)}: seed{'s' if len(seeds) > 1 else ''} {listing(seeds)} make no pair, since one "
-            "side diverged or has no result; the effect is that of arms that train."
-        )
+    for each in ablation.comparisons:
+        if seeds := [str(one.seed) for one in each.effect.left_out]:
+            notes.append(
+                f"{_named(each, ablation)}: without seed{'s' if len(seeds) > 1 else ''} {listing(seeds)}, where one side "
+                "diverged or has no result; the effect is that of arms that train."
+            )
     for each in ablation.comparisons:
         if each.aliases:
             with_ = listing(f"{' × '.join(alias.factors)}" for alias in each.aliases)
