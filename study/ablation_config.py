@@ -58,7 +58,7 @@ class AblationOptions(Frozen):
     factors: tuple[str, ...] = ()
     design: Design = "one_at_a_time"
     halvings: Annotated[int, Field(ge=0)] = 0
-    seeds: PositiveInt = 5
+    seeds: PositiveInt = 8
     tuned: tuple[str, ...] = ("optimizer.learning_rate",)
     tuning: Annotated[int, Field(ge=0)] = 6
     margin: Annotated[float, Field(gt=0.0)] | None = None

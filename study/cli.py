@@ -149,7 +149,7 @@ def ablate(
         typer.Option(help="Which combinations of levels are compared; the last two take two levels a factor."),
     ] = "one_at_a_time",
     halvings: Annotated[int, typer.Option(help="How often a fractional design halves the factorial.", min=0)] = 0,
-    seeds: Annotated[int, typer.Option(help="Replicates of each arm, under seeds that all arms share.", min=1)] = 5,
+    seeds: Annotated[int, typer.Option(help="Replicates of each arm, under seeds that all arms share.", min=1)] = 8,
     tune: Annotated[
         list[str] | None, typer.Option(help="What is tuned anew for each arm; the learning rate, if nothing else.")
     ] = None,

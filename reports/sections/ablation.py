@@ -179,31 +179,39 @@ def _arm_row(arm: Arm, factors: list[str], tuned: list[str], ablation: Ablation)
 
 def _notes(ablation: Ablation) -> tuple[Block, ...]:
     over_seeds = (
-        "Replicates differ by their seed: initial weights, and the order and augmentation of the data. Arms share all of "
-        "these, weights wherever they have the same shape. Intervals are over seeds, and conditional on the development "
-        f"sources ({listing(ablation.sources)}): they say nothing about speakers at large."
+        "Replicates differ by their seed: initial weights, and the order and augmentation of the data. Arms share all "
+        "of these, weights wherever they have the same shape. Intervals are over seeds, and conditional on the "
+        f"development sources ({listing(ablation.sources)}): they say nothing about speakers at large."
     )
     on_development = (
         "The objective is that of each replicate's best epoch on development data, in every arm alike; test data was "
         "not looked at."
     )
-    notes = [over_seeds, on_development]
     least = f"The smallest p, corrected, that these seeds can reach is {ablation.smallest_p:.3g}"
-    notes.append(f"{least}, so that nothing can be shown at {ALPHA}." if ablation.smallest_p > ALPHA else f"{least}.")
-    if missing := [arm.name for arm in ablation.arms if len(arm.replicates) < ablation.num_asked]:
-        named = listing(_short(name, ablation) for name in missing)
-        notes.append(f"Not every seed of {named} has a result: the same command goes on, or its trials failed.")
-    for each in ablation.comparisons:
-        if seeds := [str(one.seed) for one in each.effect.left_out]:
-            notes.append(
-                f"{_named(each, ablation)}: without seed{'s' if len(seeds) > 1 else ''} {listing(seeds)}, where one side "
-                "diverged or has no result; the effect is that of arms that train."
-            )
-    for each in ablation.comparisons:
-        if each.aliases:
-            with_ = listing(f"{' × '.join(alias.factors)}" for alias in each.aliases)
-            notes.append(f"{each.name} cannot be told from {with_} in this fraction.")
-    return (Items(tuple(notes)),)
+    reach = f"{least}, so that nothing can be shown at {ALPHA}." if ablation.smallest_p > ALPHA else f"{least}."
+    left_out = [_without(each, ablation) for each in ablation.comparisons if each.effect.left_out]
+    aliases = [_aliased(each) for each in ablation.comparisons if each.aliases]
+    return (Items((over_seeds, on_development, reach, *_missing(ablation), *left_out, *aliases)),)
+
+
+def _missing(ablation: Ablation) -> list[str]:
+    missing = [_short(arm.name, ablation) for arm in ablation.arms if len(arm.replicates) < ablation.num_asked]
+    if not missing:
+        return []
+    return [f"Not every seed of {listing(missing)} has a result: the same command goes on, or trials failed."]
+
+
+def _without(each: Comparison, ablation: Ablation) -> str:
+    seeds = [str(one.seed) for one in each.effect.left_out]
+    return (
+        f"{_named(each, ablation)}: without seed{'s' if len(seeds) > 1 else ''} {listing(seeds)}, where one side "
+        "diverged or has no result; the effect is that of arms that train."
+    )
+
+
+def _aliased(each: Comparison) -> str:
+    interactions = listing(" × ".join(alias.factors) for alias in each.aliases)
+    return f"{each.name} cannot be told from {interactions} in this fraction."
 
 
 def _lines(ablation: Ablation) -> tuple[EffectLine, ...]:
