@@ -28,6 +28,7 @@ from study.sampler_config import ArmConfig, DesignConfig
 from study.trials import TrialSummary
 
 BASE: Final = "base"
+INHERITED: Final = ("objective", "limits", "storage", "launcher")
 SPREAD: Final = 4.0
 """What the study did not search is tuned from a fourth of the base's value to four times it."""
 OFF: Final[tuple[Value, ...]] = ("none", False, 0, 0.0)
@@ -270,7 +271,7 @@ def _drawn(ablation: Ablation, levels: Assignment, draw: int) -> Assignment:
     That is what the command line names, and what a level of a factor brings with it, as a rule of clipping does its
     threshold: the base's own was chosen by the sweep, and would be at an advantage.
     """
-    here = flat(overlay(ablation.base.nested, levels))
+    here = flat(validated(overlay(ablation.base.nested, levels)).model_dump(mode="json"))
     searched = {each.path: each for each in ablation.base.space.parameters}
     brought = [path for path, each in searched.items() if each.when.keys() & levels.keys() and is_active(each, here)]
     return {
@@ -317,13 +318,10 @@ def _study(
         space=name,
         trials=len(arms) * num_seeds,
         seed=seed,
-        objective=of.objective,
-        sampler=DesignConfig(arms=tuple(arms)),
-        pruner=NoPrunerConfig(),
-        limits=of.limits,
+        sampler=DesignConfig(kind="design", arms=tuple(arms)),  # with its kind set, so that it is written down
+        pruner=NoPrunerConfig(kind="none"),
         evaluate=False,
-        storage=of.storage,
-        launcher=of.launcher,
+        **{key: getattr(of, key) for key in INHERITED if key in of.model_fields_set},
         trial=TrialConfig.model_validate(ablation.base.nested),
     )
     return config, space_of_arms([arm.params for arm in arms], name=name)

@@ -12,7 +12,9 @@ from lightning_modules.errors import ConfigError
 from reports.multiple_comparisons import seeds_needed, smallest_adjusted_p
 from reports.power import smallest_separable_effect
 from reports.records import TrialState
+from reports.sections._text import count
 from reports.statistics import PooledSd, pooled_sd
+from search_spaces.designs import Assignment
 from search_spaces.space import Space
 from study.ablation import Ablation, Base, comparison_study, plan_ablation, tuned_values, tuning_study
 from study.ablation_config import AblationOptions
@@ -22,7 +24,7 @@ from study.config import StudyConfig
 from study.opening import read_trials
 from study.plan import StudyPlan
 from study.recovery import read_config
-from study.settling import check_settled, recorded_study
+from study.settling import recorded_study
 from study.trials import TrialSummary, best_trial
 from study.view import duration
 from study.workspace import Workspace, open_workspace
@@ -39,20 +41,18 @@ def ablate(study: str, options: AblationOptions, sweep: SweepOptions, *, folder:
     workspace = open_workspace(folder, writable=not dry_run)
     base, trials = _base(study, options, workspace)
     ablation = plan_ablation(base, options)
+    _refuse_others(ablation, workspace)
     tuning = _plan(tuning_study(ablation), sweep, workspace) if options.tuning else None
-    # What is tuned is not known yet: the middle draw stands for it, for what the comparison will cost.
-    comparison = _plan(comparison_study(ablation, tuned_values(ablation, ())), sweep, workspace)
+    # Until all is tuned, other draws stand for the best ones, for what the comparison will cost.
+    comparison = _plan(comparison_study(ablation, _tuned(ablation, workspace)), sweep, workspace)
     console = make_console()
     _print_plan(console, ablation, noise=_noise(trials))
     _print_cost(console, [plan for plan in (tuning, comparison) if plan is not None])
     if dry_run:
         return 0
-    tuned = {}
-    if tuning is not None:
-        if status := run_plan(tuning):
-            return status
-        tuned = tuned_values(ablation, read_trials(workspace.study(ablation.tuning_name)))
-    return run_plan(_plan(comparison_study(ablation, tuned), sweep, workspace))
+    if tuning is not None and (status := run_plan(tuning)):
+        return status
+    return run_plan(_plan(comparison_study(ablation, _tuned(ablation, workspace)), sweep, workspace))
 
 
 def _base(study: str, options: AblationOptions, workspace: Workspace) -> tuple[Base, list[TrialSummary]]:
@@ -73,9 +73,24 @@ def _base(study: str, options: AblationOptions, workspace: Workspace) -> tuple[B
 
 def _plan(study: tuple[StudyConfig, Space], sweep: SweepOptions, workspace: Workspace) -> StudyPlan:
     config, space = study
-    plan = plan_of(config, sweep, workspace, space=space)
-    check_settled(plan, workspace.study(config.name))
-    return plan
+    return plan_of(config, sweep, workspace, space=space)
+
+
+def _tuned(ablation: Ablation, workspace: Workspace) -> dict[str, Assignment]:
+    if not ablation.options.tuning:
+        return {}
+    return tuned_values(ablation, read_trials(workspace.study(ablation.tuning_name)))
+
+
+def _refuse_others(ablation: Ablation, workspace: Workspace) -> None:
+    """Under the name of another comparison nothing would be paired."""
+    folder = workspace.study(ablation.name)
+    if not folder.manifest.exists():
+        return
+    there = recorded_study(folder)[0].ablation
+    asked = ablation.config.model_copy(update={"margin": None})
+    if there is None or there.model_copy(update={"margin": None}) != asked:
+        raise ConfigError(f"study '{ablation.name}' exists and compares something else; choose another --name.")
 
 
 def _noise(trials: Sequence[TrialSummary]) -> PooledSd | None:
@@ -118,7 +133,10 @@ def _print_plan(console: Console, ablation: Ablation, *, noise: PooledSd | None)
 def _power_lines(num_comparisons: int, num_seeds: int, noise: PooledSd | None) -> list[str]:
     """What so many seeds can show at all, and how large an effect has to be."""
     least_p = smallest_adjusted_p(num_comparisons=num_comparisons, num_seeds=num_seeds)
-    line = f"{num_comparisons} comparisons over {num_seeds} seeds: the smallest p, corrected (Holm), is {least_p:.3g}"
+    line = (
+        f"{count(num_comparisons, 'comparison')} over {count(num_seeds, 'seed')}: the smallest p, corrected (Holm), is "
+        f"{least_p:.3g}"
+    )
     if least_p > ALPHA:
         line += f", so none can be shown at {ALPHA:g}; it takes {seeds_needed(num_comparisons=num_comparisons)} seeds"
     if noise is None:
