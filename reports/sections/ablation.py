@@ -31,6 +31,25 @@ def sentences(ablation: Ablation) -> tuple[str, ...]:
     return (*(_decided(each, ablation) for each in decided), *(_undecided(each, ablation) for each in open_ones))
 
 
+def in_a_sentence(ablation: Ablation | None) -> str:
+    """How many changes did what; "" for a study that compares no arms."""
+    if ablation is None:
+        return ""
+    named = {
+        verdict: [_named(each, ablation) for each in ablation.comparisons if each.verdict is verdict]
+        for verdict in Verdict
+    }
+    said = [
+        f"{len(names)} {'is' if len(names) == 1 else 'are'} {verdict.value} ({listing(names)})"
+        for verdict, names in named.items()
+        if names
+    ]
+    margin = ablation.config.get("margin")
+    within = f", within {number(margin)}" if margin else ""
+    changes = count(len(ablation.comparisons), "change")
+    return f"Of {changes} to the base, each alone and tuned like the base{within}, {listing(said)}."
+
+
 def _decided(each: Comparison, ablation: Ablation) -> str:
     if each.verdict is Verdict.EQUIVALENT:
         return (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from reports.records import TEST_P_VALUE, ScoreTable, StudyRecord, chosen
-from reports.sections import _difference, data, gradient_flow
+from reports.sections import _difference, ablation, data, gradient_flow
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Items, Section
 from reports.sections._scores import chance
@@ -72,6 +72,7 @@ class Answer:
         least: number of the trial with the least objective, which is another where a trial was named by hand.
         num_compared: complete trials with an objective.
         untested: why there are no scores on test data; "" where there are.
+        comparison: what the changes of an ablation did; "" of a study that compares no arms.
         gradients: how far gradients reached, where the study measured them over time; "" where it did not.
     """
 
@@ -91,6 +92,7 @@ class Answer:
     untested: str
     num_evaluations: int
     difference: _difference.Difference
+    comparison: str
     gradients: str
 
     @property
@@ -125,6 +127,7 @@ def summarise(study: StudyRecord) -> Answer:
         untested="" if study.test_metrics else _untested(study),
         num_evaluations=len(study.looks),
         difference=_difference.summarise(study),
+        comparison=ablation.in_a_sentence(ablation.summarise(study)),
         gradients=gradient_flow.in_a_sentence(gradient_flow.summarise(study)),
     )
 
@@ -177,7 +180,8 @@ def _common(corpus: data.Data, split: str) -> tuple[str, ...]:
 
 def lines(answer: Answer) -> tuple[str, ...]:
     """Asked, chosen, found on test data, whether the choice matters; and how far gradients reach, if that was asked."""
-    said = (_asked(answer), _chosen(answer), _found(answer), _difference.sentence(answer.difference))
+    matters = answer.comparison or _difference.sentence(answer.difference)
+    said = (_asked(answer), _chosen(answer), _found(answer), matters)
     return (*said, answer.gradients) if answer.gradients else said
 
 

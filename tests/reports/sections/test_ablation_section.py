@@ -1,0 +1,151 @@
+"""Ablations in reports: replicates are paired by seed, endings kept apart, and sentences say no more than is shown."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from reports.ablation import Ablation, compare
+from reports.ablation_statistics import Verdict
+from reports.figures import to_svg
+from reports.records import StudyRecord, TrialRecord, TrialState
+from reports.sections import ablation as section
+from reports.sections import answer
+from reports.sections._blocks import Drawing, Items, Table
+from tests.reports.helpers import MakeStudy, MakeTrial
+
+ARMS = {
+    "base": {"encoder.cell": "gru", "clipping.kind": "none", "optimizer.learning_rate": 0.002},
+    "encoder.cell lstm": {"encoder.cell": "lstm", "clipping.kind": "none", "optimizer.learning_rate": 0.004},
+    "clipping.kind norm": {
+        "encoder.cell": "gru",
+        "clipping.kind": "norm",
+        "clipping.max_norm": 1.0,
+        "optimizer.learning_rate": 0.002,
+    },
+}
+FACTORS = {"encoder.cell": ["gru", "lstm"], "clipping.kind": ["none", "norm"]}
+Results = Mapping[str, Mapping[int, float | None]]
+"""Arm -> seed -> objective; None where it diverged."""
+
+
+@pytest.fixture
+def study_of(trial: MakeTrial, make_study: MakeStudy) -> Callable[..., StudyRecord]:
+    """A study that compares arms."""
+
+    def make(results: Results, arms: Mapping[str, Mapping[str, Any]] = ARMS, **changes: Any) -> StudyRecord:
+        trials: list[TrialRecord] = []
+        for name, replicates in results.items():
+            for seed, value in replicates.items():
+                state = TrialState.DIVERGED if value is None else TrialState.COMPLETE
+                params = {**trial(0).params, **arms[name]}
+                trials.append(trial(len(trials), state, params=params, objective=value, seed=seed))
+        config = {
+            "of": "demo",
+            "trial": 4,
+            "design": "one_at_a_time",
+            "halvings": 0,
+            "factors": FACTORS,
+            "arms": {name: {path: params[path] for path in FACTORS} for name, params in arms.items()},
+            "tuned": ["optimizer.learning_rate"],
+            "tuning": 6,
+            "tuning_study": "demo-ablation-tuning",
+            "margin": None,
+            **changes,
+        }
+        sampler = {"kind": "design", "arms": [{"name": name, "params": params} for name, params in arms.items()]}
+        study = make_study(*trials)
+        manifest = dataclasses.replace(
+            study.manifest,
+            config={"ablation": config, "sampler": sampler, "evaluate": False},
+            num_trials=len(arms) * len(results["base"]),
+        )
+        return dataclasses.replace(study, manifest=manifest)
+
+    return make
+
+
+def found(study: StudyRecord) -> Ablation:
+    ablation = compare(study)
+    assert ablation is not None
+    return ablation
+
+
+BASE = {seed: 2.0 + 0.1 * (seed % 3) for seed in range(8)}
+WORSE = {seed: value + 0.3 + 0.01 * seed for seed, value in BASE.items()}
+NEAR = {seed: value + (0.02 if seed % 2 else -0.02) for seed, value in BASE.items()}
+
+
+def test_effects_are_paired_by_seed_and_corrected_over_the_table(study_of: Callable[..., StudyRecord]) -> None:
+    ablation = found(study_of({"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": NEAR}))
+    lstm, norm = ablation.comparisons
+    assert lstm.effect.differences == pytest.approx([0.3 + 0.01 * seed for seed in range(8)])
+    assert lstm.effect.correlation == pytest.approx(1.0, abs=0.1)
+    assert (lstm.verdict, norm.verdict) == (Verdict.WORSE, Verdict.UNDECIDED)
+    assert lstm.adjusted_p == pytest.approx(2 * 2 / 256)
+    assert ablation.smallest_p == pytest.approx(2 * 2 / 256)
+    assert [arm.tuned for arm in ablation.arms][2] == {"clipping.max_norm": 1.0, "optimizer.learning_rate": 0.002}
+    first, second = section.sentences(ablation)
+    assert first.startswith("cell lstm is worse than the base: val/cllr_calibrated +0.335 (95 % interval +0.315 to")
+    assert "8 paired seeds, p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.016 after correction" in first
+    assert second.startswith("clipping.kind norm against the base is undecided")
+
+
+def test_a_margin_makes_equivalence_sayable(study_of: Callable[..., StudyRecord]) -> None:
+    study = study_of({"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": NEAR}, margin=0.05)
+    assert [each.verdict for each in found(study).comparisons] == [Verdict.WORSE, Verdict.EQUIVALENT]
+    assert section.in_a_sentence(found(study)) == (
+        "Of 2 changes to the base, each alone and tuned like the base, within 0.050, 1 is worse (cell lstm) and 1 is "
+        "equivalent (clipping.kind norm)."
+    )
+    assert answer.lines(answer.summarise(study))[3] == section.in_a_sentence(found(study))
+
+
+def test_divergence_stands_beside_the_effect_and_is_no_part_of_it(study_of: Callable[..., StudyRecord]) -> None:
+    diverging: dict[int, float | None] = {**WORSE, 2: None, 5: None}
+    ablation = found(study_of({"base": BASE, "encoder.cell lstm": diverging, "clipping.kind norm": {}}))
+    lstm, norm = ablation.comparisons
+    assert lstm.effect.seeds == (0, 1, 3, 4, 6, 7)
+    assert (lstm.effect.arm_divergence.diverged, lstm.effect.arm_divergence.trained) == (2, 8)
+    assert norm.verdict is Verdict.UNDECIDED
+    blocks = section.present(ablation)
+    notes = [item for block in blocks if isinstance(block, Items) for item in block.items]
+    assert any("cell lstm: without seeds 2 and 5, where one side diverged" in note for note in notes)
+    assert any("clipping.kind norm: nothing can be said" in note for note in notes)
+    assert any(note.startswith("Not every seed of clipping.kind norm has a result") for note in notes)
+
+
+def test_one_seed_gives_no_interval_no_spread_and_no_verdict(study_of: Callable[..., StudyRecord]) -> None:
+    one = {"base": {0: 2.0}, "encoder.cell lstm": {0: 2.5}, "clipping.kind norm": {0: 2.1}}
+    ablation = found(study_of(one))
+    assert [each.verdict for each in ablation.comparisons] == [Verdict.UNDECIDED] * 2
+    assert "one seed gives no interval" in section.sentences(ablation)[0]
+    tables = [block for block in section.present(ablation) if isinstance(block, Table)]
+    assert not any("±" in cell.text for table in tables for row in table.rows for cell in row)
+
+
+def test_a_factorial_shows_main_effects_of_factors(study_of: Callable[..., StudyRecord]) -> None:
+    both = {"encoder.cell lstm, clipping.kind norm": ARMS["clipping.kind norm"] | {"encoder.cell": "lstm"}}
+    arms = {name: ARMS.get(name) or both[name] for name in ("base", "clipping.kind norm", "encoder.cell lstm", *both)}
+    results = {
+        "base": BASE,
+        "encoder.cell lstm": {seed: value + 0.3 for seed, value in BASE.items()},
+        "clipping.kind norm": {seed: value - 0.1 for seed, value in BASE.items()},
+        next(iter(both)): {seed: value + 0.2 for seed, value in BASE.items()},
+    }
+    ablation = found(study_of(results, arms, design="factorial"))
+    cell, clipping = ablation.comparisons
+    assert cell.effect.mean == pytest.approx(0.3)
+    assert clipping.effect.mean == pytest.approx(-0.1)
+    assert "cell lstm instead of gru is worse" in section.sentences(ablation)[0]
+
+
+def test_the_figure_is_drawn_and_a_plain_study_has_no_such_section(
+    study_of: Callable[..., StudyRecord], demo: StudyRecord
+) -> None:
+    blocks = section.present(found(study_of({"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": NEAR})))
+    (drawing,) = (block for block in blocks if isinstance(block, Drawing))
+    assert "difference in val/cllr_calibrated" in to_svg(drawing.draw())
+    assert section.present(section.summarise(demo)) == ()
+    assert section.in_a_sentence(None) == ""
