@@ -81,7 +81,7 @@ NUM_PARAMETERS: Final = "model/num_parameters"
 LATENCY_MS: Final = "model/latency_ms"  # to score one utterance; only where that is an objective of the study
 FURTHER_PREFIX: Final = "objective/"  # trial: what Optuna was told of each further objective, by its name
 TEST_PREFIX: Final = "test/"  # parent run: accuracy, c_avg, c_primary, c_primary_calibrated, eer, cllr, cllr_calibrated
-ON_PREFIX: Final = "on/"  # trial: on/CORPUS/CONDITION/SCORE, of `lidstudy evaluate`
+ON_PREFIX: Final = "on/"  # trial: on/CORPUS/SPLIT/CONDITION/SCORE, of `lidstudy evaluate`
 TEST_P_VALUE: Final = "test/p_above_chance"  # permutation of languages over sources
 
 
@@ -350,13 +350,14 @@ def parse_gradient_flow(text: str) -> GradientFlow:
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerEntry:
-    """One evaluation on speech that a trial was not trained on.
+    """One evaluation on other speech than a trial was trained on, or on some of that where `known` says so.
 
     Attributes:
         corpus: where `lidstudy evaluate` was told to look; "" of the look that ends a study.
         split: which part of that corpus.
         conditions: which were asked for; none of the look that ends a study.
         declared: of the look that ends a study: the conditions that its file named by then.
+        known: as of Evaluation.
         is_declared: whether these conditions are those, of a trial that the file chose: they belong to that look.
     """
 
@@ -373,6 +374,7 @@ class LedgerEntry:
     conditions: tuple[str, ...] = ()
     declared: tuple[str, ...] = ()
     is_declared: bool = False
+    known: tuple[str, ...] = ()
 
     def is_look(self, data_hash: str) -> bool:
         """Whether it is a look at the test data of the corpus of that hash, which a study can spend only once."""
@@ -429,6 +431,8 @@ class Evaluation:
 
     Attributes:
         same_corpus: whether the trial was trained on other parts of it.
+        known: what of the speech scored the trial was trained on, though a user was warned: recordings, speakers,
+            sources.
     """
 
     trial: int
@@ -437,6 +441,7 @@ class Evaluation:
     split: str
     same_corpus: bool
     conditions: tuple[ConditionResult, ...]
+    known: tuple[str, ...] = ()
 
 
 def evaluation_artifact(corpus: str, data_hash: str, split: str, suffix: str) -> str:
@@ -452,7 +457,7 @@ def parse_evaluation(text: str) -> Evaluation:
             ConditionResult(**{**each, "languages": tuple(LanguageResult(**one) for one in each["languages"])})
             for each in content["conditions"]
         )
-        return Evaluation(**{**content, "conditions": conditions})
+        return Evaluation(**{**content, "conditions": conditions, "known": tuple(content.get("known", ()))})
     except (KeyError, TypeError) as error:
         raise ValueError(str(error)) from error
 
@@ -461,7 +466,7 @@ def parse_ledger(text: str) -> tuple[LedgerEntry, ...]:
     """Entries of a ledger, one JSON object a line; ValueError where one is broken."""
     try:
         entries = (json.loads(line) for line in text.splitlines() if line.strip())
-        lists = ("conditions", "declared")
+        lists = ("conditions", "declared", "known")
         return tuple(LedgerEntry(**{**each, **{key: tuple(each.get(key, ())) for key in lists}}) for each in entries)
     except TypeError as error:
         raise ValueError(str(error)) from error

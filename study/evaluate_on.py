@@ -8,11 +8,12 @@ import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from lightning_modules.config import ClassificationConfig, TrialConfig
+from lightning_modules.config.corpus import Shared
 from lightning_modules.data.conditions import Condition, parse_condition
 from lightning_modules.data.feature_store import MODELS
 from lightning_modules.data.manifest import Recording
@@ -78,7 +79,8 @@ def evaluate_on(
     scored = list(score_conditions(checkpoint, development, speech, conditions, progress=progress))
     if not scored:
         raise CorpusError(f"corpus {corpus.name} has no {asked.split} speech for {', '.join(asked.conditions)}.")
-    evaluation = _evaluation(scored, corpus=corpus, config=config, number=number, split=asked.split)
+    known = _known(speech.recordings, config, workspace=workspace)
+    evaluation = _evaluation(scored, corpus=corpus, config=config, number=number, split=asked.split, known=known)
     asked = asked._replace(conditions=tuple(condition.name for condition in conditions))
     _record(evaluation, scored, asked=asked, trial=trial, folder=folder)
     found = {each.condition for each in evaluation.conditions}
@@ -124,17 +126,34 @@ def _speech(
     wanted = tuple(each for each in recordings if asked.split in ("all", each.split))
     if not wanted:
         raise CorpusError(f"corpus {corpus.name} has no {asked.split} recordings.")
-    trained = [each for each in own.recordings if each.split == "train" and each.language in config.data.languages]
+    trained = _trained_on(own, config)
     if not asked.allow_shared:
-        _refuse_known(wanted, trained, corpus=corpus.name)
+        excused = own.allow_shared if own.data_hash == corpus.data_hash else ()  # the corpus's file insists already
+        _refuse_known(wanted, trained, corpus=corpus.name, excused=excused)
     needs_music = any(condition.over == "music" for condition in conditions)
     music = fetch_music("test", workspace.root, progress=progress) if needs_music else np.zeros(1, np.float32)
     return Speech(wanted, corpus.root, music, workspace.root / MODELS, asked.max_utterances)
 
 
-def _refuse_known(wanted: Sequence[Recording], trained: Sequence[Recording], *, corpus: str) -> None:
+def _trained_on(own: PreparedCorpus, config: TrialConfig) -> list[Recording]:
+    return [each for each in own.recordings if each.split == "train" and each.language in config.data.languages]
+
+
+def _known(scored: Sequence[Recording], config: TrialConfig, *, workspace: Workspace) -> tuple[str, ...]:
+    """What of it the trial was trained on: recordings, speakers, sources."""
+    trained = _trained_on(open_corpus_of(config.data, workspace.root), config)
+    found = {
+        f"{what}s": {getattr(each, key) for each in scored} & {getattr(each, key) for each in trained}
+        for what, key in (("recording", "id"), ("speaker", "speaker"), ("source", "source"))
+    }
+    return tuple(what for what, shared in found.items() if shared)
+
+
+def _refuse_known(
+    wanted: Sequence[Recording], trained: Sequence[Recording], *, corpus: str, excused: Sequence[Shared]
+) -> None:
     """A score on what a network was trained on says nothing."""
-    for what in ("source", "speaker"):
+    for what in (each for each in get_args(Shared) if each not in excused):
         known = {getattr(each, what) for each in trained}
         if shared := sorted({getattr(each, what) for each in wanted} & known):
             raise CorpusError(
@@ -144,7 +163,13 @@ def _refuse_known(wanted: Sequence[Recording], trained: Sequence[Recording], *, 
 
 
 def _evaluation(
-    scored: Sequence[Scored], *, corpus: PreparedCorpus, config: TrialConfig, number: int, split: str
+    scored: Sequence[Scored],
+    *,
+    corpus: PreparedCorpus,
+    config: TrialConfig,
+    number: int,
+    split: str,
+    known: tuple[str, ...],
 ) -> Evaluation:
     return Evaluation(
         trial=number,
@@ -153,6 +178,7 @@ def _evaluation(
         split=split,
         same_corpus=config.data.corpus == corpus.name,
         conditions=tuple(each.result for each in scored),
+        known=known,
     )
 
 
@@ -179,6 +205,7 @@ def _record(
         split=evaluation.split,
         conditions=asked.conditions,
         is_declared=asked.is_declared,
+        known=evaluation.known,
     )
     lines = [json.dumps(dataclasses.asdict(each)) for each in (*read_ledger(folder), entry)]
     write_atomic(folder.ledger, "\n".join(lines) + "\n", sync=True)

@@ -51,9 +51,10 @@ class EvaluatedTrial:
             raise TrialError(f"the trial's checkpoint is neither at {path} nor in MLflow; put it back there.")
 
     def log(self, evaluation: Evaluation, *, scores: Content, ledger: Path, time_ms: int) -> None:
-        """Logs each score as `on/CORPUS/CONDITION/SCORE`, the results, the scores of each utterance, and the ledger."""
+        """Logs each score as `on/CORPUS/SPLIT/CONDITION/SCORE`, results, each utterance's scores, and the ledger."""
+        prefix = f"{ON_PREFIX}{evaluation.corpus}/{evaluation.split}"
         points = [
-            Metric(f"{ON_PREFIX}{evaluation.corpus}/{result.condition}/{name}", value, time_ms, 0)
+            Metric(f"{prefix}/{result.condition}/{name}", value, time_ms, 0)
             for result in evaluation.conditions
             for name, value in result.scores.items()
         ]

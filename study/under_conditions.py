@@ -116,6 +116,8 @@ def _result(table: ScoreTable, calibration: Calibration, cuts: Sequence[Cut], co
         for name, value in open_set_scores(calibrated, truth).known().items()
         if name in CALIBRATED
     }
+    if "cllr_calibrated" in scores:
+        scores["cllr_calibrated"] = min(scores["cllr_calibrated"], scoring.cllr_bound(len(table.targets)))
     scores |= _p_above_chance(table, truth)
     return ConditionResult(
         condition=condition.name,

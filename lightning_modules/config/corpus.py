@@ -61,13 +61,13 @@ class SpeakerSplitsConfig(Frozen):
 
     Attributes:
         dev: share of the recordings for development.
-        test: share for test.
+        test: share for test; 0 where the layout has test data of its own, or none is wanted.
         seed: of the division.
     """
 
     kind: Literal["speakers"] = "speakers"
     dev: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
-    test: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    test: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")

@@ -115,6 +115,9 @@ class FeaturesConfig(Frozen):
     def _bands_in_order(self) -> Self:
         if self.low_hz >= self.high_hz:
             raise ValueError(f"low_hz must be below high_hz but got {self.low_hz} and {self.high_hz}.")
+        for key in ("window_ms", "hop_ms"):
+            if not (getattr(self, key) * self.sample_rate_hz / 1000.0).is_integer():
+                raise ValueError(f"{key} must be whole samples, multiples of 0.125, but is {getattr(self, key)}.")
         if self.hop_ms > self.window_ms:
             raise ValueError(f"hop_ms must not exceed window_ms but got {self.hop_ms} and {self.window_ms}.")
         if self.cepstra > self.num_bands:

@@ -24,6 +24,8 @@ STOP_HZ: Final = 3400.0  # … to here, where nothing is left
 LEVEL_DB: Final = -26.0  # RMS over active frames, re full scale: the usual speech level, with room for peaks
 PEAK: Final = 0.98
 ALS_RATE_HZ: Final = 11025
+LEAST_RATE_HZ: Final = 4000  # of speech; a damaged header may say anything
+MOST_RATE_HZ: Final = 1_000_000
 
 _BLOCK_VALUES: Final = 4_000_000  # that are decoded at a time, of all channels together
 _AT_ONCE_S: Final = 120
@@ -92,6 +94,8 @@ def decode(path: Path, stretch: Stretch = WHOLE) -> tuple[Samples, int]:
         raise NotSpeechError("cannot be decoded") from error
     if samples.size == 0:
         raise NotSpeechError("empty" if stretch == WHOLE else "nothing in that stretch")
+    if not LEAST_RATE_HZ <= rate_hz <= MOST_RATE_HZ:
+        raise NotSpeechError(f"a sample rate of {rate_hz} Hz")
     if not np.isfinite(samples).all():
         raise NotSpeechError("samples that are not finite")
     return samples, rate_hz

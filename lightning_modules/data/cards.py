@@ -1,6 +1,7 @@
 """What describes a corpus and what preparing one yields: plain records that readers, tools and reports share."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lightning_modules.data.manifest import Recording, Split
@@ -63,6 +64,13 @@ class Skipped:
 
     path: str
     reason: str
+
+
+def most_common(skipped: Iterable[Skipped], limit: int = 5) -> str:
+    """The reasons that most files were left out for: `cannot be decoded (3); empty (1)`."""
+    reasons = Counter(entry.reason for entry in skipped).most_common()
+    said = "; ".join(f"{reason} ({number})" for reason, number in reasons[:limit])
+    return said if len(reasons) <= limit else f"{said}; …"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,11 @@ it is.
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
 from lightning_modules.data.manifest import Recording, Utterance
-from lightning_modules.data.utterances import equal_shares, spread
+from lightning_modules.data.utterances import equal_shares, spread, with_own_ids
 from lightning_modules.errors import ConfigError
 
 SAMPLE_RATE_HZ: Final = 8000
@@ -118,7 +118,8 @@ def cut(
         groups = _pairs(speakers, condition) if condition.two_speakers else _singles(speakers, condition)
         shares = equal_shares([len(group) for group in groups], total=max_utterances)
         cuts += [each for group, share in zip(groups, shares, strict=True) for each in spread(group, share)]
-    return tuple(cuts)
+    rows = with_own_ids(each.row for each in cuts)
+    return tuple(replace(each, row=row) for each, row in zip(cuts, rows, strict=True))
 
 
 def _by_speaker(recordings: Sequence[Recording], language: str) -> dict[tuple[str, str], list[Recording]]:

@@ -100,9 +100,8 @@ def convert(jobs: Sequence[Job], *, folder: Path, progress: Progress) -> Harvest
     reasons = {job.id: "a tone, an effect or silence, by its name" for job in jobs if is_effect(job.id)}
     reasons |= {name: result for name, result in results.items() if isinstance(result, str)}
     reasons |= duplicates(wanted, converted)
-    for name in reasons.keys() & converted.keys():
-        audio_file(folder, name).unlink(missing_ok=True)  # an interrupted call may have done so
     kept = [job for job in wanted if job.id not in reasons]
+    _remove_all_but({audio_file(folder, job.id) for job in kept}, folder=folder)
     return Harvest(
         recordings=tuple(sorted((_recording(job, converted[job.id]) for job in kept), key=lambda row: row.id)),
         audio_hashes={job.id: converted[job.id].audio_hash for job in kept},
@@ -130,6 +129,13 @@ def duplicates(jobs: Sequence[Job], converted: dict[str, Converted]) -> dict[str
         if len({job.language for job in group}) > 1:
             reasons |= {job.id: "the same waveform in several languages" for job in group}
     return reasons
+
+
+def _remove_all_but(files: set[Path], *, folder: Path) -> None:
+    """What an interrupted call converted, and this one has no use for."""
+    for left in (folder / "audio").rglob("*.flac"):
+        if left not in files:
+            left.unlink()
 
 
 def audio_file(folder: Path, name: str) -> Path:
@@ -242,6 +248,7 @@ def write_flac(path: Path, samples: Samples) -> str:
 
 def _head_hash(samples: Samples, *, rate_hz: int) -> str:
     # Copies have more or less silence before the speech: the head starts at the first sample that is loud.
-    start = int(np.argmax(np.abs(samples) > _LOUD))
+    loudness = np.abs(samples)
+    start = int(np.argmax(loudness > min(_LOUD, float(loudness.max()) / 2)))
     head = samples[start : start + round(_HEAD_S * rate_hz)]
     return hashlib.sha256(np.round(head * 32767.0).astype("<i2").tobytes()).hexdigest()

@@ -49,7 +49,7 @@ class Utterance:
     """One or more recordings of one speaker in one split, joined in order, or a stretch of one.
 
     Attributes:
-        id: `<speaker>#<number>`.
+        id: `<speaker>#<number>`, with source and language before it where the speaker has several.
         recordings: ids of the joined recordings.
         duration_s: seconds of what is heard.
         start_s: where a stretch of its only recording begins; None: all of them is heard.

@@ -7,7 +7,7 @@ whole.
 import hashlib
 import json
 import shutil
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from lightning_modules.config import DataConfig, PreparedSplitsConfig
 from lightning_modules.config.corpus import Shared
-from lightning_modules.data.cards import CorpusCard, Harvest, Progress, Skipped, SourceCard
+from lightning_modules.data.cards import CorpusCard, Harvest, Progress, Skipped, SourceCard, most_common
 from lightning_modules.data.conversion import JOURNAL
 from lightning_modules.data.corpora import CORPORA
 from lightning_modules.data.corpora._base import Corpus
@@ -25,7 +25,6 @@ from lightning_modules.data.splits import leave_source_out
 from lightning_modules.errors import CorpusError
 
 _SPLITS: Final[tuple[Split, ...]] = ("train", "dev", "test")
-_REASONS: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,11 +232,9 @@ def _build(corpus: Corpus, *, folder: Path, downloads: Path, progress: Progress)
 def _write(harvest: Harvest, corpus: Corpus, folder: Path) -> None:
     card = replace(corpus.card, sources=harvest.sources or corpus.card.sources)
     if not harvest.recordings:
-        reasons = Counter(entry.reason for entry in harvest.skipped).most_common()
-        why = "; ".join(f"{reason} ({number})" for reason, number in reasons[:_REASONS])
         raise CorpusError(
-            f"corpus {card.name!r} came out empty: of {len(harvest.skipped)} files none could be used: {why}"
-            f"{'; …' if len(reasons) > _REASONS else '.'}"
+            f"corpus {card.name!r} came out empty: of {len(harvest.skipped)} files none could be used: "
+            f"{most_common(harvest.skipped)}."
         )
     manifest = manifest_text(harvest.recordings, audio_hashes=harvest.audio_hashes)
     facts = {

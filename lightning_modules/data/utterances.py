@@ -4,8 +4,9 @@ Prompts are short (half of the Italian ones last less than 1.2 s), while results
 Long recordings are left out, or cut within their split, so that no recording stands on both sides of anything.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, cycle
 from typing import Final, TypeVar
 
@@ -43,7 +44,15 @@ def join_utterances(recordings: Sequence[Recording], *, split: Split, data: Data
             f"{', '.join(_languages_of(recordings, split)) or 'no language'}. Choose other languages (data.languages) "
             "or another length (data.utterance_s, data.minimum_s), or cut long recordings (data.long_recordings)."
         )
-    return tuple(chain.from_iterable(by_language.values()))
+    return tuple(with_own_ids(chain.from_iterable(by_language.values())))
+
+
+def with_own_ids(utterances: Iterable[Utterance]) -> Iterator[Utterance]:
+    """Where a speaker has several languages or sources, these are named in the ids, too, which else would repeat."""
+    rows = list(utterances)
+    counts = Counter(row.id for row in rows)
+    for row in rows:
+        yield row if counts[row.id] == 1 else replace(row, id=f"{row.source}/{row.language}/{row.id}")
 
 
 def _languages_of(recordings: Sequence[Recording], split: Split) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from reports.published import PUBLISHED, Published
 from reports.records import ConditionResult, Evaluation, LanguageResult, StudyRecord, TrialRecord, chosen
 from reports.sections._blocks import Block, Cell, Column, Section, Table, Text
-from reports.sections._text import NOTHING, count, number, numeric, parameter, share, short_names
+from reports.sections._text import NOTHING, count, listing, number, numeric, parameter, share, short_names
 
 PERCENT = 100.0
 
@@ -107,7 +107,10 @@ def _rests_on(place: Place, conditions: Conditions) -> Text:
     sources = max(result.num_sources for result in first)
     split = {"dev": "Development", "test": "Test", "all": "All"}.get(place.split, place.split)
     text = f"{split} speech of {place.corpus}"
-    text += ", other parts of which trained" if place.same_corpus else ", of which nothing trained"
+    if known := dict.fromkeys(what for system in place.systems for what in system.evaluation.known):
+        text += f", of which {listing(known)} were heard in training: these scores reward knowing them"
+    else:
+        text += ", other parts of which trained" if place.same_corpus else ", of which nothing trained"
     text += f": {count(max(each.num_utterances for each in first), 'utterance')} at most, {count(sources, 'source')}. "
     text += f"Chance is an accuracy of {share(1 / conditions.num_languages)} and a C_avg of 0.5."
     if joined := [result for result in first if result.joined]:

@@ -107,7 +107,7 @@ def layouts() -> None:
 
 def print_corpus(console: Console, corpus: PreparedCorpus) -> None:
     """A row per (split, language, source), then what was skipped and what dev and test share."""
-    console.print(f"[bold]{corpus.card.title}[/bold]  (data hash {corpus.data_hash})")
+    console.print(f"[bold]{escape(corpus.card.title)}[/bold]  (data hash {corpus.data_hash})")
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in ("split", "language", "source"):
         table.add_column(column)
@@ -115,7 +115,12 @@ def print_corpus(console: Console, corpus: PreparedCorpus) -> None:
         table.add_column(column, justify="right")
     for row in describe_corpus(corpus):
         table.add_row(
-            row.split, row.language, row.source, str(row.num_recordings), f"{row.minutes:.1f}", str(row.num_speakers)
+            row.split,
+            escape(row.language),
+            escape(row.source),
+            str(row.num_recordings),
+            f"{row.minutes:.1f}",
+            str(row.num_speakers),
         )
     console.print(table)
     _print_skipped(console, corpus)
@@ -152,4 +157,4 @@ def _print_skipped(console: Console, corpus: PreparedCorpus) -> None:
         return
     console.print(f"{len(corpus.skipped)} files were skipped (listed in {corpus.root / 'corpus.json'}):")
     for reason, count in Counter(skipped.reason for skipped in corpus.skipped).most_common(MAX_REASONS):
-        console.print(f"  {count:>5}  {reason}")
+        console.print(f"  {count:>5}  {reason}", markup=False)

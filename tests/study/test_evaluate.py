@@ -89,7 +89,7 @@ def test_scores_are_recorded_printed_and_read_back(done: Path, capsys: pytest.Ca
     assert [each.condition for each in evaluation.conditions] == ["3s", "whole", "3s-noise-10db"]
     assert evaluation.same_corpus
     for result in evaluation.conditions:
-        assert study.trials[1].metrics[f"on/espeak/{result.condition}/accuracy"] == result.scores["accuracy"]
+        assert study.trials[1].metrics[f"on/espeak/test/{result.condition}/accuracy"] == result.scores["accuracy"]
         assert f"{result.scores['accuracy']:.3f}" in said
         recalls = [each.recall for each in result.languages if each.recall is not None]
         assert result.scores["accuracy"] == pytest.approx(np.mean(recalls))

@@ -11,7 +11,10 @@ from lightning_modules.data.feature_building import build_feature_store
 from lightning_modules.data.prepared import prepare_corpus
 from lightning_modules.errors import CorpusError
 from reports.records import TrialState
+from reports.sections import conditions
+from reports.sections._blocks import Text
 from study.commands.corpus import prepare
+from study.commands.sweep import SweepOptions, run
 from study.corpus_file import load_corpus
 from tests.conftest import nothing_to_show, write_tiny_study
 from tests.study.helpers import record_of, run_study, trials_of
@@ -54,6 +57,31 @@ def test_a_study_runs_on_a_corpus_of_the_users_own_and_its_report_says_what_is_s
     facts = record_of(workspace).manifest.corpus
     assert facts["split_rule"].startswith("Training shares no speaker with")
     assert facts["shared"] == ["training shares 3 of 3 sources with development or test, as its description allows"]
+
+
+def test_conditions_are_scored_on_a_corpus_whose_file_allows_a_shared_source(
+    shared_speech: Path, tmp_path: Path
+) -> None:
+    spoken = shared_speech / "corpora" / "espeak" / "audio"
+    for language in ("en", "es", "fr"):
+        for group in "abcde":
+            target = tmp_path / "voices" / language / group
+            target.mkdir(parents=True)
+            for file in sorted((spoken / f"espeak-{language}-{group}").rglob("*.flac"))[:6]:
+                shutil.copy(file, target)
+    file = tmp_path / "mine.toml"
+    file.write_text(CORPUS.format(top='allow_shared = ["source"]'))
+    prepare(str(file), tmp_path / "workspace")
+    study = write_tiny_study(tmp_path, trials=1, epochs=1)
+    text = study.read_text().replace('"espeak"', '"mine"')
+    study.write_text(text.replace("seed = 3\n", 'seed = 3\nconditions = ["3s"]\n', 1))
+    assert run(str(study), SweepOptions(slots=1), folder=tmp_path / "workspace") == 0
+    (evaluation,) = record_of(tmp_path / "workspace").evaluations
+    assert evaluation.known == ("sources",)
+    said = [
+        each.text for each in conditions.SECTION.blocks(record_of(tmp_path / "workspace")) if isinstance(each, Text)
+    ]
+    assert any("of which sources were heard in training: these scores reward knowing them" in text for text in said)
 
 
 def test_a_split_that_is_missing_is_told_and_a_prepared_corpus_is_known_by_its_name(

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -61,27 +61,34 @@ def _by_speaker(found: Sequence[Found], splits: SpeakerSplitsConfig) -> list[Fou
     """Groups of a language, in an order that their names and the seed decide, fill test, then development.
 
     A language's last groups train whatever the shares are, so that every language that has three groups is in all
-    splits. What the layout keeps apart as test already stays there.
+    splits. What the layout keeps apart as test already stays there, and such a language gets no other test data.
+    Languages of few groups choose first, and those that share groups with them count these as given.
     """
     group_of = _groups(found)
     by_language: dict[str, dict[str, list[Found]]] = defaultdict(lambda: defaultdict(list))
     for each in found:
         if each.split is None:
             by_language[each.language][group_of[each.id]].append(each)
+    tested = {each.language for each in found if each.split == "test"}
     chosen: dict[str, Split] = {}
-    for groups in by_language.values():
-        shares = {"test": splits.test, "dev": splits.dev}
-        chosen |= _fill({name: len(rows) for name, rows in groups.items()}, shares=shares, seed=splits.seed)
+    for language, groups in sorted(by_language.items(), key=lambda item: (len(item[1]), item[0])):
+        shares = {"test": 0.0 if language in tested else splits.test, "dev": splits.dev}
+        sizes = {name: len(rows) for name, rows in groups.items()}
+        chosen |= _fill(sizes, given=chosen, shares=shares, seed=splits.seed)
     return [each if each.split else replace(each, split=chosen[group_of[each.id]]) for each in found]
 
 
-def _fill(sizes: dict[str, int], *, shares: dict[str, float], seed: int) -> dict[str, Split]:
-    """Group -> split; test and development get at least one group each where there are three."""
-    waiting = sorted(sizes, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+def _fill(
+    sizes: dict[str, int], *, given: Mapping[str, Split], shares: dict[str, float], seed: int
+) -> dict[str, Split]:
+    """Group -> split; test and development get at least one group each where there are three, and share alike."""
+    order = sorted(sizes, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+    waiting = [name for name in order if name not in given]
     total, chosen = sum(sizes.values()), dict[str, Split]()
+    least = 0 if any(given.get(name) == "train" for name in sizes) else 1  # one group has to train
     for split, share in (("test", shares["test"]), ("dev", shares["dev"])):
-        taken = 0
-        while len(waiting) > 1 and (taken == 0 or taken + sizes[waiting[0]] <= share * total):
+        taken = sum(size for name, size in sizes.items() if given.get(name) == split)
+        while share > 0 and len(waiting) > least and (taken == 0 or taken + sizes[waiting[0]] <= share * total):
             name = waiting.pop(0)
             taken += sizes[name]
             chosen[name] = "test" if split == "test" else "dev"

@@ -3,6 +3,7 @@
 A reader names what it finds; what is decoded, cleaned, split and refused is the same for all (`_user.py`).
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -101,14 +102,29 @@ def lines_of(path: Path) -> list[str]:
 
 def audio_files(folder: Path) -> list[Path]:
     """All audio below a folder by its suffix, in the order of names; also a link that leads nowhere, to be listed."""
-    return sorted(path for path in folder.rglob("*") if _has_audio_suffix(path) and not path.is_dir())
+    return [path for path in _files(folder) if _has_audio_suffix(path)]
 
 
 def other_files(folder: Path) -> Iterator[Skipped]:
     """What else lies below a folder, in the order of names; hidden files are left out."""
-    for path in sorted(folder.rglob("*")):
-        if not (_has_audio_suffix(path) or path.is_dir() or path.name.startswith(".")):
+    for path in _files(folder):
+        if not (_has_audio_suffix(path) or path.name.startswith(".")):
             yield Skipped(path=path.relative_to(folder).as_posix(), reason="no audio, by its suffix")
+
+
+def _files(folder: Path) -> list[Path]:
+    """All that is no folder, through links to folders as well, but once through each, and none that leads back up."""
+    found, seen = list[Path](), set[str]()
+    above = {str(place) for place in Path(os.path.realpath(folder)).parents}
+    for root, folders, names in os.walk(folder, followlinks=True):
+        place = os.path.realpath(root)
+        if place in seen or place in above:
+            folders.clear()
+            continue
+        seen.add(place)
+        folders.sort()  # which name of a folder that is linked is kept depends on names alone
+        found += [Path(root, name) for name in names]
+    return sorted(found)
 
 
 def _has_audio_suffix(path: Path) -> bool:

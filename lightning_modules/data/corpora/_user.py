@@ -7,7 +7,7 @@ from typing import Final
 
 from lightning_modules.config.corpus import CorpusConfig
 from lightning_modules.data.audio import Stretch
-from lightning_modules.data.cards import CorpusCard, Harvest, Progress, Skipped, SourceCard
+from lightning_modules.data.cards import CorpusCard, Harvest, Progress, Skipped, SourceCard, most_common
 from lightning_modules.data.conversion import Job, convert
 from lightning_modules.data.corpora._assignment import assign_splits
 from lightning_modules.data.corpora._base import Corpus
@@ -61,10 +61,11 @@ class UserCorpus(Corpus):
             else:
                 usable[named.id] = named
         found = list(usable.values())
-        self._refuse_nothing(found)
+        self._refuse_nothing(found, skipped)
         found = _a_source_a_language(assign_splits(found, self._config.splits))
         jobs = [self._job(each, copy_of=copies.get(each.id, "")) for each in found]
         refuse_shared(jobs, allow_shared=self.allow_shared)
+        _refuse_divided(found)
         harvest = convert(jobs, folder=folder, progress=progress)
         return replace(
             harvest,
@@ -92,18 +93,19 @@ class UserCorpus(Corpus):
                     found.append(replace(each, path=f"{split}/{each.path}"))
                 elif each.split in (None, split):  # of a layout with splits, the one that was asked for
                     name = each.id if each.id.startswith(f"{split}/") else f"{split}/{each.id}"
-                    found.append(replace(each, id=name, split=split))
+                    found.append(replace(each, id=name, recording=f"{split}/{each.recording}", split=split))
         return found
 
     def _is_wanted(self, found: Found) -> bool:
         return self._config.languages is None or found.language in self._config.languages
 
-    def _refuse_nothing(self, found: Sequence[Found]) -> None:
+    def _refuse_nothing(self, found: Sequence[Found], skipped: Sequence[Skipped]) -> None:
         there = {each.language for each in found}
         missing = [language for language in self._config.languages or () if language not in there]
         if missing or not there:
             what = f"no speech in {', '.join(missing)}" if missing else "no speech"
-            raise CorpusError(f"corpus {self.card.name}: there is {what} in {self._config.reader.path}.")
+            why = f"; what was left out: {most_common(skipped)}" if skipped else ""
+            raise CorpusError(f"corpus {self.card.name}: there is {what} in {self._config.reader.path}{why}.")
 
     def _job(self, found: Found, *, copy_of: str) -> Job:
         assert found.split is not None
@@ -124,6 +126,24 @@ class UserCorpus(Corpus):
             f"training may share a {what} with development and test, as the corpus's file allows: scores reward it"
             for what in self.allow_shared
         )
+
+
+def _refuse_divided(found: Sequence[Found]) -> None:
+    """Whoever heard one side of a call has heard the other's words, room and line.
+
+    Raises:
+        CorpusError: names a recording, or a file, that is in two splits.
+    """
+    seen: dict[tuple[str, str], Found] = {}
+    for each in found:
+        names = [("recording", each.recording), *([("file", str(each.file))] if each.file.exists() else [])]
+        for what, name in names:
+            first = seen.setdefault((what, name), each)
+            if first.split != each.split:
+                raise CorpusError(
+                    f"{first.id} and {each.id} are cuts of {what} {name!r} in {first.split} and {each.split}: the cuts "
+                    "of a recording belong into one split."
+                )
 
 
 def _a_source_a_language(found: Sequence[Found]) -> list[Found]:

@@ -31,6 +31,9 @@ class Folders(Layout):
         if not files:
             raise CorpusError(f"{path} holds no audio in folders named by their language.")
         yield from other_files(path)
+        for file in audio_files(path) if parts else ():
+            if file.relative_to(path).parts[0] not in parts:
+                yield Skipped(path=file.relative_to(path).as_posix(), reason=f"in none of {', '.join(parts)}")
         for file, root, split in files:
             name = file.relative_to(path).with_suffix("").as_posix()
             parts_of = file.relative_to(root).parts

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from lightning_modules.data.cards import Skipped
 from lightning_modules.data.corpora._layout import Found, Layout, LayoutCard, lines_of
+from lightning_modules.errors import CorpusError
 
 _SPH2PIPE: Final = "sph2pipe"
 _CHANNEL: Final = re.compile(r"[1-9]")
@@ -37,10 +38,9 @@ class Kaldi(Layout):
 
     def read(self, path: Path) -> Iterator[Found | Skipped]:
         """Utterances in the order of their names; of pipes, only those of sph2pipe are understood, and none is run."""
-        waves = dict(_table(path / "wav.scp"))
-        languages = dict(_table(path / "utt2lang"))
-        speakers = dict(_table(path / "utt2spk")) if (path / "utt2spk").exists() else {}
-        segments = dict(_table(path / "segments")) if (path / "segments").exists() else {}
+        waves, languages = _table(path / "wav.scp"), _table(path / "utt2lang")
+        speakers = _table(path / "utt2spk") if (path / "utt2spk").exists() else {}
+        segments = _table(path / "segments") if (path / "segments").exists() else {}
         for utterance in sorted(segments or waves):
             stretch = _stretch(segments.get(utterance, utterance))
             if stretch is None:
@@ -67,15 +67,21 @@ class Kaldi(Layout):
 def _why(recording: str, waves: dict[str, str], *, has_language: bool) -> str:
     if recording not in waves:
         return "its recording is not in wav.scp"
-    return "a pipe in wav.scp that is not sph2pipe's" if has_language else "no language in utt2lang"
+    return "a pipe in wav.scp that is not sph2pipe -f -p -c" if has_language else "no language in utt2lang"
 
 
-def _table(path: Path) -> Iterator[tuple[str, str]]:
-    """Key and the rest of each line."""
-    for line in lines_of(path):
-        key, _, rest = line.strip().partition(" ")
-        if key:
-            yield key, rest.strip()
+def _table(path: Path) -> dict[str, str]:
+    """Key and the rest of each line.
+
+    Raises:
+        CorpusError: a key stands twice, which Kaldi does not take either.
+    """
+    table: dict[str, str] = {}
+    for key, *rest in (line.split(maxsplit=1) for line in lines_of(path) if line.strip()):
+        if key in table:
+            raise CorpusError(f"{path}: {key} stands there twice.")
+        table[key] = rest[0].strip() if rest else ""
+    return table
 
 
 def _stretch(line: str) -> tuple[str, float, float | None] | None:
@@ -104,8 +110,10 @@ def _wave(line: str, folder: Path) -> Wave | None:
         words = shlex.split(line.removesuffix("|"))
     except ValueError:  # a quotation that does not end
         return None
-    if not words or Path(words[0]).name != _SPH2PIPE or "|" in words:
+    if len(words) < 2 or Path(words[0]).name != _SPH2PIPE or "|" in words:  # noqa: PLR2004 - itself and a file
         return None
+    if any(word.startswith("-") and word not in ("-f", "-p", "-c") for word in words[1:-1]):
+        return None  # such as -t, which takes a part of the file
     options = dict(pairwise(words))
     channel = int(options["-c"]) - 1 if _CHANNEL.fullmatch(options.get("-c", "")) else None
     return Wave(_located(words[-1], folder), channel)

@@ -67,12 +67,14 @@ def _of_cut(cut: Any, *, source: str) -> Iterator[Found | Skipped]:
 def _stretch(
     recording: Any, supervision: Any, *, name: str, source: str, start_s: float, end_s: float
 ) -> Found | Skipped:
-    (audio,) = recording.sources[:1] or (None,)
+    wanted = supervision.channel if isinstance(supervision.channel, int) else None
+    audio = next((each for each in recording.sources if wanted is None or wanted in each.channels), None)
     if audio is None or audio.type != "file":
         return Skipped(path=name, reason="its audio is not in a file")
+    if recording.transforms:
+        return Skipped(path=name, reason="its recording is changed as it is read; write it to a file first")
     if not supervision.language:
         return Skipped(path=name, reason="no language in its supervision")
-    channels = audio.channels
     return Found(
         id=name,
         file=Path(audio.source),
@@ -82,5 +84,5 @@ def _stretch(
         recording=recording.id,
         start_s=start_s,
         end_s=end_s,
-        channel=int(supervision.channel) if len(channels) > 1 and isinstance(supervision.channel, int) else None,
+        channel=audio.channels.index(wanted) if len(audio.channels) > 1 and wanted is not None else None,
     )

@@ -69,7 +69,8 @@ def _found(row: Mapping[str, str | None], *, table: Path, number: int) -> Found 
     is_stretch = 0.0 <= start_s < (math.inf if end_s is None else end_s) and end_s != math.inf
     if not is_stretch or (channel or 0) < 0:
         return Skipped(path=place, reason="start_s, end_s or channel is out of range")
-    recording = filled.get("recording", Path(filled["path"]).with_suffix("").as_posix())
+    parts = [part for part in Path(filled["path"]).with_suffix("").parts if part not in ("/", "..")]
+    recording = filled.get("recording", "/".join(parts))
     is_cut = "start_s" in filled or "end_s" in filled or "channel" in filled
     return Found(
         id=filled.get("id", f"{recording}@{number}" if is_cut else recording),

@@ -1,5 +1,6 @@
 """Decoding, band, level, trimming, and what is refused."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,15 @@ from lightning_modules.data.audio import (
 )
 
 MakeSpeech = Callable[..., npt.NDArray[np.float32]]
+
+
+def wav_with_rate(rate_hz: int) -> bytes:
+    """A second of a tone whose header was damaged."""
+    file = io.BytesIO()
+    soundfile.write(file, np.sin(np.arange(8000)), 8000, format="WAV")
+    content = bytearray(file.getvalue())
+    content[24:28] = rate_hz.to_bytes(4, "little")
+    return bytes(content)
 
 
 def tone(frequency_hz: float, *, seconds: float, rate_hz: int, amplitude: float = 0.3) -> npt.NDArray[np.float32]:
@@ -129,6 +139,8 @@ def test_stereo_becomes_the_mean_of_its_channels(tmp_path: Path) -> None:
         ("text.ogg", b"this is no sound", "cannot be decoded"),
         ("nothing.wav", b"", "empty"),
         ("nothing.als", b"", "empty"),
+        ("slow.wav", wav_with_rate(1), "a sample rate of 1 Hz"),
+        ("fast.wav", wav_with_rate(2_000_000), "a sample rate of 2000000 Hz"),
         ("nothing.gsm", b"", "empty"),
     ],
 )

@@ -18,6 +18,11 @@ def job(name: str, *, file: Path, language: str = "en") -> Job:
     return Job(id=f"s/{name}", file=file, language=language, source="s", speaker="s/a", split="train")
 
 
+def new_folder(base: Path) -> Path:
+    (base / "corpus").mkdir(exist_ok=True)
+    return base / "corpus"
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("converted")
@@ -67,6 +72,27 @@ def test_every_file_left_out_has_its_reason(harvest: Harvest) -> None:
 
 def test_no_file_is_left_of_what_was_skipped(harvest: Harvest, folder: Path) -> None:
     assert [path.relative_to(folder).as_posix() for path in folder.rglob("*.flac")] == ["audio/s/again.flac"]
+
+
+def test_quiet_recordings_after_silence_are_not_taken_for_each_other(
+    tmp_path: Path, make_speech: MakeSpeech, quiet: Progress
+) -> None:
+    for seed, language in enumerate(("en", "es")):
+        speech = np.concatenate([np.zeros(8000, np.float32), 0.03 * make_speech(seconds=1, seed=seed)])
+        soundfile.write(tmp_path / f"{language}.wav", speech, 8000)
+    jobs = [job(language, file=tmp_path / f"{language}.wav", language=language) for language in ("en", "es")]
+    assert convert(jobs, folder=new_folder(tmp_path), progress=quiet).skipped == ()
+
+
+def test_what_an_interrupted_call_converted_and_nobody_wants_any_more_is_removed(
+    tmp_path: Path, make_speech: MakeSpeech, quiet: Progress
+) -> None:
+    for seed, name in enumerate(("a", "b")):
+        soundfile.write(tmp_path / f"{name}.wav", make_speech(seconds=1, seed=seed), 8000)
+    jobs = [job(name, file=tmp_path / f"{name}.wav") for name in ("a", "b")]
+    convert(jobs, folder=new_folder(tmp_path), progress=quiet)
+    convert(jobs[:1], folder=new_folder(tmp_path), progress=quiet)
+    assert [path.name for path in (tmp_path / "corpus").rglob("*.flac")] == ["a.flac"]
 
 
 def test_lines_that_begin_alike_in_one_language_both_stay(tmp_path: Path) -> None:

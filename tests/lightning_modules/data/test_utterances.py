@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -95,6 +96,15 @@ def test_lengths_and_numbers_keep_their_bounds(rows: list[Recording], data: Data
         assert data.minimum_s <= utterance.duration_s <= limit * data.utterance_s
     assert max(Counter(utterance.language for utterance in utterances).values()) <= data.max_utterances
     assert list(dict.fromkeys(utterance.language for utterance in utterances)) == ["fr", "en"]
+
+
+def test_a_speaker_of_two_languages_has_ids_that_differ() -> None:
+    rows = [
+        replace(recording(number, speaker="x", duration_s=4.0, language=language), speaker="client7", split="test")
+        for number, language in enumerate(("en", "fr"))
+    ]
+    utterances = join_utterances(rows, split="test", data=DataConfig(languages=("en", "fr")))
+    assert [each.id for each in utterances] == ["en/en/client7#0", "fr/fr/client7#0"]
 
 
 def test_recordings_are_joined_until_the_length_is_reached() -> None:

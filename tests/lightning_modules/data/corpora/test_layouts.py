@@ -7,6 +7,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -116,14 +117,16 @@ def test_layout_kaldi(write: Write, prepare: Prepare, tmp_path: Path) -> None:
             f"{split}-call sph2pipe -f wav -p -c 2 audio/{split}-call.sph |\n"
             f"{split}-talk audio/{split}-talk.wav\n"
             f"{split}-made sox audio/{split}-talk.wav -t wav - |\n"
+            f"{split}-part\tsph2pipe -t 1:2 audio/{split}-call.sph |\n"
         )
         (folder / "segments").write_text(
             f"{split}-u1 {split}-call 0.00 1.90\n{split}-u2 {split}-talk 2.0 -1\n"
             f"{split}-u3 {split}-made 0 1\n{split}-u4 {split}-call 3 x\n{split}-u5 {split}-none 0 1\n"
+            f"{split}-u6\t{split}-part\t0\t1\n"
         )
         (folder / "utt2spk").write_text(f"{split}-u1 {split}-ann\n{split}-u2 {split}-bob\n")
         (folder / "utt2lang").write_text(
-            "".join(f"{split}-u{n} {'ara-arz' if n == 1 else 'qsl-pol'}\n" for n in range(1, 6))
+            "".join(f"{split}-u{n} {'ara-arz' if n == 1 else 'qsl-pol'}\n" for n in range(1, 7))
         )
     corpus = prepare("kaldi", {split: f"exp/data/{split}" for split in ("train", "dev", "test")})
     assert rows(corpus) == {
@@ -133,10 +136,17 @@ def test_layout_kaldi(write: Write, prepare: Prepare, tmp_path: Path) -> None:
     }
     assert max(seconds_of(corpus)) <= 2.05
     assert {each.reason for each in corpus.skipped} == {
-        "a pipe in wav.scp that is not sph2pipe's",
+        "a pipe in wav.scp that is not sph2pipe -f -p -c",
         "its line in segments is not: recording, start, end",
         "its recording is not in wav.scp",
     }
+
+
+def test_a_kaldi_table_with_a_key_twice_is_refused(prepare: Prepare, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "wav.scp").write_text("one a.wav\none b.wav\n")
+    with pytest.raises(CorpusError, match=r"wav\.scp: one stands there twice"):
+        prepare("kaldi", "data")
 
 
 def test_a_kaldi_folder_that_is_called_data_itself(write: Write, prepare: Prepare, tmp_path: Path) -> None:
@@ -245,6 +255,35 @@ def by_lhotse(manifests: Any) -> set[tuple[str, ...]]:
         for language, parts in manifests.items()
         for split, sets in parts.items()
         for recording, supervision in zip(sets["recordings"], sets["supervisions"], strict=True)
+    }
+
+
+def test_a_lhotse_recording_of_several_files_is_read_from_the_one_that_holds_the_channel(
+    write: Write, prepare: Prepare, tmp_path: Path
+) -> None:
+    places = {}
+    for split in ("train", "dev", "test"):
+        files = [write(tmp_path / "audio" / f"{split}-{side}.wav") for side in ("a", "b")]
+        lines = list(cuts([(files[0], "en", f"{split}-ann"), (files[0], "fr", f"{split}-bob")]))
+        for channel, cut in enumerate(lines):
+            cut["id"] = f"{split}-{channel}"
+            cut["recording"]["sources"] = [
+                {"type": "file", "channels": [number], "source": str(file)} for number, file in enumerate(files)
+            ]
+            cut["channel"] = cut["supervisions"][0]["channel"] = channel
+        changed = json.loads(json.dumps(lines[0]))
+        changed["id"] = f"{split}-faster"
+        changed["recording"]["transforms"] = [{"name": "Speed", "kwargs": {"factor": 2.0}}]
+        places[split] = f"{split}.jsonl"
+        (tmp_path / places[split]).write_text("".join(json.dumps(cut) + "\n" for cut in [*lines, changed]))
+    corpus = prepare("lhotse", places)
+    found = {each.id: corpus.audio_path(each) for each in corpus.recordings}
+    assert set(found) == {f"{split}/{split}-{channel}" for split in places for channel in (0, 1)}
+    one, other = (soundfile.read(found[f"train/train-{channel}"])[0] for channel in (0, 1))
+    shared = min(len(one), len(other))
+    assert not np.allclose(one[:shared], other[:shared], atol=0.01)
+    assert {each.reason for each in corpus.skipped} == {
+        "its recording is changed as it is read; write it to a file first"
     }
 
 

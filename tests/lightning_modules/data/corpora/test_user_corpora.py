@@ -39,6 +39,62 @@ def test_a_corpus_that_shares_a_source_is_refused_unless_the_user_insists(
     assert len(prepare("folders", "voices", top=INSISTS).recordings) == 3
 
 
+def test_cuts_of_one_recording_in_two_splits_are_refused(write: Write, prepare: Prepare, tmp_path: Path) -> None:
+    for name in ("call", "talk", "chat"):
+        write(tmp_path / f"{name}.wav", seconds=4.0)
+    lines = ["path,language,speaker,split,start_s,end_s", "call.wav,en,ann,train,0,2", "call.wav,en,bob,test,2,4"]
+    (tmp_path / "list.csv").write_text("\n".join([*lines, "talk.wav,en,cat,dev,,", "chat.wav,en,dan,test,,"]))
+    with pytest.raises(CorpusError, match="are cuts of recording 'call' in train and test"):
+        prepare("table", "list.csv", top=INSISTS)
+    parts = {"train": "call.wav,en,ann,0,2", "dev": "talk.wav,en,cat,,", "test": "call.wav,en,bob,2,4"}
+    for split, row in parts.items():
+        (tmp_path / f"{split}.csv").write_text(f"path,language,speaker,start_s,end_s\n{row}\n")
+    with pytest.raises(CorpusError, match=r"are cuts of file '.*call\.wav' in train and test"):
+        prepare("table", {split: f"{split}.csv" for split in parts}, top=INSISTS)
+
+
+def test_paths_of_a_table_may_lead_anywhere(write: Write, prepare: Prepare, tmp_path: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    rows = [f"{write(tmp_path / 'elsewhere' / 'one.wav')},en,train,a", "../elsewhere/two.wav,en,dev,b"]
+    rows.append("../elsewhere/three.wav,en,test,c")
+    for name in ("two", "three"):
+        write(tmp_path / "elsewhere" / f"{name}.wav")
+    (tmp_path / "lists" / "list.csv").write_text("\n".join(["path,language,split,speaker", *rows]))
+    corpus = prepare("table", "lists/list.csv", top=INSISTS)
+    assert {Path(each.id).name for each in corpus.recordings} == {"one", "two", "three"}
+
+
+def test_nothing_below_a_folder_is_lost_without_a_word(write: Write, prepare: Prepare, tmp_path: Path) -> None:
+    root = tmp_path / "voices"
+    for split in ("train", "dev", "test"):
+        write(root / split / "en" / split / "a.wav")
+    write(root / "validation" / "en" / "x" / "b.wav")
+    write(tmp_path / "outside" / "c.wav")
+    (root / "train" / "fr").mkdir()
+    (root / "train" / "fr" / "linked").symlink_to(tmp_path / "outside")
+    (root / "train" / "fr" / "round").symlink_to(root)
+    corpus = prepare("folders", "voices", top=INSISTS)
+    assert "train/fr/linked/c" in {each.id for each in corpus.recordings}
+    assert {each.path: each.reason for each in corpus.skipped} == {
+        "validation/en/x/b.wav": "in none of train, dev, test"
+    }
+
+
+def test_speakers_of_several_languages_leave_every_language_in_all_splits(
+    write: Write, prepare: Prepare, tmp_path: Path
+) -> None:
+    lines = ["path,language,speaker"]
+    for number in range(9):
+        for language in ("en", "fr") if number < 4 else ("en",) if number < 7 else ("fr",):
+            file = write(tmp_path / f"{language}{number}.wav", seconds=0.6)
+            lines.append(f"{file.name},{language},{number}")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    for seed in range(8):
+        corpus = prepare("table", "list.csv", top=INSISTS, splits=f"{BY_SPEAKER}\nseed = {seed}", name=f"seed{seed}")
+        for language in ("en", "fr"):
+            assert {each.split for each in corpus.recordings if each.language == language} == {"train", "dev", "test"}
+
+
 def test_a_corpus_that_comes_out_empty_says_why(prepare: Prepare, tmp_path: Path) -> None:
     for split in ("train", "dev", "test"):
         (tmp_path / "voices" / split / "en").mkdir(parents=True)
