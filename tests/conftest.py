@@ -7,12 +7,16 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.feature_building import build_feature_store
 from lightning_modules.data.prepared import prepare_corpus
 from study.mlflow_store import connect
 from study.workspace import Workspace
+
+settings.register_profile("lidstudy", deadline=None)  # how long an example takes says what else the machine does
+settings.load_profile("lidstudy")
 
 pytest_plugins = ("tests.services.postgresql", "tests.study.stores")
 

@@ -16,7 +16,7 @@ from lightning_modules.config import AugmentationConfig
 from lightning_modules.data.augmentation import add_noise, augment, normalise_segments, raw_frames_needed, resample
 from lightning_modules.data.features import normalise
 
-LAW = settings(max_examples=50, deadline=None)
+LAW = settings(max_examples=50)
 CONFIGS = st.builds(
     AugmentationConfig,
     band_offset=st.floats(0, 5),

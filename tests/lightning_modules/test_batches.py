@@ -22,7 +22,7 @@ from lightning_modules.data.features import normalise
 from lightning_modules.data.manifest import Recording, Utterance
 from lightning_modules.errors import CorpusError
 
-LAW = settings(max_examples=40, deadline=None)
+LAW = settings(max_examples=40)
 NUM_BANDS = 16
 NO_AUGMENTATION: dict[str, Any] = dict.fromkeys(AugmentationConfig.model_fields, 0) | {"copies": {}}
 

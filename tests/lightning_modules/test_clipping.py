@@ -32,7 +32,7 @@ from lightning_modules.heads import Head
 
 Arrays = list[npt.NDArray[np.float32]]
 
-LAW = settings(max_examples=60, deadline=None)
+LAW = settings(max_examples=60)
 ELEMENTS = st.floats(-100.0, 100.0, width=32, allow_subnormal=False).map(lambda value: np.float32(round(value, 3)))
 SHAPES = npst.array_shapes(max_dims=2, max_side=4)
 GRADIENTS = st.lists(SHAPES.flatmap(lambda s: npst.arrays(np.float32, s, elements=ELEMENTS)), min_size=1, max_size=4)

@@ -285,7 +285,7 @@ def test_a_field_of_another_kind_is_refused(kind: dict[str, Any], field: str) ->
 
 
 @given(config=configs())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_json_keeps_a_configuration_whole(config: TrialConfig) -> None:
     again = TrialConfig.model_validate_json(config.model_dump_json())
     assert again == config
@@ -313,7 +313,7 @@ def test_the_hash_depends_on_each_value(path: str) -> None:
 
 
 @given(config=configs(), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_replicates_share_their_hash(config: TrialConfig, seed: int) -> None:
     assert config.model_copy(update={"seed": seed}).configuration_hash() == config.configuration_hash()
 

@@ -51,7 +51,7 @@ def test_every_encoder_and_every_pooling_is_here() -> None:
     padding=st.tuples(st.integers(0, 20), st.sampled_from([1e6, 1e30, float("inf"), float("nan")])),
 )
 @example(lengths=[3000, 1, 37], random=Random(1), padding=(3, float("nan")))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 def test_neither_padding_nor_order_nor_company_changes_a_score(
     encoder: str, pooling: str, lengths: list[int], random: Any, padding: tuple[int, float]
 ) -> None:

@@ -54,7 +54,7 @@ def naive_windows(num_inputs: int, *, window: int, hop: int) -> list[range]:
     hop=st.integers(1, 12),
     longer=st.integers(0, 3),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_windows_are_those_that_exist(lengths: list[int], window: int, hop: int, longer: int) -> None:
     hop = min(hop, window)
     x_BSF = torch.arange(1.0, 1 + len(lengths) * (max(lengths) + longer)).view(len(lengths), -1, 1)

@@ -202,7 +202,7 @@ def test_input_weights_begin_within_the_bound_of_xavier(cell: str) -> None:
     longer=st.integers(0, 5),
     frames_per_step=st.integers(1, 5),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_neighbouring_frames_become_steps(lengths: list[int], longer: int, frames_per_step: int) -> None:
     x_BTF = torch.randn(len(lengths), max(lengths) + longer, 2)
     x_BSF, steps_B = stack_frames(x_BTF, torch.tensor(lengths), frames_per_step=frames_per_step)

@@ -205,7 +205,7 @@ def test_a_window_over_the_whole_sequence_truncates_nothing(cell: str, frames_pe
     frames_per_step=st.integers(1, 4),
     lengths=st.lists(st.integers(1, 30), min_size=1, max_size=4),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_states_are_the_same_for_every_window(cell: str, window: int, frames_per_step: int, lengths: list[int]) -> None:
     fields: dict[str, Any] = {"cell": cell, "num_layers": 2, "bidirectional": False, "frames_per_step": frames_per_step}
     full, truncated = make(**fields), make(**fields, bptt=TruncatedBPTTConfig(frames=window))

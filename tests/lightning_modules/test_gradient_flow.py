@@ -70,7 +70,7 @@ def test_recurrent_matrices_have_a_block_a_gate(cell: Callable[..., nn.RNNBase],
 
 
 @given(size=st.integers(1, 40), seed=st.integers(0, 1000), log_scale=st.integers(-6, 6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_spectral_radii_are_those_of_the_eigenvalues(size: int, seed: int, log_scale: int) -> None:
     rng = np.random.default_rng(seed)
     matrices = rng.normal(size=(3, size, size)) * 10.0**log_scale / np.sqrt(size)

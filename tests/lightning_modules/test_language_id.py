@@ -91,7 +91,7 @@ def test_padding_never_changes_a_score(cell: str, pooling: str, frames_per_step:
     longer=st.integers(0, 20),
     garbage=st.sampled_from([-1e6, 1e30, float("inf"), float("nan")]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_padding_never_changes_a_score_at_any_length(
     kind: tuple[str, str, bool, int], lengths: list[int], longer: int, garbage: float
 ) -> None:
@@ -103,7 +103,7 @@ def test_padding_never_changes_a_score_at_any_length(
 
 
 @given(kind=st.sampled_from(ALL_KINDS), order=st.permutations(range(5)), count=st.integers(1, 5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_neither_order_nor_company_changes_a_score(
     kind: tuple[str, str, bool, int], order: list[int], count: int
 ) -> None:

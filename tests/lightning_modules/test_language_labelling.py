@@ -74,7 +74,7 @@ def assert_same(one: Tensor, other: Tensor) -> None:
     longer=st.integers(0, 20),
     garbage=st.sampled_from([-1e6, 1e30, float("inf"), float("nan")]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_padding_never_changes_a_label_or_a_score(
     kind: tuple[str, bool, int], frames: list[list[int]], longer: int, garbage: float
 ) -> None:
@@ -92,7 +92,7 @@ def test_padding_never_changes_a_label_or_a_score(
 
 
 @given(kind=st.sampled_from(ALL_KINDS), order=st.permutations(range(8)), count=st.integers(1, 8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_neither_order_nor_company_changes_a_label_or_a_score(
     kind: tuple[str, bool, int], order: list[int], count: int
 ) -> None:
@@ -111,7 +111,7 @@ def test_neither_order_nor_company_changes_a_label_or_a_score(
     frames=st.lists(st.lists(st.integers(1, 120), min_size=1, max_size=4), min_size=1, max_size=4),
     garbage=st.sampled_from([-1e6, float("nan")]),
 )
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_with_every_encoder_only_a_recordings_own_frames_decide_its_labels(
     encoder: str, frames: list[list[int]], garbage: float
 ) -> None:

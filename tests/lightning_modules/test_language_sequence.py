@@ -86,7 +86,7 @@ def emitted_by(module: LanguageSequence, batch: SwitchedBatch) -> list[list[int]
     longer=st.integers(0, 20),
     garbage=st.sampled_from([-1e6, 1e30, float("inf"), float("nan")]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_padding_never_changes_a_score_or_a_sequence(
     kind: tuple[str, bool, str], frames: list[list[int]], longer: int, garbage: float
 ) -> None:
@@ -103,7 +103,7 @@ def test_padding_never_changes_a_score_or_a_sequence(
 
 
 @given(kind=st.sampled_from(KINDS), order=st.permutations(range(8)), count=st.integers(1, 8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_neither_order_nor_company_changes_a_score_or_a_sequence(
     kind: tuple[str, bool, str], order: list[int], count: int
 ) -> None:

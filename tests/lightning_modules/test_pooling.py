@@ -29,7 +29,7 @@ ATTENTION: dict[str, dict[str, Any]] = {
     "attentive_statistics": {"kind": "attentive_statistics", "attention_size": 5},
 }
 KINDS = ["last", "mean", "max", "statistics", *ATTENTION]
-LAW = settings(max_examples=40, deadline=None)
+LAW = settings(max_examples=40)
 LENGTHS = st.lists(st.integers(1, 12), min_size=1, max_size=4)
 SIZES = st.integers(1, 3).map(lambda half: 2 * half)
 

@@ -20,7 +20,7 @@ EXPECTED: dict[str, Any] = ORACLE["expected"]
 LLR: Floats = np.array(ORACLE["llr"])
 TRUTH: Ints = np.array([ORACLE["languages"].index(language) for language in ORACLE["truth"]])
 
-LAW = settings(max_examples=50, deadline=None)
+LAW = settings(max_examples=50)
 
 # Worked by hand, languages A, E, T.
 HAND_LLR: Floats = np.array(

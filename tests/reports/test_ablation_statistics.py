@@ -56,7 +56,7 @@ def test_sign_flips_agree_with_scipy() -> None:
     assert sign_flip_p_value(differences) == pytest.approx(expected.pvalue)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(DIFFERENCES)
 def test_sign_flips_agree_with_brute_force_in_ties_and_zeros(differences: list[float]) -> None:
     assert sign_flip_p_value(differences) == pytest.approx(brute_force_p(differences))

@@ -46,7 +46,7 @@ def recognised(draw: st.DrawFn) -> tuple[list[str], list[str], list[str]]:
     return truth, predicted, sources
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(recognised())
 def test_p_value_agrees_with_brute_force(case: tuple[list[str], list[str], list[str]]) -> None:
     test = statistics.permutation_p_value(*case)

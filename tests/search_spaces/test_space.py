@@ -83,7 +83,7 @@ def test_shipped_spaces_are_valid(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SPACES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**31))
 def test_whatever_optuna_draws_from_a_shipped_space_is_a_configuration(name: str, seed: int) -> None:
     space = load_space(name)

@@ -59,7 +59,7 @@ def test_the_end_does_not_wrap_around_to_the_beginning() -> None:
     assert np.abs(to_telephone_band(samples, rate_hz=8000)[:4000]).max() < 1e-3
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(gain_db=st.floats(-40, 0), seed=st.integers(0, 1000), rate_hz=st.sampled_from([8000, 11025, 22050]))
 def test_clean_speech_has_one_level_and_never_clips(gain_db: float, seed: int, rate_hz: int) -> None:
     rng = np.random.default_rng(seed)

@@ -42,7 +42,7 @@ def noise(seconds: float, *, seed: int = 0) -> Samples:
 
 
 @given(hz=st.floats(70.0, 380.0), level=st.sampled_from([1e-3, 0.1, 1.0]), first=st.sampled_from([1, 2]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_steady_voice_has_its_pitch_at_any_level_also_without_a_fundamental(
     hz: float, level: float, first: int
 ) -> None:

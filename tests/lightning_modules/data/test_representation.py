@@ -77,7 +77,7 @@ def test_sliding_normalisation_is_kaldis_as_torchaudio_has_it(window: int) -> No
 
 
 @given(num_frames=st.integers(1, 30), spread=st.integers(1, 3), shift=st.integers(1, 4), blocks=st.integers(1, 8))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_shifted_deltas_are_those_of_a_naive_loop(num_frames: int, spread: int, shift: int, blocks: int) -> None:
     x_TV = frames_of(num_frames, 2)
     expected = torch.zeros(num_frames, 2 * blocks)

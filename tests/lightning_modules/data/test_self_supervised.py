@@ -83,7 +83,7 @@ def test_other_networks_of_the_kind_are_read_too(models: Path, model: str) -> No
     assert filterbank(features(model=model), models=models)(speech(8000)).shape == (49, 16)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(num_samples=st.integers(1, 3000))
 def test_as_many_frames_as_were_announced(models: Path, num_samples: int) -> None:
     network = filterbank(features(), models=models)

@@ -17,7 +17,7 @@ from lightning_modules.data.utterances import join_utterances
 from lightning_modules.errors import CorpusError
 from tests.lightning_modules.switching import make_config, make_recordings
 
-LAW = settings(max_examples=60, deadline=None)
+LAW = settings(max_examples=60)
 
 
 def utterance(language: str, number: int, *, duration_s: float = 5.0) -> Utterance:

@@ -69,7 +69,7 @@ def damaged(draw: st.DrawFn) -> Callable[[bytes], bytes]:
 
 @pytest.mark.parametrize("kind", list(VALID))
 @given(damages=st.lists(damaged(), min_size=1, max_size=3), which=st.integers(0, 3))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damage_is_told_in_one_line_or_passed_over(
     kind: str, damages: list[Callable[[bytes], bytes]], which: int, tmp_path: Path
 ) -> None:
@@ -92,7 +92,7 @@ def test_damage_is_told_in_one_line_or_passed_over(
 
 
 @given(content=st.binary(max_size=200))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_cuts_that_are_no_gzip_are_told(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "cuts.jsonl.gz"
     path.write_bytes(gzip.compress(content)[: len(content)])
