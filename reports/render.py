@@ -1,4 +1,4 @@
-"""From a study's record to files: one HTML page that needs nothing beside it, Markdown, and a CSV with every number.
+"""From a study's record to files: one HTML page that needs nothing beside it, Markdown, LaTeX tables, and a CSV.
 
 The same runs give the same bytes: nothing here asks for the time, and figures carry neither dates nor random ids.
 """
@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from reports import latex
 from reports.figures import to_svg
 from reports.records import StudyRecord, TrialRecord
 from reports.sections import SECTIONS, answer, cost
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 TEMPLATES: Final = Path(__file__).parent / "templates"
 HTML: Final = "index.html"
 MARKDOWN: Final = "report.md"
+LATEX: Final = "tables.tex"
 CSV: Final = "trials.csv"
 _LEADING: Final = ("number", "run_id", "state", "seed", "configuration_hash", "start", "end", "seconds", "failure")
 
@@ -37,6 +39,7 @@ class ReportFiles:
 
     html: Path
     markdown: Path
+    latex: Path
     csv: Path
 
 
@@ -64,14 +67,15 @@ def write_report(study: StudyRecord, folder: Path) -> ReportFiles:
 
     Args:
         study: what `reports.load.load_study` read.
-        folder: gets index.html, report.md and trials.csv; files of these names are replaced.
+        folder: gets index.html, report.md, tables.tex and trials.csv; files of these names are replaced.
     """
     parts = [Part(key=s.key, title=s.title, blocks=s.blocks(study)) for s in SECTIONS]
     content = {"study": study, "parts": [part for part in parts if part.blocks], "cards": cards(study)}
-    files = ReportFiles(html=folder / HTML, markdown=folder / MARKDOWN, csv=folder / CSV)
+    files = ReportFiles(html=folder / HTML, markdown=folder / MARKDOWN, latex=folder / LATEX, csv=folder / CSV)
     folder.mkdir(parents=True, exist_ok=True)
     files.html.write_text(_render("report.html", content), encoding="utf-8")
     files.markdown.write_text(_render("report.md", content), encoding="utf-8")
+    files.latex.write_text(_latex(content), encoding="ascii")
     files.csv.write_text(trials_csv(study), encoding="utf-8")
     return files
 
@@ -127,6 +131,15 @@ def _test_cards(found: answer.Answer) -> tuple[Card, ...]:
 
 def _render(template: str, content: Mapping[str, Any]) -> str:
     return _environment().get_template(template).render(content)
+
+
+def _latex(content: Mapping[str, Any]) -> str:
+    """Braces and percent signs are LaTeX's own, so that its template is marked by others."""
+    environment = _environment().overlay(
+        block_start_string="<%", block_end_string="%>", variable_start_string="<<", variable_end_string=">>"
+    )
+    environment.filters.update(tex=latex.escaped, tex_columns=latex.columns)
+    return environment.get_template("tables.tex").render(content, long=latex.LONG)
 
 
 def _environment() -> "Environment":

@@ -24,4 +24,5 @@ def write(study: str, folder: Path, *, out: Path | None) -> None:
     console = make_console()
     console.print(f"report:   {files.html}", soft_wrap=True)
     console.print(f"markdown: {files.markdown}", soft_wrap=True)
+    console.print(f"latex:    {files.latex}", soft_wrap=True)
     console.print(f"csv:      {files.csv}", soft_wrap=True)
