@@ -14,7 +14,6 @@ from reports.sections import _selection as select
 from reports.sections._text import count, listing, number, parameter, short_names
 from reports.statistics import PooledSd, least_difference, pooled_sd
 
-ENOUGH: Final = 3
 CAUTION: Final = (
     "Other parameters vary over these trials too: what causes a difference, only a comparison that holds them still "
     "can say."
@@ -119,8 +118,8 @@ def _unknown(difference: Difference) -> str:
         levels = f"; the levels furthest apart are {_pair(largest)}, whose means differ by {number(largest.gap)}"
     return (
         f"Whether the choice matters, this sweep cannot say: {_spans(difference)}{levels}. But every configuration "
-        "has one seed, so how much another seed alone would change is unknown. Replicates would say it: give “lidstudy "
-        f"enqueue” the configurations to compare again, until each has {ENOUGH} seeds."
+        "has one seed, so how much another seed alone would change is unknown. “lidstudy ablate” would say it: it "
+        "trains the best trial, and changes to it one by one, under the same seeds."
     )
 
 

@@ -29,7 +29,7 @@ def test_with_one_seed_each_nothing_can_be_said(configured: MakeTrial, make_stud
     assert not contrast.beyond_seeds
     said = difference.sentence(found)
     assert "cannot say" in said
-    assert "lidstudy enqueue" in said
+    assert "lidstudy ablate" in said
 
 
 @pytest.mark.parametrize(("gap", "beyond"), [(0.4, True), (0.02, False)])
