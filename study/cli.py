@@ -237,6 +237,21 @@ def train(
 
 
 @app.command()
+def reproduce(
+    run: Annotated[str, typer.Argument(help="A complete trial, as STUDY/TRIAL.")],
+    *,
+    devices: Annotated[
+        str, typer.Option(help="auto (the first GPU, if there is one), cpu, or a GPU as cuda:0.")
+    ] = "auto",
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Train a trial again from its record, and say whether every epoch's values are the same."""
+    from study.commands.reproduce import reproduce as train_again
+
+    raise typer.Exit(train_again(run, devices=devices, folder=workspace))
+
+
+@app.command()
 def stop(
     study: str,
     *,

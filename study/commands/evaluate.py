@@ -45,7 +45,7 @@ def evaluate(run: str, asked: Asked, *, folder: Path, as_json: bool) -> None:
         CorpusError: the corpus is not prepared, or holds what the trial was trained on, or nothing fits.
     """
     workspace = open_workspace(folder, writable=True)
-    study, number = _parsed(run)
+    study, number = parsed_run(run)
     study_folder = workspace.existing_study(study)
     with coordinator_lease(study_folder), progress_bars(Console(stderr=True)) as progress:
         evaluation, left_out = evaluate_on(study, number, asked, workspace=workspace, progress=progress)
@@ -56,7 +56,12 @@ def evaluate(run: str, asked: Asked, *, folder: Path, as_json: bool) -> None:
     _print(make_console(), evaluation, num_languages=num_languages, left_out=left_out)
 
 
-def _parsed(run: str) -> tuple[str, int]:
+def parsed_run(run: str) -> tuple[str, int]:
+    """`demo/7`: a study and a trial of it.
+
+    Raises:
+        ConfigError: for anything else.
+    """
     found = RUN.fullmatch(run)
     if not found:
         raise ConfigError(f"{run!r} is no run; name it STUDY/TRIAL, such as demo/7.")

@@ -1,0 +1,98 @@
+"""`lidstudy reproduce RUN`: trains a trial again from its record, and says whether every epoch comes out the same."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+from lightning_modules.errors import ConfigError
+from reports.load import load_study
+from reports.records import TAG_COMMIT, TAG_DATA, TAG_DEVICE, TAG_DIFF, TAG_HOST, TAG_VERSIONS, TrialRecord, TrialState
+from study.commands.console import make_console
+from study.commands.evaluate import parsed_run
+from study.commands.train import train_one
+from study.mlflow_place import mlflow_tracking_uri, records_url
+from study.opening import read_trials
+from study.workspace import Workspace, open_workspace
+
+FACTS: Final = {
+    TAG_COMMIT: "commit",
+    TAG_DIFF: "uncommitted change",
+    TAG_DATA: "data",
+    TAG_DEVICE: "device",
+    TAG_HOST: "machine",
+}
+MEASURED: Final = ("time/", "memory/")
+"""Metrics of how long training took and what it took, which no two trainings share."""
+
+
+def reproduce(run: str, *, devices: str, folder: Path) -> int:
+    """Trains a trial again in a study of its own; returns 0 where all values agree to the last bit, else 1.
+
+    Raises:
+        ConfigError: no such trial, or one that never came to an end.
+    """
+    study, number = parsed_run(run)
+    workspace = open_workspace(folder, writable=True)
+    place = workspace.existing_study(study)
+    original = next((trial for trial in read_trials(place) if trial.number == number), None)
+    if original is None or original.state is not TrialState.COMPLETE:
+        state = "does not exist" if original is None else f"is {original.state.value}"
+        raise ConfigError(f"trial {number} of study '{study}' {state}; only a complete one can be reproduced.")
+    again = f"{study}-reproduced"
+    if status := train_one(str(place.trial(number).config), study=again, seed=None, devices=devices, folder=folder):
+        return status
+    return _compare(_record(workspace, study, number), _record(workspace, again, None))
+
+
+def _record(workspace: Workspace, study: str, number: int | None) -> TrialRecord:
+    """A trial as MLflow has it; the last one where no number is given."""
+    trials = load_study(study, tracking_uri=mlflow_tracking_uri(records_url(workspace, study))).trials
+    return trials[-1] if number is None else next(trial for trial in trials if trial.number == number)
+
+
+def _compare(one: TrialRecord, other: TrialRecord) -> int:
+    console = make_console()
+    differences = _differences(one, other)
+    num_values = sum(len(points) for key, points in one.history.items() if not key.startswith(MEASURED))
+    if not differences:
+        console.print(f"reproduced: all {num_values:,} values of all epochs are the same, bit for bit", soft_wrap=True)
+        return 0
+    key, largest = max(differences.items(), key=lambda item: item[1])
+    console.print(
+        f"not reproduced: {len(differences)} metrics differ, {key} by up to {largest:.3g} of its size; objective "
+        f"{one.objective} then, {other.objective} now",
+        soft_wrap=True,
+        markup=False,
+    )
+    for line in _other_circumstances(one, other):
+        console.print(line, soft_wrap=True, markup=False)
+    return 1
+
+
+def _differences(one: TrialRecord, other: TrialRecord) -> dict[str, float]:
+    """Metric -> the largest difference of an epoch, relative to the larger value; infinite where one has more epochs."""
+    found: dict[str, float] = {}
+    for key in {*one.history, *other.history}:
+        if key.startswith(MEASURED):
+            continue
+        ours, theirs = ([point.value for point in each.history.get(key, ())] for each in (one, other))
+        if len(ours) != len(theirs):
+            found[key] = float("inf")
+            continue
+        gaps = [abs(a - b) / max(abs(a), abs(b)) for a, b in zip(ours, theirs, strict=True) if a != b and a == a]  # noqa: PLR0124
+        if gaps:
+            found[key] = max(gaps)
+    return found
+
+
+def _other_circumstances(one: TrialRecord, other: TrialRecord) -> list[str]:
+    lines = [
+        f"another {name}: {one.tags.get(tag, 'none')} then, {other.tags.get(tag, 'none')} now"
+        for tag, name in FACTS.items()
+        if one.tags.get(tag) != other.tags.get(tag)
+    ]
+    then, now = (json.loads(each.tags.get(TAG_VERSIONS, "{}")) for each in (one, other))
+    lines += [
+        f"another {name}: {then.get(name)} then, {now.get(name)} now" for name in now if then.get(name) != now[name]
+    ]
+    return lines or ["nothing on record tells them apart: another CPU, or another number of threads"]

@@ -1,0 +1,59 @@
+"""`lidstudy reproduce`: a record is enough to train a trial again, to the last bit on the same machine."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lightning_modules.errors import ConfigError
+from reports.records import TrialState
+from study.commands.reproduce import reproduce
+from study.workspace import Workspace
+from tests.conftest import write_tiny_study
+from tests.study.helpers import record_of, run_study, trials_of
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def done(workspace: Path, tmp_path: Path) -> Path:
+    run_study(write_tiny_study(tmp_path, trials=2), workspace)
+    return workspace
+
+
+def test_a_trial_is_reproduced_bit_for_bit(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert reproduce("tiny/1", devices="cpu", folder=done) == 0
+    said = capsys.readouterr().out
+    assert "reproduced: all" in said
+    assert "values of all epochs are the same, bit for bit" in said
+    assert trials_of(done, "tiny-reproduced")[-1].value == trials_of(done)[1].value
+    assert record_of(done, "tiny-reproduced").trials[0].seed == record_of(done).trials[1].seed
+
+
+def test_what_comes_out_otherwise_is_told_with_what_may_have_changed(
+    done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frozen = Workspace(done).study("tiny").trial(0).config
+    content = json.loads(frozen.read_text())
+    content["optimizer"]["learning_rate"] *= 1.5  # as if the code had changed what a configuration means
+    frozen.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert reproduce("tiny/0", devices="cpu", folder=done) == 1
+    said = capsys.readouterr().out
+    assert "not reproduced: " in said
+    assert "nothing on record tells them apart" in said
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        ("tiny", "'tiny' is no run"),
+        ("tiny/7", "trial 7 of study 'tiny' does not exist"),
+        ("no/0", "unknown study 'no'"),
+    ],
+)
+def test_what_cannot_be_reproduced_is_refused(done: Path, run: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        reproduce(run, devices="cpu", folder=done)
+    assert all(trial.state is TrialState.COMPLETE for trial in trials_of(done))
