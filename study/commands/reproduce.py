@@ -70,7 +70,7 @@ def _compare(one: TrialRecord, other: TrialRecord) -> int:
 
 
 def _differences(one: TrialRecord, other: TrialRecord) -> dict[str, float]:
-    """Metric -> the largest difference of an epoch, relative to the larger value; infinite where one has more epochs."""
+    """Metric -> the largest relative difference of an epoch; infinite where one has more epochs."""
     found: dict[str, float] = {}
     for key in {*one.history, *other.history}:
         if key.startswith(MEASURED):
@@ -92,7 +92,6 @@ def _other_circumstances(one: TrialRecord, other: TrialRecord) -> list[str]:
         if one.tags.get(tag) != other.tags.get(tag)
     ]
     then, now = (json.loads(each.tags.get(TAG_VERSIONS, "{}")) for each in (one, other))
-    lines += [
-        f"another {name}: {then.get(name)} then, {now.get(name)} now" for name in now if then.get(name) != now[name]
-    ]
+    changed = [name for name in now if then.get(name) != now[name]]
+    lines += [f"another {name}: {then.get(name)} then, {now[name]} now" for name in changed]
     return lines or ["nothing on record tells them apart: another CPU, or another number of threads"]
