@@ -5,6 +5,7 @@ sweep has tuned would win for that reason alone. Tuning and comparison are two s
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
@@ -21,7 +22,7 @@ from search_spaces.schema import KIND
 from search_spaces.space import Space, space_from_json
 from search_spaces.two_level_designs import two_level_design
 from study.ablation_config import AblationConfig, AblationOptions, Design
-from study.config import StudyConfig
+from study.config import NAME_PATTERN, StudyConfig
 from study.params import flat
 from study.pruner_config import NoPrunerConfig
 from study.sampler_config import ArmConfig, DesignConfig
@@ -165,6 +166,11 @@ class Ablation:
         return f"{self.name}-tuning"
 
     @property
+    def halvings(self) -> int:
+        """Of a fractional design, one at least; none of any other."""
+        return max(1, self.options.halvings) if self.options.design == "fractional" else 0
+
+    @property
     def config(self) -> AblationConfig:
         """What is written down of it."""
         options = self.options
@@ -172,7 +178,7 @@ class Ablation:
             of=self.base.config.name,
             trial=self.base.trial,
             design=options.design,
-            halvings=options.halvings,
+            halvings=self.halvings,
             factors={factor.name: factor.levels for factor in self.factors},
             arms={arm: dict(levels) for arm, levels in self.arms.items()},
             tuned=options.tuned if options.tuning else (),
@@ -186,7 +192,7 @@ def plan_ablation(base: Base, options: AblationOptions) -> Ablation:
     """The arms of an ablation; each is a configuration that can be trained.
 
     Raises:
-        ConfigError: no such factor, or an arm cannot be, naming the value that does not suit.
+        ConfigError: no such factor, no name for a study, or an arm cannot be, naming the value that does not suit.
     """
     factors = read_factors(options.factors, base, design=options.design)
     arms = {_name(each, factors, design=options.design): each for each in _assignments(factors, options)}
@@ -195,7 +201,13 @@ def plan_ablation(base: Base, options: AblationOptions) -> Ablation:
             validated(overlay(base.nested, levels))
         except ConfigError as error:
             raise ConfigError(f"arm {name!r} cannot be trained: {error}") from None
-    return Ablation(base=base, factors=factors, arms=arms, options=options)
+    ablation = Ablation(base=base, factors=factors, arms=arms, options=options)
+    if not re.fullmatch(NAME_PATTERN, ablation.tuning_name):
+        raise ConfigError(
+            f"an ablation cannot be called {ablation.name!r}: letters, digits, - and _, and room for -tuning behind it "
+            "within 64 characters; choose a --name."
+        )
+    return ablation
 
 
 def _assignments(factors: Sequence[Factor], options: AblationOptions) -> tuple[Assignment, ...]:
@@ -207,7 +219,7 @@ def _assignments(factors: Sequence[Factor], options: AblationOptions) -> tuple[A
         case "factorial":
             return two_level_design(factors).assignments
         case "fractional":
-            return two_level_design(factors, num_halvings=options.halvings or 1).assignments
+            return two_level_design(factors, num_halvings=max(1, options.halvings)).assignments
         case _:
             assert_never(options.design)
 

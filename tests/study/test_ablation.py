@@ -98,8 +98,15 @@ def test_designs(design: str, factors: tuple[str, ...], arms: set[str]) -> None:
     ablation = planned(*factors, design=design)
     assert set(ablation.arms) == arms
     assert next(iter(ablation.arms)) == "base"
+    assert ablation.config.halvings == (1 if design == "fractional" else 0)
     for study, space in (tuning_study(ablation), comparison_study(ablation, {})):
         check_combination(study, space)
+
+
+@pytest.mark.parametrize("name", ["two words", "../up", "x" * 60])
+def test_a_name_that_no_study_can_have_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"an ablation cannot be called .* choose a --name"):
+        planned("encoder.cell", name=name)
 
 
 @pytest.mark.parametrize(
