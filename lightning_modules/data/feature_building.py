@@ -6,8 +6,9 @@ A store is written in a hidden folder beside its place and renamed into it, unde
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -23,13 +24,14 @@ from lightning_modules.data.manifest import read_audio_hashes, samples_hash
 from lightning_modules.data.noises import fetch_music
 from lightning_modules.data.prepared import PreparedCorpus, locked
 from lightning_modules.errors import CorpusError
-from lightning_modules.processes import worker_pool
+from lightning_modules.processes import in_order, worker_pool
 
 REAL_TIME: Final = {"features": 3000.0, "pitch": 100.0, "copies": 100.0}
 """Seconds of speech that a core does in one, about; copies through codecs are the slowest."""
 WORTH_S: Final = 10.0
 """Work of one core below which starting processes costs more than they save."""
 _CHUNK: Final = 64
+_CHUNK_S: Final = 600.0
 
 
 class _Item(NamedTuple):
@@ -38,6 +40,7 @@ class _Item(NamedTuple):
     id: str
     path: Path
     audio_hash: str
+    duration_s: float
 
 
 class _Work(NamedTuple):
@@ -104,7 +107,7 @@ def _write(corpus: PreparedCorpus, work: _Work, folder: Path, *, progress: Progr
     import soundfile
 
     hashes = read_audio_hashes((corpus.root / "manifest.csv").read_text(encoding="utf-8"))
-    items = [_Item(each.id, corpus.audio_path(each), hashes[each.id]) for each in corpus.recordings]
+    items = [_Item(each.id, corpus.audio_path(each), hashes[each.id], each.duration_s) for each in corpus.recordings]
     num_frames = filterbank(work.features, models=work.workspace / MODELS).num_frames
     with _blame_the_corpus(corpus):
         lengths = [num_frames(soundfile.info(item.path).frames) for item in items]
@@ -144,14 +147,27 @@ def _blocks(items: list[_Item], work: _Work, *, num_workers: int) -> Iterator[Fr
     On recordings of a few seconds a second thread gains nothing, and on a machine that is busy with other trainings it
     makes every step wait for it.
     """
-    chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
+    chunks = list(_chunks(items))
     if not num_workers:
         for chunk in chunks:
             yield from _computed(chunk, work)
         return
     with worker_pool(min(num_workers, len(chunks))) as pool:
-        for blocks in pool.map(_computed, chunks, [work] * len(chunks)):
+        for blocks in in_order(pool, partial(_computed, work=work), chunks, ahead=2 * num_workers):
             yield from blocks
+
+
+def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    """So many recordings or so many seconds, whichever comes first: what a process holds at a time."""
+    chunk, seconds = list[_Item](), 0.0
+    for item in items:
+        chunk.append(item)
+        seconds += item.duration_s
+        if len(chunk) == _CHUNK or seconds > _CHUNK_S:
+            yield chunk
+            chunk, seconds = [], 0.0
+    if chunk:
+        yield chunk
 
 
 def _computed(items: list[_Item], work: _Work) -> list[Frames]:

@@ -134,7 +134,9 @@ def _systems_table(place: Place) -> Table:
             )
             for result in results
         ]
-        rows.append((Cell(condition), numeric(amounts[0], str(amounts[0])), *cells))
+        least, most = min(amounts), max(amounts)
+        shown = str(most) if least == most else f"{least} to {most}"
+        rows.append((Cell(condition), numeric(most, shown), *cells))
     title = f"Accuracy in % and (C_avg of raw scores) on {place.corpus}, {place.split}"
     return Table(caption=title, columns=columns, rows=tuple(rows))
 
