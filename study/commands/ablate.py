@@ -19,8 +19,9 @@ from search_spaces.space import Space
 from study.ablation import Ablation, Base, comparison_study, plan_ablation, tuned_values, tuning_study
 from study.ablation_config import AblationOptions
 from study.commands.console import make_console
-from study.commands.sweep import SweepOptions, cost_of, plan_of, run_plan
+from study.commands.sweep import SweepOptions, costs_of, plan_of, run_plan
 from study.config import StudyConfig
+from study.features import are_missing
 from study.opening import read_trials
 from study.plan import StudyPlan
 from study.recovery import read_config
@@ -50,7 +51,7 @@ def ablate(study: str, options: AblationOptions, sweep: SweepOptions, *, folder:
     _print_cost(console, [plan for plan in (tuning, comparison) if plan is not None])
     if dry_run:
         return 0
-    if tuning is not None and (status := run_plan(tuning)):
+    if tuning is not None and _num_left(tuning) and (status := run_plan(tuning)):
         return status
     return run_plan(_plan(comparison_study(ablation, _tuned(ablation, workspace)), sweep, workspace))
 
@@ -152,15 +153,26 @@ def _power_lines(num_comparisons: int, num_seeds: int, noise: PooledSd | None) -
 
 
 def _print_cost(console: Console, plans: Sequence[StudyPlan]) -> None:
-    total_s = 0.0
+    left = {plan.config.name: _num_left(plan) for plan in plans}
+    measured = [plan for plan in plans if left[plan.config.name] and not are_missing(plan)]
+    costs = dict(
+        zip(
+            (plan.config.name for plan in measured),
+            costs_of([(plan, left[plan.config.name]) for plan in measured]) if measured else (),
+            strict=True,
+        )
+    )
     for plan in plans:
-        ended = read_trials(plan.workspace.study(plan.config.name))
-        num_done = sum(trial.state is not TrialState.RUNNING for trial in ended)
-        num_left = max(0, plan.config.trials - num_done)
-        line = f"study {plan.config.name}: {plan.config.trials} trials, {num_done} of them done"
-        if num_left and (cost := cost_of(plan, num_trials=num_left)) is not None:
-            total_s += cost.study_s
+        name, num_trials = plan.config.name, plan.config.trials
+        line = f"study {name}: {num_trials} trials, {num_trials - left[name]} of them done"
+        if cost := costs.get(name):
             line += f"; a trial takes about {duration(cost.trial_s)}, the rest {duration(cost.study_s)}"
         console.print(line, markup=False, soft_wrap=True)
-    if total_s:
+    if costs:
+        total_s = sum(cost.study_s for cost in costs.values())
         console.print(f"together about {duration(total_s)}; a busy machine makes it longer")
+
+
+def _num_left(plan: StudyPlan) -> int:
+    ended = read_trials(plan.workspace.study(plan.config.name))
+    return max(0, plan.config.trials - sum(trial.state is not TrialState.RUNNING for trial in ended))

@@ -191,10 +191,10 @@ def dry(study: str, options: SweepOptions, *, folder: Path) -> None:
         console.print(f"{num_ended} trials have ended already, {num_left} are left")
     if not num_left:
         return
-    cost = cost_of(plan, num_trials=num_left)
-    if cost is None:
+    if are_missing(plan):
         console.print("its cost can be measured once its features are made; the sweep itself begins with that")
         return
+    (cost,) = costs_of([(plan, num_left)])
     console.print(
         f"a trial takes about {duration(cost.trial_s)} (measured on {cost.num_samples} sampled configurations: "
         f"{cost.step_s * 1000:.0f} ms a step, {cost.development_s:.1f} s a development pass)"
@@ -262,16 +262,16 @@ def ensure_features(plan: StudyPlan, console: Console, *, stop: threading.Event 
         _in_process(stop, build_features, plan)
 
 
-def cost_of(plan: StudyPlan, *, num_trials: int) -> "Cost | None":
-    """What so many trials of the study will cost; None where its features are still to be made."""
-    return None if are_missing(plan) else _in_process(None, measure_cost, plan, num_trials=num_trials)
+def costs_of(studies: Sequence[tuple[StudyPlan, int]]) -> "list[Cost]":
+    """What so many trials of each study will cost, where their features are there; measured one after another."""
+    return _in_process(None, measure_costs, studies)
 
 
-def measure_cost(plan: StudyPlan, *, num_trials: int) -> "Cost":
-    """What so many trials of the study will cost, from a few measured steps."""
+def measure_costs(studies: Sequence[tuple[StudyPlan, int]]) -> "list[Cost]":
+    """The same, in a process that may import torch."""
     from study.cost import estimate_cost
 
-    return estimate_cost(plan, num_trials=num_trials)
+    return [estimate_cost(plan, num_trials=num_trials) for plan, num_trials in studies]
 
 
 def build_features(plan: StudyPlan) -> None:

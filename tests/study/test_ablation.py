@@ -22,7 +22,7 @@ from study.trials import TrialSummary
 from tests.conftest import write_tiny_study
 from tests.study.helpers import record_of, trials_of
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 SPACE = {
     "space": {

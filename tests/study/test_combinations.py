@@ -136,7 +136,10 @@ def test_a_genetic_algorithm_needs_a_second_generation(tmp_path: Path) -> None:
     [
         ('kind = "cma_es"\nseparable = true\nmargin = true', "exclude each other"),
         ('kind = "nsga2"\npopulation = 2\ncrossover = "undx"', "at least 3 for crossover undx"),
-        ('kind = "annealing"', r"sampler\.kind: there is no 'annealing'; known here: cma_es, exhaustive, .*tpe"),
+        (
+            'kind = "annealing"',
+            r"sampler\.kind: there is no 'annealing'; known here: cma_es, design, exhaustive, .*tpe",
+        ),
         (
             'kind = "tpe"\npopulation = 3',
             r"sampler\.population: there is no such key; known here: candidates, kind, startup_trials",
