@@ -1,12 +1,23 @@
 """`lidstudy reproduce RUN`: trains a trial again from its record, and says whether every epoch comes out the same."""
 
 import json
+from math import inf, isfinite, isnan
 from pathlib import Path
 from typing import Final
 
 from lightning_modules.errors import ConfigError
 from reports.load import load_study
-from reports.records import TAG_COMMIT, TAG_DATA, TAG_DEVICE, TAG_DIFF, TAG_HOST, TAG_VERSIONS, TrialRecord, TrialState
+from reports.records import (
+    PEAK_MEMORY_MB,
+    TAG_COMMIT,
+    TAG_DATA,
+    TAG_DEVICE,
+    TAG_DIFF,
+    TAG_HOST,
+    TAG_VERSIONS,
+    TrialRecord,
+    TrialState,
+)
 from study.commands.console import make_console
 from study.commands.evaluate import parsed_run
 from study.commands.train import train_one
@@ -21,7 +32,7 @@ FACTS: Final = {
     TAG_DEVICE: "device",
     TAG_HOST: "machine",
 }
-MEASURED: Final = ("time/", "memory/")
+MEASURED: Final = ("time/", PEAK_MEMORY_MB)
 """Metrics of how long training took and what it took, which no two trainings share."""
 
 
@@ -52,14 +63,14 @@ def _record(workspace: Workspace, study: str, number: int | None) -> TrialRecord
 
 def _compare(one: TrialRecord, other: TrialRecord) -> int:
     console = make_console()
-    differences = _differences(one, other)
+    found = differences(one, other)
     num_values = sum(len(points) for key, points in one.history.items() if not key.startswith(MEASURED))
-    if not differences:
+    if not found:
         console.print(f"reproduced: all {num_values:,} values of all epochs are the same, bit for bit", soft_wrap=True)
         return 0
-    key, largest = max(differences.items(), key=lambda item: item[1])
+    key, largest = max(found.items(), key=lambda item: item[1])
     console.print(
-        f"not reproduced: {len(differences)} metrics differ, {key} by up to {largest:.3g} of its size; objective "
+        f"not reproduced: {len(found)} metrics differ, {key} by up to {largest:.3g} of its size; objective "
         f"{one.objective} then, {other.objective} now",
         soft_wrap=True,
         markup=False,
@@ -69,20 +80,26 @@ def _compare(one: TrialRecord, other: TrialRecord) -> int:
     return 1
 
 
-def _differences(one: TrialRecord, other: TrialRecord) -> dict[str, float]:
+def differences(one: TrialRecord, other: TrialRecord) -> dict[str, float]:
     """Metric -> the largest relative difference of an epoch; infinite where one has more epochs."""
     found: dict[str, float] = {}
-    for key in {*one.history, *other.history}:
+    for key in sorted({*one.history, *other.history}):
         if key.startswith(MEASURED):
             continue
         ours, theirs = ([point.value for point in each.history.get(key, ())] for each in (one, other))
         if len(ours) != len(theirs):
-            found[key] = float("inf")
+            found[key] = inf
             continue
-        gaps = [abs(a - b) / max(abs(a), abs(b)) for a, b in zip(ours, theirs, strict=True) if a != b and a == a]  # noqa: PLR0124
-        if gaps:
-            found[key] = max(gaps)
+        if largest := max(map(_gap, ours, theirs), default=0.0):
+            found[key] = largest
     return found
+
+
+def _gap(one: float, other: float) -> float:
+    """Difference over the larger of the two; infinite where one alone is finite."""
+    if one == other or (isnan(one) and isnan(other)):
+        return 0.0
+    return abs(one - other) / max(abs(one), abs(other)) if isfinite(one) and isfinite(other) else inf
 
 
 def _other_circumstances(one: TrialRecord, other: TrialRecord) -> list[str]:

@@ -1,15 +1,18 @@
 """`lidstudy reproduce`: a record is enough to train a trial again, to the last bit on the same machine."""
 
+import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from lightning_modules.errors import ConfigError
-from reports.records import TrialState
-from study.commands.reproduce import reproduce
+from reports.records import PEAK_MEMORY_MB, TIME_TRAIN_S, TRAIN_LOSS, MetricPoint, TrialState
+from study.commands.reproduce import differences, reproduce
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
+from tests.reports.conftest import make_trial
 from tests.study.helpers import record_of, run_study, trials_of
 
 pytestmark = pytest.mark.timeout(120)
@@ -43,6 +46,36 @@ def test_what_comes_out_otherwise_is_told_with_what_may_have_changed(
     said = capsys.readouterr().out
     assert "not reproduced: " in said
     assert "another torch: None then, " in said, "the first training left no versions on record"
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "expected"),
+    [
+        (1.5, 1.5, None),
+        (math.nan, math.nan, None),
+        (math.nan, 1.5, math.inf),
+        (1.5, math.nan, math.inf),
+        (math.inf, 1.5, math.inf),
+        (0.0, 1e-300, 1.0),
+        (2.0, 1.5, 0.25),
+    ],
+)
+def test_values_are_compared_to_the_last_bit_and_what_was_measured_is_not(
+    then: float, now: float, expected: float | None
+) -> None:
+    trial = make_trial(1)
+    one, other = (
+        dataclasses.replace(
+            trial,
+            history={
+                TRAIN_LOSS: (MetricPoint(step=0, value=value, time_ms=1),),
+                TIME_TRAIN_S: (MetricPoint(step=0, value=seconds, time_ms=1),),
+                PEAK_MEMORY_MB: (MetricPoint(step=0, value=seconds, time_ms=1),),
+            },
+        )
+        for value, seconds in ((then, 3.0), (now, 4.0))
+    )
+    assert differences(one, other) == ({} if expected is None else {TRAIN_LOSS: expected})
 
 
 @pytest.mark.parametrize(
