@@ -47,7 +47,9 @@ def in_a_sentence(ablation: Ablation | None) -> str:
     margin = ablation.config.get("margin")
     within = f", within {number(margin)}" if margin else ""
     changes = count(len(ablation.comparisons), "change")
-    return f"Of {changes} to the base, each alone and tuned like the base{within}, {listing(said)}."
+    how = "averaged over the other factors" if ablation.is_two_level else "each alone"
+    tuned = " and tuned like the base" if ablation.config["tuning"] else ", with the values that were chosen for it"
+    return f"Of {changes} to the base, {how}{tuned}{within}, {listing(said)}."
 
 
 def _decided(each: Comparison, ablation: Ablation) -> str:

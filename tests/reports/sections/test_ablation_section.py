@@ -102,6 +102,13 @@ def test_a_margin_makes_equivalence_sayable(study_of: Callable[..., StudyRecord]
     assert answer.lines(answer.summarise(study))[3] == section.in_a_sentence(found(study))
 
 
+def test_the_sentence_does_not_claim_what_was_not_done(study_of: Callable[..., StudyRecord]) -> None:
+    results = {"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": NEAR}
+    said = section.in_a_sentence(found(study_of(results, tuning=0)))
+    assert said.startswith("Of 2 changes to the base, each alone, with the values that were chosen for it, 1 is worse")
+    assert "tuned" not in said
+
+
 def test_divergence_stands_beside_the_effect_and_is_no_part_of_it(study_of: Callable[..., StudyRecord]) -> None:
     diverging: dict[int, float | None] = {**WORSE, 2: None, 5: None}
     ablation = found(study_of({"base": BASE, "encoder.cell lstm": diverging, "clipping.kind norm": {}}))
@@ -139,6 +146,7 @@ def test_a_factorial_shows_main_effects_of_factors(study_of: Callable[..., Study
     assert cell.effect.mean == pytest.approx(0.3)
     assert clipping.effect.mean == pytest.approx(-0.1)
     assert "cell lstm instead of gru is worse" in section.sentences(ablation)[0]
+    assert "to the base, averaged over the other factors and tuned" in section.in_a_sentence(ablation)
 
 
 def test_the_figure_is_drawn_and_a_plain_study_has_no_such_section(
