@@ -8,6 +8,7 @@ import contextlib
 import logging
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -55,16 +56,29 @@ def send(folder: StudyFolder, command: Command) -> Path:
 def pending(folder: StudyFolder) -> list[tuple[str, Command]]:
     """Commands that were not consumed yet, oldest first, each under its name; what is no command is set aside."""
     found: list[tuple[str, Command]] = []
+    for path, command in _read(folder):
+        if not isinstance(command, ValidationError):
+            found.append((path.stem, command))
+            continue
+        logger.warning("%s is no command and is set aside: %s", path, str(command).splitlines()[0])
+        with contextlib.suppress(FileNotFoundError):  # as somebody else may be doing
+            reject(folder, path.stem)
+    return found
+
+
+def num_asked_for(folder: StudyFolder) -> int:
+    """How many trials users have asked for that do not exist yet; changes nothing."""
+    return sum(isinstance(command, Enqueue) for _, command in _read(folder))
+
+
+def _read(folder: StudyFolder) -> Iterator[tuple[Path, Command | ValidationError]]:
     for path in sorted(folder.control.glob("*.json")):
         try:
-            found.append((path.stem, _COMMAND.validate_json(path.read_bytes())))
+            yield path, _COMMAND.validate_json(path.read_bytes())
         except FileNotFoundError:
             continue  # somebody else has carried it out since
         except ValidationError as error:
-            logger.warning("%s is no command and is set aside: %s", path, str(error).splitlines()[0])
-            with contextlib.suppress(FileNotFoundError):  # as somebody else may be doing
-                reject(folder, path.stem)
-    return found
+            yield path, error
 
 
 def wants_stop_now(folder: StudyFolder) -> bool:

@@ -120,6 +120,8 @@ class Coordinator:
             for trial in self._line.close():  # the next coordinator takes them up
                 self._settle_run(trial, Outcome(state=TrialState.INTERRUPTED))
             self._catch_up()
+            if self._ending.is_time_spent and self._asking.has_more():
+                self._view.message("the budget of time is spent before all trials have begun; the same command goes on")
             if not self._is_stopping() and self._end_state() is StudyState.COMPLETE and self._plan.config.evaluate:
                 self._evaluate_champion()
                 self._catch_up()
@@ -376,6 +378,9 @@ class Coordinator:
 
     def _take_up(self, recovered: Recovered) -> None:
         """Adopts what still runs, judges what ended in the meantime, and records what MLflow does not know."""
+        if recovered.known:
+            num_open = len(recovered.unsettled) + len(recovered.unstarted)
+            self._view.message(f"resumed; trials known: {len(recovered.known)}, not ended yet: {num_open}")
         self._asking.know_all(recovered.known, unstarted=recovered.unstarted)
         self._obey()
         if self._plan.config.deterministic:
@@ -394,9 +399,6 @@ class Coordinator:
             pass  # what the coordinator before had no time for, with what it knew: adopting may tell more
         for trial in recovered.unsettled:
             self._adopt(trial)
-        if recovered.known:
-            num_open = len(self._attempts)
-            self._view.message(f"resumed: {len(recovered.known)} trials are known, {num_open} of them had not ended")
 
     def _adopt(self, trial: ActiveTrial) -> None:
         if trial.spec is None:

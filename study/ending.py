@@ -45,10 +45,15 @@ class Ending:
         return self._monotonic() - self._started_at
 
     @property
+    def is_time_spent(self) -> bool:
+        """Whether the study has a budget of time, and it is spent."""
+        budget_s = self._plan.time_budget_s
+        return budget_s is not None and self.elapsed_s >= budget_s
+
+    @property
     def starts_new(self) -> bool:
         """Whether new trials are started; a budget of time that is spent ends that."""
-        budget_s = self._plan.time_budget_s
-        return not self.is_draining and (budget_s is None or self.elapsed_s < budget_s)
+        return not self.is_draining and not self.is_time_spent
 
     def stop_now(self) -> None:
         """Has attempts end, and the study with them."""

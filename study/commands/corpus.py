@@ -137,9 +137,10 @@ def _notes(corpus: PreparedCorpus) -> Iterator[str]:
     if leaks is not None:
         yield in_words(leaks) or "no audio was found on both sides of a split, also in other codecs, levels and cuts"
     yield from corpus.warnings
-    for source in corpus.card.sources:
-        if source.note:
-            yield f"{source.name} ({source.language}): {source.note}"
+    for note in dict.fromkeys(source.note for source in corpus.card.sources if source.note):
+        noted = [f"{source.name} ({source.language})" for source in corpus.card.sources if source.note == note]
+        is_of_all = len(noted) == len(corpus.card.sources) > 1
+        yield f"{'all sources' if is_of_all else ', '.join(noted)}: {note}"
 
 
 def _missing(corpus: PreparedCorpus) -> Iterator[str]:

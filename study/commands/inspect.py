@@ -13,6 +13,7 @@ from rich.table import Table
 from lightning_modules.errors import ConfigError, StorageError
 from reports.records import TRAIN_LOSS, VAL_ACCURACY, VAL_C_AVG, VAL_C_PRIMARY, StudyState, TrialState
 from study.commands.console import make_console, print_json
+from study.control import num_asked_for
 from study.events import Ended, EpochEnded, read_events
 from study.following import Follower
 from study.launchers.census import AtWork, Census
@@ -35,6 +36,7 @@ COUNTED = (
 )
 FOLLOW_S = 1.0
 MAX_FAILURES = 5
+TIME_SPENT = "its budget of time is spent"
 FAILED_STATES = (TrialState.FAILED, TrialState.TIMED_OUT)
 COLUMNS = {"loss": TRAIN_LOSS, "accuracy": VAL_ACCURACY, "C_avg": VAL_C_AVG, "C_primary": VAL_C_PRIMARY}
 
@@ -56,6 +58,8 @@ def study_status(folder: StudyFolder, *, census: Census | None = None) -> dict[s
         "study": name,
         "trials": {state.value: counts[state] for state in COUNTED},
         "budget": manifest["num_trials"],
+        "ended_of_budget": sum(_is_of_budget(trial) for trial in trials),
+        "asked_for": num_asked_for(folder),
         "objective": manifest["objective"],
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
         "coordinator": {"alive": pid is not None, "pid": pid},
@@ -68,6 +72,11 @@ def study_status(folder: StudyFolder, *, census: Census | None = None) -> dict[s
 def _further_names(manifest: dict[str, Any]) -> list[str]:
     """The further objectives of a study; earlier versions knew of none."""
     return [each["name"] for each in manifest.get("further_objectives", ())]
+
+
+def _is_of_budget(trial: TrialSummary) -> bool:
+    """Whether a trial counts against the budget and has ended; those that a user asked for do not count."""
+    return not trial.command and trial.state not in (TrialState.RUNNING, TrialState.INTERRUPTED)
 
 
 def _present_state(trial: TrialSummary, *, at_work: AbstractSet[int]) -> TrialState:
@@ -97,22 +106,34 @@ def show_status(study: str, folder: Path, *, as_json: bool) -> None:
     if found.get("front"):
         console.print(front_line(found["front"], [found["objective"], *found["further_objectives"]]), soft_wrap=True)
     _print_failures(console, study_folder)
-    if not found["coordinator"]["alive"] and _num_ended(found) < found["budget"]:
-        is_spent = found["ending"] == StudyState.COMPLETE.value
-        why = "its budget of time is spent" if is_spent else _unattended(found)
+    if found["asked_for"]:
+        console.print(f"trials that you asked for and that have not begun: {found['asked_for']}")
+    if not found["coordinator"]["alive"] and has_more(found):
+        why = TIME_SPENT if found["ending"] == StudyState.COMPLETE.value else _unattended(found)
         console.print(f"{why}: run the same sweep command again to go on", markup=False, soft_wrap=True)
 
 
+def has_more(found: dict[str, Any]) -> bool:
+    """Whether a study has trials to go on with: of its budget, that a user asked for, or that were interrupted."""
+    trials = found["trials"]
+    is_open = trials[TrialState.RUNNING.value] + trials[TrialState.INTERRUPTED.value] + found["asked_for"] > 0
+    return is_open or found["ended_of_budget"] < found["budget"]
+
+
 def _print_failures(console: Console, study_folder: StudyFolder) -> None:
-    """The last trials that failed, and why."""
-    failed = [trial for trial in read_trials(study_folder) if trial.state in FAILED_STATES]
+    """The last trials that failed and were not tried again, and why."""
+    trials = read_trials(study_folder)
+    retried = {trial.retry_of for trial in trials}
+    failed = [trial for trial in trials if trial.state in FAILED_STATES and trial.number not in retried]
     for trial in failed[-MAX_FAILURES:]:
         is_late = trial.state is TrialState.TIMED_OUT
         reason = "it trained for longer than limits.trial_s" if is_late else _failure(study_folder.trial(trial.number))
         told = reason or "its process was lost"
         console.print(f"trial {trial.number} failed: {told}", markup=False, soft_wrap=True)
+    name = study_folder.root.name
+    if any(trial.state is TrialState.TIMED_OUT for trial in failed):
+        console.print(f"a larger limits.trial_s counts once `lidstudy sweep` has read {name}'s file", soft_wrap=True)
     if failed:
-        name = study_folder.root.name
         console.print(f"to try failed trials again: `lidstudy resume {name} --failed`", soft_wrap=True)
 
 
@@ -183,15 +204,14 @@ def list_all(folder: Path, *, as_json: bool) -> None:
     for each in found:
         best = f"trial {each['best']['number']}: {each['best']['value']:.4f}" if each["best"] else "none yet"
         best += f", front of {len(each['front'])}" if each.get("front") else ""
-        table.add_row(each["study"], f"{_num_ended(each)}/{each['budget']}", best, _standing(each))
+        unfinished = (TrialState.RUNNING.value, TrialState.INTERRUPTED.value)
+        num_ended = sum(count for state, count in each["trials"].items() if state not in unfinished)
+        num_asked = num_ended - each["ended_of_budget"]
+        trials = f"{each['ended_of_budget']}/{each['budget']}" + (f" + {num_asked}" if num_asked else "")
+        table.add_row(each["study"], trials, best, _standing(each))
     console.print(table)
     for name, why in damaged.items():
         console.print(f"{name}: {why}", markup=False, soft_wrap=True)
-
-
-def _num_ended(found: dict[str, Any]) -> int:
-    unfinished = (TrialState.RUNNING.value, TrialState.INTERRUPTED.value)
-    return sum(count for state, count in found["trials"].items() if state not in unfinished)
 
 
 def _standing(found: dict[str, Any]) -> str:
@@ -199,7 +219,7 @@ def _standing(found: dict[str, Any]) -> str:
         return "running"
     if found["ending"] == StudyState.FAILED.value:
         return "failed"
-    if _num_ended(found) >= found["budget"]:
+    if not has_more(found):
         return "done"
     return "time spent" if found["ending"] == StudyState.COMPLETE.value else "stopped"
 

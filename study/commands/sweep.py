@@ -376,6 +376,6 @@ def _print_end(console: Console, state: StudyState, name: str, workspace: Worksp
         case _:
             console.print(
                 f"study {name} failed: too many trials in a row did, or all of them; `lidstudy status {name}` says "
-                f"why, and tracebacks lie in MLflow. `lidstudy resume {name} --failed` tries them again.",
+                f"why. `lidstudy resume {name} --failed` tries them again.",
                 soft_wrap=True,
             )

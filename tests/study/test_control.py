@@ -165,6 +165,8 @@ def test_a_failed_trial_says_why_and_is_tried_again_under_its_own_values_and_see
     first, *_, again = trials_of(workspace)
     assert (again.number, again.state, again.params, again.retry_of) == (4, TrialState.COMPLETE, first.params, 0)
     assert read_config(folder, 4) == read_config(folder, 0)
+    show_status("tiny", workspace, as_json=False)
+    assert "--failed" not in capsys.readouterr().out, "it was tried again"
     commands.retry_failed(folder, trials_of(workspace))
     assert pending(folder) == [], "it has been tried again"
     with pytest.raises(ConfigError, match="trial 0 was tried again as trial 4"):
@@ -331,7 +333,9 @@ def limited(tmp_path: Path, limits: str) -> Path:
     return write_tiny_study(tmp_path, trials=1, changes=f"[limits]\n{limits}\n")
 
 
-def test_a_trial_over_its_time_has_timed_out_and_keeps_its_last_metrics(workspace: Path, tmp_path: Path) -> None:
+def test_a_trial_over_its_time_has_timed_out_and_keeps_its_last_metrics(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     study = limited(tmp_path, "trial_s = 60")
     assert run_study(study, workspace, launcher=Hanging(), monotonic=fast_clock()) is StudyState.FAILED
     (trial,), (run,) = trials_of(workspace), record_of(workspace).trials
@@ -340,6 +344,8 @@ def test_a_trial_over_its_time_has_timed_out_and_keeps_its_last_metrics(workspac
     assert "limits.trial_s = 60 s" in run.failure
     assert run.tags[TAG_FAILURE_CLASS] == "timed_out"
     assert study_status(Workspace(workspace).study("tiny"))["trials"]["failed"] == 1
+    show_status("tiny", workspace, as_json=False)
+    assert "a larger limits.trial_s counts once `lidstudy sweep` has read tiny's file" in capsys.readouterr().out
     assert len(run.history["val/loss"]) == 1
 
 
@@ -404,3 +410,29 @@ def test_a_budget_of_time_ends_the_study(workspace: Path, tmp_path: Path, capsys
     trials = trials_of(workspace)
     assert 1 <= len(trials) < 50
     assert {trial.state for trial in trials} == {TrialState.COMPLETE}
+
+
+def test_what_users_asked_for_waits_where_the_time_is_spent_and_does_not_count_against_the_budget(
+    workspace: Path, tmp_path: Path, folder: StudyFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = write_tiny_study(tmp_path, trials=1)
+
+    def listed() -> str:
+        list_all(workspace, as_json=False)
+        return capsys.readouterr().out.splitlines()[-1].rstrip()
+
+    assert run_study(study, workspace) is StudyState.COMPLETE
+    assert listed().startswith("tiny   1/1 ")
+    assert listed().endswith("done")
+    send(folder, Enqueue(params={"encoder.cell": "lstm"}))
+    view = RecordingView()
+    run_study(study, workspace, view=view, time_budget_s=0.0)
+    assert "the budget of time is spent before all trials have begun; the same command goes on" in view.messages
+    assert listed().endswith("time spent")
+    show_status("tiny", workspace, as_json=False)
+    said = capsys.readouterr().out
+    assert "trials that you asked for and that have not begun: 1" in said
+    assert "its budget of time is spent: run the same sweep command again to go on" in said
+    assert run_study(study, workspace) is StudyState.COMPLETE
+    assert listed().startswith("tiny   1/1 + 1 ")
+    assert listed().endswith("done")
