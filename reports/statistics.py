@@ -158,6 +158,13 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | 
     return Interval(mean - half, mean + half)
 
 
+def sign_test(num_above: int, num_below: int) -> float:
+    """Two-sided p-value of as many pairs above as below; ties are left out, and no pair at all gives 1."""
+    total = num_above + num_below
+    tail = sum(math.comb(total, few) for few in range(min(num_above, num_below) + 1))
+    return min(1.0, 2.0 * float(tail / 2**total))
+
+
 def _finite(values: Sequence[float]) -> Floats:
     checked = np.asarray(values, dtype=np.float64)
     if checked.ndim != 1 or not len(checked):

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +18,10 @@ from lightning_modules.data.conditions import Condition, Cut, cut
 from lightning_modules.data.manifest import Recording
 from lightning_modules.lid_module import LidModule, joined
 from lightning_modules.open_set import open_set_scores
+from lightning_modules.relevance import attends
 from reports.records import ConditionResult, LanguageResult, ScoreTable
 from reports.statistics import permutation_p_value
+from study.attention_test import AttentionTest
 from study.progress import score_table
 
 CALIBRATED = ("c_primary", "cllr", "c_avg", "accuracy")
@@ -92,17 +95,21 @@ def _score(
     progress: Callable[[str, int, int], None],
 ) -> Scored:
     data, parts, done = module.config.data, [], 0
+    attention = AttentionTest(module, cuts, condition) if attends(module) else None
     batches = conditioned_batches(
         cuts, condition, corpus=speech.corpus, data=data, music=speech.music, models=speech.models
     )
     with torch.inference_mode():
         for batch in batches:
             parts.append(module.score(batch))
+            if attention is not None:
+                attention.take(batch, parts[-1].log_likelihoods)
             done += len(batch.lengths)
             progress(condition.name, done, len(cuts))
     log_likelihoods = joined(parts).log_likelihoods.double().numpy()
     table = score_table(log_likelihoods, [each.row for each in cuts], data.languages)
-    return Scored(_result(table, calibration, cuts, condition), table)
+    result = _result(table, calibration, cuts, condition)
+    return Scored(replace(result, attention=attention.result() if attention is not None else None), table)
 
 
 def _result(table: ScoreTable, calibration: Calibration, cuts: Sequence[Cut], condition: Condition) -> ConditionResult:

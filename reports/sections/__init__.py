@@ -5,6 +5,7 @@ from typing import Any, Final
 from reports.sections import (
     ablation,
     answer,
+    attention,
     calibration,
     checks,
     clipping,
@@ -28,6 +29,7 @@ SECTIONS: Final[tuple[Section[Any], ...]] = (
     ablation.SECTION,
     unseen.SECTION,
     conditions.SECTION,
+    attention.SECTION,
     checks.SECTION,
     leaderboard.SECTION,
     front.SECTION,

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from math import log2
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -50,10 +50,19 @@ def evaluate(run: str, asked: Asked, *, folder: Path, as_json: bool) -> None:
     with coordinator_lease(study_folder), progress_bars(Console(stderr=True)) as progress:
         evaluation, left_out = evaluate_on(study, number, asked, workspace=workspace, progress=progress)
     if as_json:
-        print_json(dataclasses.asdict(evaluation))
+        print_json(_in_brief(evaluation))
         return
     num_languages = len(read_config(study_folder, number).data.languages)
     _print(make_console(), evaluation, num_languages=num_languages, left_out=left_out)
+
+
+def _in_brief(evaluation: Evaluation) -> dict[str, Any]:
+    """Without the utterances that a report draws."""
+    content = dataclasses.asdict(evaluation)
+    for result in content["conditions"]:
+        if result["attention"] is not None:
+            del result["attention"]["examples"]
+    return content
 
 
 def parsed_run(run: str) -> tuple[str, int]:
@@ -81,6 +90,9 @@ def _print(console: Console, evaluation: Evaluation, *, num_languages: int, left
         shares = {result.condition: result.joined for result in evaluation.conditions if result.joined}
         told = ", ".join(f"{share:.0%} of {name}" for name, share in shares.items())
         console.print(f"\njoined from several recordings: {told}", soft_wrap=True, markup=False)
+    if any(result.attention is not None for result in evaluation.conditions):
+        told = "where its attention lies, and what that is worth: `lidstudy report`, section Attention, or --json"
+        console.print(told, soft_wrap=True, markup=False)
     if num_out := max((result.num_out_of_set for result in evaluation.conditions), default=0):
         told = f"up to {num_out} utterances in languages that are no target: the column `open` alone counts them"
         console.print(told, soft_wrap=True, markup=False)

@@ -116,8 +116,8 @@ def show_status(study: str, folder: Path, *, as_json: bool) -> None:
 def has_more(found: dict[str, Any]) -> bool:
     """Whether a study has trials to go on with: of its budget, that a user asked for, or that were interrupted."""
     trials = found["trials"]
-    is_open = trials[TrialState.RUNNING.value] + trials[TrialState.INTERRUPTED.value] + found["asked_for"] > 0
-    return is_open or found["ended_of_budget"] < found["budget"]
+    num_open = trials[TrialState.RUNNING.value] + trials[TrialState.INTERRUPTED.value] + found["asked_for"]
+    return bool(num_open or found["ended_of_budget"] < found["budget"])
 
 
 def _print_failures(console: Console, study_folder: StudyFolder) -> None:

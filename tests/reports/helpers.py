@@ -4,7 +4,15 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from reports.records import ScoreTable, SearchedParameter, StudyRecord, TrialRecord
+from reports.records import (
+    ConditionResult,
+    Evaluation,
+    LanguageResult,
+    ScoreTable,
+    SearchedParameter,
+    StudyRecord,
+    TrialRecord,
+)
 
 MakeTrial = Callable[..., TrialRecord]
 MakeStudy = Callable[..., StudyRecord]
@@ -26,3 +34,32 @@ def table(*rows: tuple[str, str, tuple[float, ...]]) -> ScoreTable:
 
 def searching(study: StudyRecord, *parameters: SearchedParameter) -> StudyRecord:
     return dataclasses.replace(study, manifest=dataclasses.replace(study.manifest, parameters=parameters))
+
+
+def result(condition: str, accuracy: float, *, out_of_set: int = 0, joined: float = 0.0) -> ConditionResult:
+    """A condition in which two languages are recognised alike."""
+    languages = [
+        LanguageResult(language="en", num_utterances=4, num_sources=1, num_speakers=2, recall=accuracy),
+        LanguageResult(language="es", num_utterances=4, num_sources=1, num_speakers=2, recall=accuracy),
+    ]
+    if out_of_set:
+        languages.append(
+            LanguageResult(language="nl", num_utterances=out_of_set, num_sources=1, num_speakers=1, recall=None)
+        )
+    return ConditionResult(
+        condition=condition,
+        scores={"accuracy": accuracy, "c_avg": 0.4, "cllr": 0.9},
+        num_utterances=8,
+        num_out_of_set=out_of_set,
+        num_sources=2,
+        mean_s=3.0,
+        joined=joined,
+        languages=tuple(languages),
+    )
+
+
+def evaluation(trial: int, *results: ConditionResult, corpus: str = "prompts") -> Evaluation:
+    """A trial on the test part of a corpus."""
+    return Evaluation(
+        trial=trial, corpus=corpus, data_hash="d", split="test", same_corpus=corpus == "prompts", conditions=results
+    )

@@ -113,6 +113,37 @@ def test_the_scores_of_each_utterance_are_an_artifact_that_gives_the_same_scores
         assert set(rows.duration_s) == {seconds}
 
 
+def test_attention_is_tested_under_each_condition_recorded_and_read_back(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = write_tiny_study(tmp_path, trials=1, changes='[trial.pooling]\nkind = "attention"\n')
+    study.write_text(study.read_text().replace('name = "tiny"', 'name = "attending"'))
+    run_study(study, done)
+    names = ("3s", "3s-noise-0db-first-half")
+    evaluate("attending/0", asked("espeak", *names, split="dev"), folder=done, as_json=True)
+    printed = json.loads(capsys.readouterr().out)["conditions"]
+    (evaluation,) = record_of(done, "attending").evaluations
+    for told, result in zip(printed, evaluation.conditions, strict=True):
+        found = result.attention
+        assert found is not None
+        assert found.num_utterances == result.num_utterances
+        assert found.accuracy == pytest.approx(result.scores["accuracy"])
+        assert [each.language for each in found.examples] == ["en", "es", "fr"]
+        for example in found.examples:
+            assert sum(example.weights) == pytest.approx(1.0, abs=1e-3)
+            assert len(example.bands) == 31, "a column a tenth of a second: 301 frames"
+        assert told["attention"]["without_relevant"] == found.without_relevant
+        assert "examples" not in told["attention"], "they are for drawings"
+    clean, noisy = (result.attention for result in evaluation.conditions)
+    assert clean is not None
+    assert noisy is not None
+    assert clean.clean_share is None
+    assert noisy.clean_share is not None
+    assert 0.0 < noisy.clean_share < 1.0
+    evaluate("tiny/0", asked("espeak", split="dev"), folder=done, as_json=True)
+    assert record_of(done).evaluations[0].conditions[0].attention is None, "mean pooling attends to nothing"
+
+
 def test_conditions_that_were_scored_before_stay(done: Path) -> None:
     for condition in ("3s", "3s-noise-5db-first-half"):
         evaluate("tiny/0", asked("espeak", condition, split="dev"), folder=done, as_json=True)

@@ -3,37 +3,10 @@
 import dataclasses
 
 from reports.published import PUBLISHED
-from reports.records import ConditionResult, Evaluation, LanguageResult, StudyRecord
+from reports.records import Evaluation, StudyRecord
 from reports.sections import conditions
 from reports.sections._blocks import Table, Text
-from tests.reports.helpers import MakeStudy, MakeTrial
-
-
-def result(condition: str, accuracy: float, *, out_of_set: int = 0, joined: float = 0.0) -> ConditionResult:
-    languages = [
-        LanguageResult(language="en", num_utterances=4, num_sources=1, num_speakers=2, recall=accuracy),
-        LanguageResult(language="es", num_utterances=4, num_sources=1, num_speakers=2, recall=accuracy),
-    ]
-    if out_of_set:
-        languages.append(
-            LanguageResult(language="nl", num_utterances=out_of_set, num_sources=1, num_speakers=1, recall=None)
-        )
-    return ConditionResult(
-        condition=condition,
-        scores={"accuracy": accuracy, "c_avg": 0.4, "cllr": 0.9},
-        num_utterances=8,
-        num_out_of_set=out_of_set,
-        num_sources=2,
-        mean_s=3.0,
-        joined=joined,
-        languages=tuple(languages),
-    )
-
-
-def evaluation(trial: int, *results: ConditionResult, corpus: str = "prompts") -> Evaluation:
-    return Evaluation(
-        trial=trial, corpus=corpus, data_hash="d", split="test", same_corpus=corpus == "prompts", conditions=results
-    )
+from tests.reports.helpers import MakeStudy, MakeTrial, evaluation, result
 
 
 def study_of(trial: MakeTrial, make_study: MakeStudy, *evaluations: Evaluation) -> StudyRecord:
