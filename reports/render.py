@@ -1,36 +1,34 @@
-"""From a study's record to files: one HTML page that needs nothing beside it, Markdown, LaTeX tables, and a CSV.
+"""From a study's record to files: one HTML page that needs nothing beside it, Markdown, LaTeX, tables and figures.
 
 The same runs give the same bytes: nothing here asks for the time, and figures carry neither dates nor random ids.
 """
 
-import csv
-import io
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from reports import latex
-from reports.figures import to_svg
-from reports.records import StudyRecord, TrialRecord
+from reports.figures import to_png, to_svg, to_svg_file
+from reports.records import StudyRecord
 from reports.sections import SECTIONS, answer, cost
-from reports.sections import _selection as select
 from reports.sections._blocks import Block, Drawing
 from reports.sections._scores import SCORES, key_of
 from reports.sections._text import NOTHING, count, duration, number, states_text, times
+from reports.trials_table import trials_csv, write_trials_parquet
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from matplotlib.figure import Figure
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 HTML: Final = "index.html"
 MARKDOWN: Final = "report.md"
 LATEX: Final = "tables.tex"
 CSV: Final = "trials.csv"
-_LEADING: Final = ("number", "run_id", "state", "seed", "configuration_hash", "start", "end", "seconds", "failure")
+PARQUET: Final = "trials.parquet"
+FIGURES: Final = "figures"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +39,8 @@ class ReportFiles:
     markdown: Path
     latex: Path
     csv: Path
+    parquet: Path
+    figures: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,16 +67,33 @@ def write_report(study: StudyRecord, folder: Path) -> ReportFiles:
 
     Args:
         study: what `reports.load.load_study` read.
-        folder: gets index.html, report.md, tables.tex and trials.csv; files of these names are replaced.
+        folder: gets index.html, report.md, tables.tex, trials.csv and .parquet, and each figure as SVG and PNG in
+            `figures`; files of these names are replaced.
     """
     parts = [Part(key=s.key, title=s.title, blocks=s.blocks(study)) for s in SECTIONS]
     content = {"study": study, "parts": [part for part in parts if part.blocks], "cards": cards(study)}
-    files = ReportFiles(html=folder / HTML, markdown=folder / MARKDOWN, latex=folder / LATEX, csv=folder / CSV)
+    drawings = [block for part in parts for block in part.blocks if isinstance(block, Drawing)]
+    drawn = {drawing.key: drawing.draw() for drawing in drawings}
+    environment = _environment(drawn)
+    files = ReportFiles(
+        html=folder / HTML,
+        markdown=folder / MARKDOWN,
+        latex=folder / LATEX,
+        csv=folder / CSV,
+        parquet=folder / PARQUET,
+        figures=folder / FIGURES,
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    files.html.write_text(_render("report.html", content), encoding="utf-8")
-    files.markdown.write_text(_render("report.md", content), encoding="utf-8")
-    files.latex.write_text(_latex(content), encoding="ascii")
+    files.html.write_text(environment.get_template("report.html").render(content), encoding="utf-8")
+    files.markdown.write_text(environment.get_template("report.md").render(content, figures=FIGURES), encoding="utf-8")
+    files.latex.write_text(_latex(environment, content), encoding="ascii")
     files.csv.write_text(trials_csv(study), encoding="utf-8")
+    write_trials_parquet(study, files.parquet)
+    if drawn:
+        files.figures.mkdir(exist_ok=True)
+    for key, figure in drawn.items():
+        (files.figures / f"{key}.svg").write_text(to_svg_file(figure), encoding="utf-8")
+        (files.figures / f"{key}.png").write_bytes(to_png(figure))
     return files
 
 
@@ -129,21 +146,22 @@ def _test_cards(found: answer.Answer) -> tuple[Card, ...]:
 # --- templates --------------------------------------------------------------------------------------------------------
 
 
-def _render(template: str, content: Mapping[str, Any]) -> str:
-    return _environment().get_template(template).render(content)
-
-
-def _latex(content: Mapping[str, Any]) -> str:
+def _latex(environment: "Environment", content: Mapping[str, Any]) -> str:
     """Braces and percent signs are LaTeX's own, so that its template is marked by others."""
-    environment = _environment().overlay(
+    environment = environment.overlay(
         block_start_string="<%", block_end_string="%>", variable_start_string="<<", variable_end_string=">>"
     )
     environment.filters.update(tex=latex.escaped, tex_columns=latex.columns)
     return environment.get_template("tables.tex").render(content, long=latex.LONG)
 
 
-def _environment() -> "Environment":
+def _environment(drawn: Mapping[str, "Figure"]) -> "Environment":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+    from markupsafe import Markup
+
+    def svg(drawing: Drawing) -> Any:
+        element = to_svg(drawn[drawing.key], key=drawing.key, alt=drawing.alt)
+        return Markup(element)  # noqa: S704 - matplotlib wrote it, and escapes the text that it sets
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -154,16 +172,9 @@ def _environment() -> "Environment":
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        kind=lambda block: type(block).__name__.lower(), svg=_svg, md=_markdown_cell, sort=_sort_key
+        kind=lambda block: type(block).__name__.lower(), svg=svg, md=_markdown_cell, sort=_sort_key
     )
     return environment
-
-
-def _svg(drawing: Drawing) -> Any:
-    from markupsafe import Markup
-
-    svg = to_svg(drawing.draw(), key=drawing.key, alt=drawing.alt)
-    return Markup(svg)  # noqa: S704 - matplotlib wrote it, and escapes the text that it sets
 
 
 def _markdown_cell(text: str) -> str:
@@ -172,52 +183,3 @@ def _markdown_cell(text: str) -> str:
 
 def _sort_key(value: float | str) -> str:
     return repr(value) if isinstance(value, float) else str(value)
-
-
-# --- CSV --------------------------------------------------------------------------------------------------------------
-
-
-def trials_csv(study: StudyRecord) -> str:
-    """A row a trial, its params and its last metrics, with every digit."""
-    metrics = sorted({key for trial in study.trials for key in trial.metrics})
-    params = sorted({key for trial in study.trials for key in trial.params})
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*_LEADING, *metrics, *(f"param:{key}" for key in params)])
-    for trial in study.trials:
-        writer.writerow(_csv_row(trial, metrics, params))
-    return buffer.getvalue()
-
-
-def _csv_row(trial: TrialRecord, metrics: Sequence[str], params: Sequence[str]) -> list[str]:
-    leading = (
-        str(trial.number),
-        trial.run_id,
-        trial.state.value,
-        str(trial.seed),
-        trial.configuration_hash,
-        _time(trial.start_ms),
-        _time(trial.end_ms),
-        _exact(select.seconds(trial)),
-        trial.failure,
-    )
-    values = (_exact(trial.metrics.get(key)) for key in metrics)
-    return [*leading, *values, *(_exact(trial.params.get(key)) for key in params)]
-
-
-def _time(time_ms: int | None) -> str:
-    return (
-        "" if time_ms is None else datetime.fromtimestamp(time_ms / 1000.0, tz=UTC).isoformat(timespec="milliseconds")
-    )
-
-
-def _exact(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case float():
-            return repr(value)
-        case str():
-            return value
-        case _:
-            return json.dumps(value)

@@ -332,7 +332,7 @@ def report(
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
-    """Write the report of a study: one HTML file, Markdown and CSV."""
+    """Write the report of a study: one HTML file, Markdown, LaTeX tables, CSV and Parquet, figures."""
     from study.commands.report import write
 
     write(study, workspace, out=out)

@@ -25,4 +25,6 @@ def write(study: str, folder: Path, *, out: Path | None) -> None:
     console.print(f"report:   {files.html}", soft_wrap=True)
     console.print(f"markdown: {files.markdown}", soft_wrap=True)
     console.print(f"latex:    {files.latex}", soft_wrap=True)
-    console.print(f"csv:      {files.csv}", soft_wrap=True)
+    console.print(f"tables:   {files.csv} and .parquet", soft_wrap=True)
+    if files.figures.exists():
+        console.print(f"figures:  {files.figures}, as SVG and PNG", soft_wrap=True)

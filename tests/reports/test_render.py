@@ -1,13 +1,16 @@
 import csv
+import dataclasses
 import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from reports.records import BEST_OBJECTIVE, OBJECTIVE, StudyRecord, TrialRecord, TrialState
-from reports.render import cards, trials_csv, write_report
+from reports.render import cards, write_report
+from reports.trials_table import trials_csv, write_trials_parquet
 from tests.reports.helpers import MakeStudy, MakeTrial
 
 
@@ -37,8 +40,22 @@ def test_the_page_needs_nothing_beside_it(study: StudyRecord, tmp_path: Path) ->
 
 def test_the_same_runs_give_the_same_bytes(demo: StudyRecord, tmp_path: Path) -> None:
     one, two = (write_report(demo, tmp_path / name) for name in ("one", "two"))
-    for kind in ("html", "markdown", "csv"):
+    for kind in ("html", "markdown", "csv", "parquet"):
         assert getattr(one, kind).read_bytes() == getattr(two, kind).read_bytes()
+    drawn = sorted(path.name for path in one.figures.iterdir())
+    assert drawn
+    for name in drawn:
+        assert (one.figures / name).read_bytes() == (two.figures / name).read_bytes()
+
+
+def test_markdown_shows_each_figure_that_lies_beside_it_as_svg_and_png(study: StudyRecord, tmp_path: Path) -> None:
+    files = write_report(study, tmp_path)
+    shown = re.findall(r"!\[[^\]]+\]\((figures/[^)]+)\.svg\)", files.markdown.read_text())
+    assert len(shown) == files.html.read_text().count("<svg role=")
+    for name in shown:
+        assert (tmp_path / f"{name}.svg").read_text().startswith("<svg xmlns=")
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert files.figures.exists() == bool(shown)
 
 
 class Outline(HTMLParser):
@@ -72,8 +89,6 @@ def test_the_page_is_well_formed(study: StudyRecord, tmp_path: Path) -> None:
 
 
 def test_what_users_write_is_escaped(trial: MakeTrial, make_study: MakeStudy, tmp_path: Path) -> None:
-    import dataclasses
-
     broken = dataclasses.replace(trial(0, TrialState.FAILED), failure="<script>alert(1)</script> | a\nb")
     files = write_report(make_study(broken), tmp_path)
     assert "<script>alert" not in files.html.read_text()
@@ -104,6 +119,33 @@ def test_csv_has_every_digit(demo: StudyRecord) -> None:
         assert float(row[OBJECTIVE]) == trial.metrics[OBJECTIVE]
         assert float(row["param:optimizer.learning_rate"]) == trial.params["optimizer.learning_rate"]
         assert row["param:encoder.cell"] == trial.params["encoder.cell"]
+
+
+def test_parquet_has_the_same_table_with_types(demo: StudyRecord, tmp_path: Path) -> None:
+    write_trials_parquet(demo, tmp_path / "trials.parquet")
+    typed = pd.read_parquet(tmp_path / "trials.parquet")
+    text = pd.read_csv(io.StringIO(trials_csv(demo)), keep_default_na=False)
+    assert list(typed.columns) == list(text.columns)
+    assert list(typed[OBJECTIVE]) == [trial.metrics[OBJECTIVE] for trial in demo.trials]
+    rates = [trial.params["optimizer.learning_rate"] for trial in demo.trials]
+    assert list(typed["param:optimizer.learning_rate"]) == rates
+    assert list(typed["param:encoder.cell"]) == [trial.params["encoder.cell"] for trial in demo.trials]
+    seconds = (typed["end"] - typed["start"]).dt.total_seconds()
+    known = seconds.notna()
+    assert list(seconds[known]) == pytest.approx(list(typed["seconds"][known]))
+    assert known.any()
+
+
+def test_parquet_takes_trials_that_have_nothing(trial: MakeTrial, make_study: MakeStudy, tmp_path: Path) -> None:
+    bare = dataclasses.replace(trial(0), params={}, metrics={}, end_ms=None)
+    mixed = dataclasses.replace(trial(1), params={"a": 1, "b": [1, 2], "c": True, "d": None})
+    write_trials_parquet(make_study(bare, mixed), tmp_path / "trials.parquet")
+    found = pd.read_parquet(tmp_path / "trials.parquet")
+    assert found["param:a"].iloc[1] == 1
+    assert (found["param:b"].iloc[1], found["param:c"].iloc[1]) == ("[1, 2]", "true")
+    assert pd.isna(found["end"].iloc[0])
+    write_trials_parquet(make_study(), tmp_path / "none.parquet")
+    assert len(pd.read_parquet(tmp_path / "none.parquet")) == 0
 
 
 def test_csv_keeps_what_is_not_finite(trial: MakeTrial, make_study: MakeStudy) -> None:
