@@ -4,18 +4,18 @@ The same runs give the same bytes: nothing here asks for the time, and figures c
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from reports import latex
+from reports import comparison, latex
 from reports.figures import to_png, to_svg, to_svg_file
 from reports.records import StudyRecord
 from reports.sections import SECTIONS, answer, cost
 from reports.sections._blocks import Block, Drawing
 from reports.sections._scores import SCORES, key_of
-from reports.sections._text import NOTHING, count, duration, number, states_text, times
+from reports.sections._text import NOTHING, count, duration, listing, number, states_text, times
 from reports.trials_table import trials_csv, write_trials_parquet
 
 if TYPE_CHECKING:
@@ -62,6 +62,17 @@ class Part:
     blocks: tuple[Block, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What templates set."""
+
+    title: str
+    question: str
+    cards: tuple[Card, ...]
+    parts: tuple[Part, ...]
+    made_from: str
+
+
 def write_report(study: StudyRecord, folder: Path) -> ReportFiles:
     """Write the report of a study into a folder, which is made where it is missing.
 
@@ -71,8 +82,37 @@ def write_report(study: StudyRecord, folder: Path) -> ReportFiles:
             `figures`; files of these names are replaced.
     """
     parts = [Part(key=s.key, title=s.title, blocks=s.blocks(study)) for s in SECTIONS]
-    content = {"study": study, "parts": [part for part in parts if part.blocks], "cards": cards(study)}
-    drawings = [block for part in parts for block in part.blocks if isinstance(block, Drawing)]
+    page = Page(
+        title=study.manifest.name,
+        question=study.manifest.question,
+        cards=cards(study),
+        parts=tuple(part for part in parts if part.blocks),
+        made_from=f"MLflow experiment {study.experiment_id}, run {study.run_id}",
+    )
+    return _write(page, [study], folder)
+
+
+def write_comparison(studies: Sequence[StudyRecord], folder: Path) -> ReportFiles:
+    """Write what several studies found side by side, the first against each of the others.
+
+    Args:
+        studies: two or more.
+        folder: gets the files of a report; its tables of trials hold those of all studies.
+    """
+    names = [study.manifest.name for study in studies]
+    blocks = comparison.present(comparison.summarise(studies))
+    page = Page(
+        title=f"{names[0]} beside {listing(names[1:])}",
+        question="",
+        cards=(),
+        parts=(Part(key="comparison", title="Studies side by side", blocks=blocks),),
+        made_from=f"MLflow experiments {listing(study.experiment_id for study in studies)}",
+    )
+    return _write(page, studies, folder)
+
+
+def _write(page: Page, studies: Sequence[StudyRecord], folder: Path) -> ReportFiles:
+    drawings = [block for part in page.parts for block in part.blocks if isinstance(block, Drawing)]
     drawn = {drawing.key: drawing.draw() for drawing in drawings}
     environment = _environment(drawn)
     files = ReportFiles(
@@ -84,11 +124,12 @@ def write_report(study: StudyRecord, folder: Path) -> ReportFiles:
         figures=folder / FIGURES,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    files.html.write_text(environment.get_template("report.html").render(content), encoding="utf-8")
-    files.markdown.write_text(environment.get_template("report.md").render(content, figures=FIGURES), encoding="utf-8")
-    files.latex.write_text(_latex(environment, content), encoding="ascii")
-    files.csv.write_text(trials_csv(study), encoding="utf-8")
-    write_trials_parquet(study, files.parquet)
+    files.html.write_text(environment.get_template("report.html").render(page=page), encoding="utf-8")
+    markdown = environment.get_template("report.md").render(page=page, figures=FIGURES)
+    files.markdown.write_text(markdown, encoding="utf-8")
+    files.latex.write_text(_latex(environment, page), encoding="ascii")
+    files.csv.write_text(trials_csv(*studies), encoding="utf-8")
+    write_trials_parquet(*studies, path=files.parquet)
     if drawn:
         files.figures.mkdir(exist_ok=True)
     for key, figure in drawn.items():
@@ -146,13 +187,13 @@ def _test_cards(found: answer.Answer) -> tuple[Card, ...]:
 # --- templates --------------------------------------------------------------------------------------------------------
 
 
-def _latex(environment: "Environment", content: Mapping[str, Any]) -> str:
+def _latex(environment: "Environment", page: Page) -> str:
     """Braces and percent signs are LaTeX's own, so that its template is marked by others."""
     environment = environment.overlay(
         block_start_string="<%", block_end_string="%>", variable_start_string="<<", variable_end_string=">>"
     )
     environment.filters.update(tex=latex.escaped, tex_columns=latex.columns)
-    return environment.get_template("tables.tex").render(content, long=latex.LONG)
+    return environment.get_template("tables.tex").render(page=page, long=latex.LONG)
 
 
 def _environment(drawn: Mapping[str, "Figure"]) -> "Environment":

@@ -15,9 +15,9 @@ _LEADING: Final = ("number", "run_id", "state", "seed", "configuration_hash", "s
 _PARAM: Final = "param:"
 
 
-def trials_csv(study: StudyRecord) -> str:
-    """A row a trial, its params and its last metrics."""
-    columns = _columns(study)
+def trials_csv(*studies: StudyRecord) -> str:
+    """A row a trial, its params and its last metrics; of several studies with their names before them."""
+    columns = _columns(studies)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
@@ -25,21 +25,23 @@ def trials_csv(study: StudyRecord) -> str:
     return buffer.getvalue()
 
 
-def write_trials_parquet(study: StudyRecord, path: Path) -> None:
+def write_trials_parquet(*studies: StudyRecord, path: Path) -> None:
     """The same table with types: times in UTC, and params as numbers where all are, else as the CSV has them."""
     import pandas as pd
 
-    frame = pd.DataFrame({name: _typed(name, values) for name, values in _columns(study).items()})
+    frame = pd.DataFrame({name: _typed(name, values) for name, values in _columns(studies).items()})
     frame.to_parquet(path, index=False)
 
 
-def _columns(study: StudyRecord) -> dict[str, list[object]]:
-    trials = study.trials
+def _columns(studies: Sequence[StudyRecord]) -> dict[str, list[object]]:
+    trials = [trial for study in studies for trial in study.trials]
+    names: list[object] = [study.manifest.name for study in studies for _ in study.trials]
     leading = [_leading(trial) for trial in trials]
     metrics = sorted({key for trial in trials for key in trial.metrics})
     params = sorted({key for trial in trials for key in trial.params})
     return (
-        {name: [row[place] for row in leading] for place, name in enumerate(_LEADING)}
+        ({"study": names} if len(studies) > 1 else {})
+        | {name: [row[place] for row in leading] for place, name in enumerate(_LEADING)}
         | {key: [trial.metrics.get(key) for trial in trials] for key in metrics}
         | {f"{_PARAM}{key}": [trial.params.get(key) for trial in trials] for key in params}
     )

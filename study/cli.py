@@ -325,17 +325,17 @@ def status(
 
 @app.command()
 def report(
-    study: str,
+    studies: Annotated[list[str], typer.Argument(help="A study; or several, which are set side by side.")],
     *,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report; by default reports/STUDY in the workspace.")
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
-    """Write the report of a study: one HTML file, Markdown, LaTeX tables, CSV and Parquet, figures."""
+    """Write a study's report, or set several side by side: one HTML file, Markdown, LaTeX, CSV, Parquet, figures."""
     from study.commands.report import write
 
-    write(study, workspace, out=out)
+    write(studies, workspace, out=out)
 
 
 @app.command()

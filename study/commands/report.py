@@ -1,22 +1,30 @@
 """`lidstudy report`."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_modules.errors import StorageError
+from lightning_modules.errors import ConfigError, StorageError
 from reports.load import load_study
-from reports.render import write_report
+from reports.render import write_comparison, write_report
 from study.commands.console import make_console
 from study.mlflow_place import mlflow_tracking_uri, records_url
 from study.workspace import open_workspace
 
 
-def write(study: str, folder: Path, *, out: Path | None) -> None:
-    """Writes a study's report from what MLflow has, and prints where it lies."""
+def write(studies: Sequence[str], folder: Path, *, out: Path | None) -> None:
+    """Writes a study's report, or what several found side by side, from what MLflow has; prints where it lies.
+
+    Raises:
+        ConfigError: a study is named twice.
+    """
+    if twice := [name for name, times in Counter(studies).items() if times > 1]:
+        raise ConfigError(f"study '{twice[0]}' is named more than once; a comparison is of different studies.")
     workspace = open_workspace(folder)
-    place = out or workspace.report(study)
-    record = load_study(study, tracking_uri=mlflow_tracking_uri(records_url(workspace, study)))
+    place = out or workspace.report("-beside-".join(studies))
+    records = [load_study(study, tracking_uri=mlflow_tracking_uri(records_url(workspace, study))) for study in studies]
     try:
-        files = write_report(record, place)
+        files = write_report(records[0], place) if len(records) == 1 else write_comparison(records, place)
     except OSError as error:
         raise StorageError(
             f"the report cannot be written to {place}: {error.strerror}; choose another --out."

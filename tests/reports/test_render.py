@@ -122,7 +122,7 @@ def test_csv_has_every_digit(demo: StudyRecord) -> None:
 
 
 def test_parquet_has_the_same_table_with_types(demo: StudyRecord, tmp_path: Path) -> None:
-    write_trials_parquet(demo, tmp_path / "trials.parquet")
+    write_trials_parquet(demo, path=tmp_path / "trials.parquet")
     typed = pd.read_parquet(tmp_path / "trials.parquet")
     text = pd.read_csv(io.StringIO(trials_csv(demo)), keep_default_na=False)
     assert list(typed.columns) == list(text.columns)
@@ -139,12 +139,12 @@ def test_parquet_has_the_same_table_with_types(demo: StudyRecord, tmp_path: Path
 def test_parquet_takes_trials_that_have_nothing(trial: MakeTrial, make_study: MakeStudy, tmp_path: Path) -> None:
     bare = dataclasses.replace(trial(0), params={}, metrics={}, end_ms=None)
     mixed = dataclasses.replace(trial(1), params={"a": 1, "b": [1, 2], "c": True, "d": None})
-    write_trials_parquet(make_study(bare, mixed), tmp_path / "trials.parquet")
+    write_trials_parquet(make_study(bare, mixed), path=tmp_path / "trials.parquet")
     found = pd.read_parquet(tmp_path / "trials.parquet")
     assert found["param:a"].iloc[1] == 1
     assert (found["param:b"].iloc[1], found["param:c"].iloc[1]) == ("[1, 2]", "true")
     assert pd.isna(found["end"].iloc[0])
-    write_trials_parquet(make_study(), tmp_path / "none.parquet")
+    write_trials_parquet(make_study(), path=tmp_path / "none.parquet")
     assert len(pd.read_parquet(tmp_path / "none.parquet")) == 0
 
 

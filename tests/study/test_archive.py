@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(120)
 def finished(workspace: Path, tmp_path: Path) -> StudyFolder:
     """A study of two trials that is complete, with its report."""
     assert run_study(write_tiny_study(tmp_path, trials=2), workspace) is StudyState.COMPLETE
-    write("tiny", workspace, out=None)
+    write(["tiny"], workspace, out=None)
     return Workspace(workspace).study("tiny")
 
 

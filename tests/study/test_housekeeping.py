@@ -87,7 +87,7 @@ def test_a_study_goes_on_after_it(workspace: Path, finished: StudyFolder, tmp_pa
     assert [trial.state for trial in trials_of(workspace)] == [TrialState.COMPLETE] * 5
     assert read_ledger(finished)[: len(first)] == first
     assert read_ledger(finished)[-1].trial == best_number(workspace)
-    write("tiny", workspace, out=tmp_path / "report")
+    write(["tiny"], workspace, out=tmp_path / "report")
     assert (tmp_path / "report" / "index.html").is_file()
 
 
