@@ -3,6 +3,7 @@
 import json
 import shlex
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 from reports.records import (
@@ -93,7 +94,7 @@ def _steps(study: StudyRecord, commit: str | None) -> tuple[str, ...]:
 def _workspace(command: str) -> str:
     """The command's own ` --workspace PATH`: the corpus has to be prepared where the study looks for it."""
     words = shlex.split(command)
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in pairwise([*words, ""]):
         if word == WORKSPACE or word.startswith(f"{WORKSPACE}="):
             return f" {WORKSPACE} {shlex.quote(following if word == WORKSPACE else word.partition('=')[2])}"
     return ""

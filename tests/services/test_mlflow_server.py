@@ -77,7 +77,20 @@ def wait_for(url: str) -> None:
     pytest.fail(f"{url} does not answer")
 
 
-def test_the_runs_are_found_over_http(address: str, finished: Path) -> None:
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("_LOADERS", 8),
+        ("_RUNS_A_REQUEST", 1),
+        ("_POINTS_A_REQUEST", 1),
+        ("_BULK", "/ajax-api/2.0/mlflow/no-such-request"),
+    ],
+    ids=["all at once", "one by one", "what is cut short is asked for again", "a server without the request"],
+)
+def test_the_runs_are_found_over_http(
+    address: str, finished: Path, monkeypatch: pytest.MonkeyPatch, setting: str, value: object
+) -> None:
+    monkeypatch.setattr(f"reports.load.{setting}", value)
     remote = load_study("tiny", tracking_uri=address.split("/#/", maxsplit=1)[0])
     local = record_of(finished)
     assert [run.run_id for run in remote.trials] == [run.run_id for run in local.trials]
