@@ -12,7 +12,7 @@ _MINUTE_S: Final = 60.0
 _HOUR_S: Final = 3600.0
 _LEAST_P: Final = 0.001
 _UNBROKEN: Final = "\N{NO-BREAK SPACE}"
-_BIG: Final = 10_000
+_BIG: Final = 1_000
 
 
 def number(value: float | None, digits: int = 3) -> str:
