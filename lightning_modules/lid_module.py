@@ -6,7 +6,7 @@ Shape legend: B utterances, N rows that are scored (an utterance or a segment ea
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -20,6 +20,8 @@ from lightning_modules.config import PlateauScheduleConfig, SkipClippingConfig, 
 from lightning_modules.encoders import Encoder, Tap
 from lightning_modules.gradient_flow import GradientFlow
 from lightning_modules.optimizers import build_optimizer, rate_at
+
+T = TypeVar("T")
 
 
 class Diverged(Exception):  # noqa: N818 - an outcome of a trial, not an error
@@ -71,6 +73,7 @@ class LidModule(pl.LightningModule, ABC):
         self._losses: list[Tensor] = []
         self._num_correct = 0
         self._num_seen = 0
+        self._learned: dict[str, float] = {}
         self._development: list[Scored] = []
         self._plateau: ReduceLROnPlateau | None = None
         self._plateau_before: dict[str, Any] | None = None
@@ -122,6 +125,7 @@ class LidModule(pl.LightningModule, ABC):
         """Forgets what was measured in the epoch before, and tells the encoder how far training has come."""
         self.encoder.start_epoch(self.current_epoch / max(1, self.config.training.max_epochs - 1))
         self.clipping_steps, self._losses, self._num_correct, self._num_seen = [], [], 0, 0
+        self._learned = {}
         self.gradient_flow.start_epoch()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -197,8 +201,7 @@ class LidModule(pl.LightningModule, ABC):
     def training_metrics(self) -> dict[str, float]:
         """Of the epoch's steps: mean loss (nats), accuracy, what clipping did, and how gradients flow."""
         return {
-            "train/loss": float(torch.stack(self._losses).mean()),
-            "train/accuracy": self._num_correct / self._num_seen,
+            **(self._learned or self._training_scores()),
             **clipping_metrics(self.clipping_steps),
             **self.gradient_flow.metrics(self),
         }
@@ -218,9 +221,22 @@ class LidModule(pl.LightningModule, ABC):
             )
         )
 
+    def _training_scores(self) -> dict[str, float]:
+        """The epoch's mean loss and accuracy, over the rows of all ranks."""
+        found = (float(torch.stack(self._losses).mean()), self._num_correct, self._num_seen)
+        parts = _gathered(found)
+        seen = sum(count for _, _, count in parts)
+        loss = found[0] if len(parts) == 1 else sum(loss * count for loss, _, count in parts) / seen
+        return {"train/loss": loss, "train/accuracy": sum(right for _, right, _ in parts) / seen}
+
     def on_validation_epoch_end(self) -> None:
-        """Keeps the `val/` metrics, and the scores (N, L) in the order of rows: raw, and cross-fitted calibrated."""
-        scored = joined(self._all_development())
+        """Keeps the `train/` scores and the `val/` metrics, of all ranks.
+
+        And the scores (N, L) in the order of rows: raw, and cross-fitted calibrated.
+        """
+        if self._num_seen:  # else nothing was trained: a validation by itself
+            self._learned = self._training_scores()
+        scored = joined([part for rank in _gathered(self._development) for part in rank])
         if not torch.isfinite(scored.log_likelihoods).all():
             raise Diverged(f"development scores are not finite at epoch {self.current_epoch}")
         truth = scored.languages.numpy()
@@ -234,14 +250,6 @@ class LidModule(pl.LightningModule, ABC):
         }
         if self._plateau is not None:  # Lightning would step it after the epoch's checkpoint
             self._plateau.step(self.development_metrics["val/loss"])
-
-    def _all_development(self) -> list[Scored]:
-        """What was scored, also on other ranks."""
-        if not torch.distributed.is_initialized():
-            return self._development
-        gathered: list[Any] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(gathered, self._development)
-        return [part for rank in gathered for part in rank]
 
     # --- optimiser and checkpoint ------------------------------------------------------------------------------------
 
@@ -307,3 +315,12 @@ def development_metrics(
         "val/cllr": scores.cllr,
         "val/cllr_calibrated": scores.cllr_calibrated,
     }
+
+
+def _gathered(mine: T) -> list[T]:
+    """What every rank has of something, this one's first of all where there is one rank."""
+    if not torch.distributed.is_initialized():
+        return [mine]
+    found: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(found, mine)
+    return found

@@ -18,6 +18,7 @@ from search_spaces.assignment import complete_base, in_order_of_conditions, is_a
 from search_spaces.checking import check_base, check_parameters
 from search_spaces.parsing import SPACE, LineError, Parameter, Value, parse_parameter
 from search_spaces.schema import space_schema
+from search_spaces.wording import described
 
 __all__ = [
     "Finding",
@@ -144,7 +145,8 @@ class Space:
             if path not in known:
                 raise ConfigError(f"space {self.name} has no parameter '{path}'; it has {', '.join(known)}.")
             if not known[path].allows(value):
-                raise ConfigError(f"space {self.name}, key {path}: {value!r} is not in {known[path].to_json()}.")
+                allowed = described(known[path])
+                raise ConfigError(f"space {self.name}, key {path}: {value!r} is none of its values: {allowed}.")
         for path in params:
             if complaint := unmet(known[path], params):
                 raise ConfigError(f"space {self.name}, key {path} {complaint}")

@@ -44,6 +44,8 @@ OUT_OF_MEMORY = (MemoryError.__name__, torch.OutOfMemoryError.__name__)
 PRECISION: Final[dict[str, Any]] = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
 """What torch says, in a RuntimeError, where the system or a GPU's library refuses it memory."""
+NO_SCRATCH = ("could not create a primitive", "could not execute a primitive")
+"""What oneDNN says of any failure: under a limit of memory, that it was refused some."""
 
 
 def run_attempt(
@@ -68,7 +70,7 @@ def run_attempt(
         if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
             logger.error("the workspace cannot be written: %s", error)  # noqa: TRY400 - the traceback says nothing more
             return EXIT_STORAGE_FULL
-        ended = _ended_by(error, time_ms=log.now_ms())
+        ended = _ended_by(error, time_ms=log.now_ms(), is_limited=spec.memory_mb is not None)
     try:
         log.append(ended)
     except OSError:
@@ -182,7 +184,7 @@ def _latency_ms(spec: AttemptSpec, module: LidModule) -> float | None:
     )
 
 
-def _ended_by(error: Exception, *, time_ms: int) -> Ended:
+def _ended_by(error: Exception, *, time_ms: int, is_limited: bool) -> Ended:
     """What an exception means for the trial; one that was raised in a rank arrives as the text of its traceback."""
     name, message = type(error).__name__, str(error)
     if isinstance(error, ProcessRaisedException):
@@ -190,7 +192,8 @@ def _ended_by(error: Exception, *, time_ms: int) -> Ended:
         name = name.rpartition(".")[2]
     if name == Diverged.__name__:
         return Ended(time_ms=time_ms, outcome="diverged", failure=message)
-    is_refused = name == RuntimeError.__name__ and any(words in message for words in NO_MEMORY)
+    signs = (*NO_MEMORY, *NO_SCRATCH) if is_limited else NO_MEMORY
+    is_refused = name == RuntimeError.__name__ and any(words in message for words in signs)
     return Ended(
         time_ms=time_ms,
         outcome="out_of_memory" if is_refused or name in OUT_OF_MEMORY else "failed",

@@ -318,6 +318,7 @@ def status(
     from study.commands.inspect import follow_status, show_status
 
     if follow:
+        signal.signal(signal.SIGINT, _no_longer_watching)
         follow_status(study, workspace)
     else:
         show_status(study, workspace, as_json=as_json)
@@ -468,6 +469,12 @@ def doctor(*, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOptio
 def _interrupted(_signal: int, _frame: object) -> None:
     """Ctrl-C where a command has no way of its own to stop; click would call it `Aborted` and exit with 1."""
     sys.stderr.write("\nlidstudy: interrupted; the same command goes on from here.\n")
+    sys.exit(130)
+
+
+def _no_longer_watching(_signal: int, _frame: object) -> None:
+    """Ctrl-C ends no study that another process runs."""
+    sys.stderr.write("\nlidstudy: no longer watching; the study goes on.\n")
     sys.exit(130)
 
 

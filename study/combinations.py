@@ -58,6 +58,13 @@ def check_combination(config: StudyConfig, space: Space) -> None:
             raise ConfigError(f"study {config.name}, key pruner.{complaint}")
 
 
+def idle_pruner(config: StudyConfig, space: Space) -> str:
+    """Why the default pruner will stop no trial of this study, or ""; one that a file names is refused for that."""
+    if "pruner" in config.model_fields_set:
+        return ""
+    return pruner_complaint(config.pruner, max_epochs=longest_epochs(config, space)) or ""
+
+
 def check_sources(config: StudyConfig, num_sources: int) -> None:
     """Refuses a Wilcoxon pruner that could not reach its threshold on so few development sources.
 

@@ -128,9 +128,11 @@ def make_slots(
         num_cores: cores that may be used; the slots' threads never oversubscribe them, but for one thread each.
 
     Raises:
-        ConfigError: more devices a trial than there are.
+        ConfigError: more devices a trial than there are, or on the CPU more processes than cores (two always can).
     """
     if devices[0].name == CPU:
+        if devices_per_trial > max(2, num_cores):
+            raise ConfigError(f"--devices-per-trial is {devices_per_trial} processes, but there are {num_cores} cores.")
         count = slots or max(1, num_cores // devices_per_trial)
         return _slots([(CPU,) * devices_per_trial] * count, num_cores=num_cores)
     if devices_per_trial > len(devices):

@@ -149,5 +149,5 @@ def _decode(line: bytes) -> AnyEvent | None:
     try:
         return _EVENT.validate_python(json.loads(line))
     except (ValueError, ValidationError):
-        logger.warning("passed over a broken line of an event log: %r", line[:80])
+        logger.warning("passed over a broken line of %d bytes in an event log", len(line))
         return None

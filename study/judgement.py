@@ -129,6 +129,8 @@ def _out_of_memory(trial: ActiveTrial, why: str) -> Verdict:
     At once where the encoder normalises over the batch: in parts it would be another network.
     """
     assert trial.spec is not None
+    if trial.spec.memory_mb is not None:
+        why = f"{why} (limits.memory_mb = {trial.spec.memory_mb} MB)"
     if trial.config.has_batch_norm:
         failure = f"out of memory; a smaller training.batch_size, since batch normalisation allows no parts: {why}"
         return Settled(outcome=_failed(FailureClass.OUT_OF_MEMORY, failure))

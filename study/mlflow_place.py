@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from lightning_modules.errors import ConfigError
 from study.urls import MASK, SQLITE_FILE, absolute_sqlite, masked
-from study.workspace import Workspace, read_json
+from study.workspace import Workspace, read_description
 
 MLFLOW_VARIABLE: Final = "LIDSTUDY_MLFLOW"
 WORKSPACE: Final = "workspace"
@@ -53,7 +53,7 @@ def records_url(workspace: Workspace, study: str) -> str:
     named = _named_by_environment(workspace)
     if not manifest.is_file():
         return named or workspace.tracking_uri
-    recorded = str(read_json(manifest).get("mlflow", WORKSPACE))
+    recorded = str(read_description(manifest).get("mlflow", WORKSPACE))
     if recorded == WORKSPACE:
         return workspace.tracking_uri
     if named is not None and masked(named) == recorded:

@@ -19,7 +19,7 @@ from study.storage import IS_WHOLE, OWNER, SPACE_HASH, Storage, StoredStudy, Ver
 from study.storage_config import JOURNAL, Place, place_of, recorded_place
 from study.trial_store import TrialStore
 from study.trials import TrialSummary, summary_of
-from study.workspace import StudyFolder, read_json, write_atomic
+from study.workspace import StudyFolder, read_description, read_json, write_atomic
 
 MANY_TRIALS = 1000
 
@@ -79,7 +79,7 @@ def study_place(folder: StudyFolder, config: StudyConfig) -> Place:
 
 def read_trials(folder: StudyFolder) -> list[TrialSummary]:
     """All trials, read beside a living coordinator; none if nothing was asked yet."""
-    recorded = read_json(folder.manifest).get("optuna", JOURNAL) if folder.manifest.exists() else JOURNAL
+    recorded = read_description(folder.manifest).get("optuna", JOURNAL) if folder.manifest.exists() else JOURNAL
     place = recorded_place(recorded, workspace=folder.root.parent.parent, journal=folder.journal)
     return [summary_of(trial) for trial in present_trials(place, folder.root.name)]
 

@@ -14,7 +14,7 @@ from study.mlflow_place import recorded_mlflow
 from study.plan import StudyPlan
 from study.storage_config import JOURNAL, place_of
 from study.urls import MASK
-from study.workspace import StudyFolder, read_json, write_json
+from study.workspace import StudyFolder, read_description, write_json
 
 
 def settle(plan: StudyPlan, folder: StudyFolder) -> None:
@@ -35,7 +35,7 @@ def check_settled(plan: StudyPlan, folder: StudyFolder) -> None:
     """
     if not folder.manifest.exists():
         return
-    written = read_json(folder.manifest)
+    written = read_description(folder.manifest)
     before = {
         "config": _with_defaults(written["config"], plan.config),
         "data_hash": written["data_hash"],
@@ -50,7 +50,7 @@ def check_settled(plan: StudyPlan, folder: StudyFolder) -> None:
 
 def record_plan(plan: StudyPlan, folder: StudyFolder) -> None:
     """Writes down what the study is, and which search spaces it had, oldest first."""
-    written = read_json(folder.manifest) if folder.manifest.exists() else {}
+    written = read_description(folder.manifest) if folder.manifest.exists() else {}
     spaces = written.get("spaces", [])
     if "space" in written and not spaces:
         spaces = [{"hash": content_hash(written["space"]), "space": written["space"]}]
@@ -69,8 +69,12 @@ def record_plan(plan: StudyPlan, folder: StudyFolder) -> None:
 
 
 def read_manifest(folder: StudyFolder) -> dict[str, Any]:
-    """The description of a study that exists."""
-    manifest: dict[str, Any] = read_json(folder.manifest)["manifest"]
+    """The description of a study that exists.
+
+    Raises:
+        StorageError: its file is broken.
+    """
+    manifest: dict[str, Any] = read_description(folder.manifest)["manifest"]
     return manifest
 
 
@@ -80,7 +84,7 @@ def recorded_study(folder: StudyFolder) -> tuple[StudyConfig, Space]:
     Raises:
         ConfigError: it holds single trainings, of which each is asked for by hand.
     """
-    content = read_json(folder.manifest)
+    content = read_description(folder.manifest)
     refuse_single_trainings(folder)
     recorded = content["given"] if "given" in content else content["manifest"]["config"]
     recorded.get("trial", {}).pop("seed", None)

@@ -201,6 +201,18 @@ def read_json(path: Path) -> Any:
         raise StorageError(f"{path} cannot be read: {error}") from None
 
 
+def read_description(path: Path) -> dict[str, Any]:
+    """What a study's `study.json` holds.
+
+    Raises:
+        StorageError: it is broken, or describes no study.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("manifest"), dict):
+        raise StorageError(f"{path} describes no study; put it back from a copy, or remove its folder.")
+    return content
+
+
 def read_whole_json(path: Path) -> Any | None:
     """JSON that can be done without; None where it is not there, or a power cut left it empty or torn."""
     try:

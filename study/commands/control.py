@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning_modules.errors import ConfigError
 from reports.records import TrialState
@@ -40,7 +41,7 @@ def enqueue(study: str, params: str, folder: Path, *, seed: int | None) -> None:
     """
     study_folder = open_workspace(folder).existing_study(study)
     try:
-        chosen = json.loads(params)
+        chosen = json.loads(params, object_pairs_hook=_each_once)
     except json.JSONDecodeError as error:
         raise ConfigError(f'the parameters must be a JSON object as {{"encoder.cell": "gru"}}: {error}') from None
     if not isinstance(chosen, dict) or not chosen:
@@ -50,6 +51,15 @@ def enqueue(study: str, params: str, folder: Path, *, seed: int | None) -> None:
     space.apply(config.trial.model_dump(mode="json"), chosen)
     send(study_folder, Enqueue(params=chosen, seed=seed))
     _say(study_folder, "queued; it comes next")
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of a key that stands there twice nobody knows which value was meant."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ConfigError(f"'{next(key for key in keys if keys.count(key) > 1)}' is given twice.")
+    return found
 
 
 def retry(study: str, number: int, folder: Path) -> None:

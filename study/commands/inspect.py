@@ -60,6 +60,7 @@ def study_status(folder: StudyFolder, *, census: Census | None = None) -> dict[s
         "budget": manifest["num_trials"],
         "ended_of_budget": sum(_is_of_budget(trial) for trial in trials),
         "asked_for": num_asked_for(folder),
+        "foreign": sum(not trial.fits for trial in trials),
         "objective": manifest["objective"],
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
         "coordinator": {"alive": pid is not None, "pid": pid},
@@ -97,7 +98,13 @@ def show_status(study: str, folder: Path, *, as_json: bool) -> None:
     console = make_console()
     alive = f"coordinator {found['coordinator']['pid']}" if found["coordinator"]["alive"] else "no coordinator"
     counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items())
-    console.print(f"{study}, {found['budget']} trials: {counts}; {alive}")
+    console.print(f"{study}, {found['ended_of_budget']} of {found['budget']} trials: {counts}; {alive}")
+    if found["foreign"]:
+        console.print(
+            f"of these, {found['foreign']} do not fit the search space any more, which has changed since: they keep "
+            "their numbers, and none of them is the best",
+            soft_wrap=True,
+        )
     if found["best"]:
         best = found["best"]
         console.print(f"best: trial {best['number']}, {found['objective']} = {best['value']:.4f}", markup=False)
@@ -171,6 +178,7 @@ def _follow_plainly(study_folder: StudyFolder, follower: Follower, console: Cons
     known = patience.call(follower.snapshot).trials
     seen: set[int] = {trial.number for trial in known if trial.state is not TrialState.RUNNING}
     is_running = True
+    console.print(f"{len(seen)} trials have ended; a line for each that ends from now on")
     while is_running:
         is_running = coordinator_pid(study_folder) is not None
         for trial in patience.call(follower.snapshot).trials:
@@ -247,9 +255,10 @@ def show_trial(study: str, number: int, folder: Path, *, as_json: bool) -> None:
     for path, setting in flat(config).items():
         mark = "*" if path in trial.params else " "
         console.print(f"{mark} {path:<32} {json.dumps(setting)}", markup=False)
-    console.print("(* searched)")
+    console.print("(* searched)" if config else "its configuration cannot be read: config.json is broken or missing")
     if reason := _failure(place):
-        console.print(f"it failed: {reason}", markup=False, soft_wrap=True)
+        verb = "diverged" if trial.state is TrialState.DIVERGED else "failed"
+        console.print(f"it {verb}: {reason}", markup=False, soft_wrap=True)
     if epochs:
         console.print(_epoch_table(epochs))
     console.print(f"files: {place.root}", soft_wrap=True)

@@ -19,11 +19,12 @@ from lightning_modules.processes import worker_pool
 from reports.records import TEST_P_VALUE, StudyState, TrialState, looks, scored_of
 from reports.sections._text import p_value
 from search_spaces.space import Space
+from search_spaces.wording import described
 from study.closing import left_to_score, score_conditions_of
 from study.commands.console import make_console, progress_bars
 from study.commands.control import retry_failed
 from study.commands.headline import headline
-from study.commands.space import described
+from study.commands.inspect import has_more, study_status
 from study.config import StudyConfig, load_study_config
 from study.control import forget_stops
 from study.features import are_missing, make_features
@@ -370,7 +371,9 @@ def _print_end(console: Console, state: StudyState, name: str, workspace: Worksp
         case StudyState.COMPLETE:
             for line in _test_lines(workspace.study(name)):
                 console.print(line)
-            console.print(f"study {name} is complete. Report: `lidstudy report {name}`. MLflow UI: `lidstudy ui`.")
+            is_short = has_more(study_status(workspace.study(name)))
+            standing = "has spent its time, not its trials" if is_short else "is complete"
+            console.print(f"study {name} {standing}. Report: `lidstudy report {name}`. MLflow UI: `lidstudy ui`.")
         case StudyState.INTERRUPTED | StudyState.STOPPED:
             console.print(f"study {name} was stopped; run the same command to go on.")
         case _:

@@ -1,5 +1,6 @@
 """`lidstudy train`: one configuration in the foreground, in this process, recorded like any trial."""
 
+import re
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from study.commands.console import make_console
 from study.commands.control import FAILED
 from study.commands.sweep import EXIT_STATUS, ensure_features
 from study.complaints import first_finding
-from study.config import StudyConfig, load_study_config
+from study.config import NAME_PATTERN, StudyConfig, load_study_config
 from study.control import Enqueue, consume, pending, send, wants_stop_now
 from study.coordinator import Coordinator
 from study.events import AnyEvent, EpochEnded
@@ -42,6 +43,10 @@ def train_one(source: str, *, study: str, seed: int | None, devices: str, folder
             was interrupted.
     """
     config = _trial_config(source)
+    if not re.fullmatch(NAME_PATTERN, study):
+        raise ConfigError(
+            f"--study {study!r} is no name of a study: 64 letters, digits, - and _ at most, a letter or digit first."
+        )
     workspace = open_workspace(folder, writable=True)
     single = StudyConfig(
         name=study,

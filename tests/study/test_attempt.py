@@ -75,6 +75,9 @@ def test_two_ranks_train_like_one_process_and_the_first_one_reports(run: Callabl
     whole = run("whole", batch_size=7)
     ranks = run("ranks", batch_size=7, slot=Slot(name="cpu-0", devices=(CPU, CPU), num_threads=2))
     check_same_training(ranks, whole)
+    for ours, theirs in zip(epochs_of(ranks), epochs_of(whole), strict=True):
+        assert ours.metrics["train/loss"] == pytest.approx(theirs.metrics["train/loss"], rel=1e-3)
+        assert ours.metrics["train/accuracy"] == pytest.approx(theirs.metrics["train/accuracy"], abs=0.1)
     started = read_events(ranks.folder / EVENTS_FILE)[0]
     assert isinstance(started, Started)
     assert started.num_ranks == 2
@@ -101,6 +104,14 @@ def test_an_attempt_that_runs_out_of_memory_says_so(run: Callable[..., AttemptSp
     assert last_word(spec).outcome == "out_of_memory", last_word(spec).failure
     roomy = run("roomy", memory_mb=4000)
     assert last_word(roomy).outcome == "complete", last_word(roomy).traceback
+
+
+@pytest.mark.parametrize("memory_mb", [2, 10, 20])
+def test_whatever_is_refused_memory_first_the_attempt_ran_out_of_it(
+    run: Callable[..., AttemptSpec], memory_mb: int
+) -> None:
+    word = last_word(run("small", memory_mb=memory_mb, batch_size=64, hidden_size=64))
+    assert word.outcome in ("out_of_memory", "complete"), word.traceback
 
 
 def test_an_attempt_sees_the_gpus_of_its_slot_and_no_others(

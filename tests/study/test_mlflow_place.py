@@ -80,7 +80,7 @@ def test_a_store_of_its_own_is_found_again_and_does_not_settle_the_study(tmp_pat
 
 def test_a_password_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = Workspace(tmp_path)
-    write_json(workspace.study("tiny").manifest, {"mlflow": "postgresql://lid:***@db.example/records"})
+    write_json(workspace.study("tiny").manifest, {"manifest": {}, "mlflow": "postgresql://lid:***@db.example/records"})
     assert records_url(workspace, "tiny") == "postgresql://lid@db.example/records"
     monkeypatch.setenv("LIDSTUDY_MLFLOW", "http://127.0.0.1:5000")
     assert records_url(workspace, "tiny") == "postgresql://lid@db.example/records"

@@ -101,6 +101,12 @@ def test_a_sweep_is_no_place_for_single_trainings(workspace: Path, tmp_path: Pat
         train_one(str(study), study="tiny", seed=None, devices="cpu", folder=workspace)
 
 
+@pytest.mark.parametrize("name", ["a/b", "../x", "", "x" * 65])
+def test_what_is_no_name_is_refused_in_one_line(workspace: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="is no name of a study"):
+        train_one(str(write_tiny_study(tmp_path)), study=name, seed=None, devices="cpu", folder=workspace)
+
+
 def test_single_trainings_are_not_gone_on_with(workspace: Path, tmp_path: Path) -> None:
     train_one(str(write_tiny_study(tmp_path)), study="train", seed=None, devices="cpu", folder=workspace)
     for go_on in (
