@@ -114,6 +114,7 @@ def write_comparison(studies: Sequence[StudyRecord], folder: Path) -> ReportFile
 def _write(page: Page, studies: Sequence[StudyRecord], folder: Path) -> ReportFiles:
     drawings = [block for part in page.parts for block in part.blocks if isinstance(block, Drawing)]
     drawn = {drawing.key: drawing.draw() for drawing in drawings}
+    assert len(drawn) == len(drawings), "two figures of a page have one key"
     environment = _environment(drawn)
     files = ReportFiles(
         html=folder / HTML,

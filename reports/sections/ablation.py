@@ -105,7 +105,7 @@ def present(ablation: Ablation | None) -> tuple[Block, ...]:
     if lines:
         blocks.append(
             Drawing(
-                key="effects",
+                key="ablation",
                 alt="Differences to the base with their intervals.",
                 caption="A dot a seed's difference to the base, a bar the 95 % interval of the mean; left is better.",
                 draw=lambda: effects_figure(lines, name=f"difference in {ablation.objective_name}"),

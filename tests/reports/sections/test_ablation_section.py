@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +10,12 @@ import pytest
 from reports.ablation import Ablation, compare
 from reports.ablation_statistics import Verdict
 from reports.figures import to_svg
-from reports.records import StudyRecord, TrialRecord, TrialState
+from reports.records import SearchedParameter, StudyRecord, TrialRecord, TrialState
+from reports.render import write_report
 from reports.sections import ablation as section
 from reports.sections import answer
 from reports.sections._blocks import Drawing, Items, Table
-from tests.reports.helpers import MakeStudy, MakeTrial
+from tests.reports.helpers import MakeStudy, MakeTrial, searching
 
 ARMS = {
     "base": {"encoder.cell": "gru", "clipping.kind": "none", "optimizer.learning_rate": 0.002},
@@ -157,3 +159,13 @@ def test_the_figure_is_drawn_and_a_plain_study_has_no_such_section(
     assert "difference in val/cllr_calibrated" in to_svg(drawing.draw())
     assert section.present(section.summarise(demo)) == ()
     assert section.in_a_sentence(None) == ""
+
+
+def test_the_whole_report_has_the_figure_of_effects_beside_that_of_all_trials(
+    study_of: Callable[..., StudyRecord], tmp_path: Path
+) -> None:
+    study = study_of(dict.fromkeys(ARMS, BASE))
+    cell = SearchedParameter(path="encoder.cell", kind="choices", choices=("gru", "lstm"))
+    files = write_report(searching(study, cell), tmp_path)
+    assert "lstm" in (files.figures / "effects.svg").read_text()
+    assert "difference in" in (files.figures / "ablation.svg").read_text()
