@@ -181,7 +181,7 @@ def test_it_is_read_beside_a_living_coordinator(config: StudyConfig, tmp_path: P
     with pytest.MonkeyPatch.context() as patch:
         if config.storage.optuna:
             patch.setenv("LIDSTUDY_OPTUNA_STORAGE", config.storage.optuna)
-        write_json(folder.manifest, {"optuna": study_place(folder, config).recorded})
+        write_json(folder.manifest, {"manifest": {}, "optuna": study_place(folder, config).recorded})
         assert read_trials(folder) == store.trials()
     store.close()
 

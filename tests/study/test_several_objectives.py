@@ -104,7 +104,8 @@ def test_a_study_of_one_objective_says_what_it_always_said(workspace: Path, tiny
     view = RecordingView()
     run_study(tiny_study, workspace, view=view)
     status = study_status(Workspace(workspace).study("tiny"))
-    assert set(status) == {"study", "trials", "budget", "objective", "best", "coordinator", "ending", "not_known"}
+    of_trials = {"trials", "budget", "ended_of_budget", "asked_for", "foreign", "not_known"}
+    assert set(status) == {"study", "objective", "best", "coordinator", "ending", *of_trials}
     assert view.snapshots[-1].front == ""
     assert asdict(record_of(workspace).manifest)["further_objectives"] == ()
     first = read_events(Workspace(workspace).study("tiny").trial(0).attempts()[0] / EVENTS_FILE)[0]
