@@ -268,7 +268,9 @@ def _failure(place: TrialFolder) -> str:
     """What a trial's last attempt said of why it failed, or ""."""
     attempts = place.attempts()
     events = read_events(attempts[-1] / EVENTS_FILE) if attempts else []
-    return events[-1].failure if events and isinstance(events[-1], Ended) else ""
+    if not events or not isinstance(ended := events[-1], Ended):
+        return ""
+    return f"out of memory: {ended.failure}" if ended.outcome == "out_of_memory" else ended.failure
 
 
 def _trial_json(trial: TrialSummary, config: dict[str, Any], epochs: list[EpochEnded]) -> dict[str, Any]:

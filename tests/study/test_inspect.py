@@ -7,8 +7,11 @@ import pytest
 from lightning_modules.errors import StorageError, StoreAwayError
 from reports.records import StudyState
 from study.commands.inspect import follow_status, list_all, show_status, show_trial
+from study.events import Ended, EventLog
 from study.following import Follower
+from study.spec import EVENTS_FILE
 from study.view import Snapshot
+from study.workspace import Workspace
 from tests.conftest import write_tiny_study
 from tests.study.helpers import SilentAndLost, run_study
 
@@ -74,6 +77,17 @@ def test_a_diverged_trial_is_not_called_failed_and_a_lost_configuration_is_told_
     (workspace / "studies" / "tiny" / "trials" / "00000" / "config.json").write_text("{")
     show_trial("tiny", 0, workspace, as_json=False)
     assert "its configuration cannot be read" in capsys.readouterr().out
+
+
+def test_a_trial_that_was_refused_memory_says_so_whatever_torch_called_it(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_study(write_tiny_study(tmp_path, trials=1), workspace, launcher=SilentAndLost())
+    attempt = Workspace(workspace).study("tiny").trial(0).attempts()[-1]
+    log, failure = EventLog(attempt / EVENTS_FILE), "RuntimeError: could not execute a primitive"
+    log.append(Ended(time_ms=log.now_ms(), outcome="out_of_memory", failure=failure))
+    show_status("tiny", workspace, as_json=False)
+    assert "failed: out of memory: RuntimeError: could not execute a primitive" in capsys.readouterr().out
 
 
 def test_following_waits_where_the_store_is_away(
