@@ -195,6 +195,7 @@ def plan_ablation(base: Base, options: AblationOptions) -> Ablation:
         ConfigError: no such factor, no name for a study, or an arm cannot be, naming the value that does not suit.
     """
     factors = read_factors(options.factors, base, design=options.design)
+    _check_tuned(options.tuned if options.tuning else (), factors)
     arms = {_name(each, factors, design=options.design): each for each in _assignments(factors, options)}
     for name, levels in arms.items():
         try:
@@ -208,6 +209,17 @@ def plan_ablation(base: Base, options: AblationOptions) -> Ablation:
             "within 64 characters; choose a --name."
         )
     return ablation
+
+
+def _check_tuned(paths: Sequence[str], factors: Sequence[Factor]) -> None:
+    """What no arm has would be tuned nowhere, and the base would keep what was chosen for it."""
+    for path in paths:
+        try:
+            find_leaf(path)
+        except LineError as error:
+            raise ConfigError(f"--tune {path}: {error}") from None
+        if path in {factor.name for factor in factors}:
+            raise ConfigError(f"--tune {path}: it is a factor, whose levels are what is compared.")
 
 
 def _assignments(factors: Sequence[Factor], options: AblationOptions) -> tuple[Assignment, ...]:

@@ -201,8 +201,9 @@ def _arm_row(arm: Arm, factors: list[str], tuned: list[str], ablation: Ablation)
 def _notes(ablation: Ablation) -> tuple[Block, ...]:
     over_seeds = (
         "Replicates differ by their seed: initial weights, and the order and augmentation of the data. Arms share all "
-        "of these, weights wherever they have the same shape. Intervals are over seeds, and conditional on the "
-        f"development sources ({listing(ablation.sources)}): they say nothing about speakers at large."
+        "of these, weights in every part of the network that the change leaves alone. Intervals are over seeds, and "
+        f"conditional on the development sources ({listing(ablation.sources)}): they say nothing about speakers at "
+        "large."
     )
     on_development = (
         "The objective is that of each replicate's best epoch on development data, in every arm alike; test data was "

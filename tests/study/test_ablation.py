@@ -125,6 +125,18 @@ def test_what_cannot_be_a_factor_is_refused(factor: str, complaint: str) -> None
         planned(factor)
 
 
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("optimizer.learnin_rate", "--tune optimizer.learnin_rate: "),
+        ("encoder.cell", "--tune encoder.cell: it is a factor"),
+    ],
+)
+def test_what_no_arm_could_be_tuned_in_is_refused(path: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        planned("encoder.cell=gru,lstm", tuned=(path,))
+
+
 def test_all_arms_are_tuned_with_the_same_draws_and_the_base_with_no_others() -> None:
     ablation = planned("clipping.kind", tuning=4)
     study, space = tuning_study(ablation)
