@@ -14,7 +14,7 @@ from lightning_modules.decoders import FeatureDecoder
 from lightning_modules.encoders import Encoded, Tap, build_encoder
 from lightning_modules.heads import Head
 from lightning_modules.initial_draws import own_draws
-from lightning_modules.lid_module import LidModule, Loss, Scored
+from lightning_modules.lid_module import LidModule, Loss, Scored, refuse_empty
 from lightning_modules.pooling import Pooling
 from lightning_modules.steps import mean_over_steps
 
@@ -115,13 +115,8 @@ class LanguageId(LidModule):
         return super().training_metrics() | {"train/reconstruction_error": error}
 
     def score(self, batch: Batch) -> Scored:
-        """A row an utterance.
-
-        Raises:
-            ValueError: an utterance has no frames.
-        """
-        if empty := (batch.lengths < 1).nonzero().ravel().tolist():
-            raise ValueError(f"each utterance needs a frame, but those in rows {empty} of the batch have none.")
+        """A row an utterance; see `LidModule.score`."""
+        refuse_empty(batch.lengths)
         if batch.features.shape[1] <= MAX_FRAMES:
             scores_BL = self(batch.features, batch.lengths).log_likelihoods
         else:

@@ -13,7 +13,7 @@ from lightning_modules.data.batches import SwitchedBatch
 from lightning_modules.data.switched import languages_of_frames
 from lightning_modules.encoders import Encoded, Tap, build_encoder, length_mask
 from lightning_modules.initial_draws import own_draws
-from lightning_modules.lid_module import LidModule, Loss, Scored
+from lightning_modules.lid_module import LidModule, Loss, Scored, refuse_empty
 from lightning_modules.steps import mean_over_steps, middle_frames
 
 
@@ -86,6 +86,7 @@ class LanguageLabelling(LidModule):
         The tally `frame_error_rate` counts frames, each under its step's label, so that networks whose steps are of
         different lengths compare.
         """
+        refuse_empty(batch.lengths)
         labels = self(batch.features, batch.lengths)
         weights_BPS = self._steps_of_parts(labels, batch)
         log_posteriors_BSL = labels.log_posteriors.masked_fill(

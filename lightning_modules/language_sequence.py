@@ -16,7 +16,7 @@ from lightning_modules.data.switched import NONE, languages_of_frames
 from lightning_modules.decoders import Decoded, LanguageDecoder
 from lightning_modules.encoders import Encoded, Tap, build_encoder, length_mask
 from lightning_modules.initial_draws import own_draws
-from lightning_modules.lid_module import LidModule, Loss, Scored
+from lightning_modules.lid_module import LidModule, Loss, Scored, refuse_empty
 from lightning_modules.pooling import Pooling, last_state
 from lightning_modules.steps import mean_over_steps, middle_frames
 
@@ -113,6 +113,7 @@ class LanguageSequence(LidModule):
         are left. The tallies come from the same greedy decoding, up to its end: `sequence_error_rate` is the edit
         distance over the true length, `sequence_wrong` the share of recordings whose languages are not exactly right.
         """
+        refuse_empty(batch.lengths)
         encoded = self.encoder(batch.features, batch.lengths)
         num_places = batch.part_languages.shape[1]
         own = self._decode(

@@ -84,7 +84,11 @@ class LidModule(pl.LightningModule, ABC):
 
     @abstractmethod
     def score(self, batch: Any) -> Scored:
-        """Scores one batch of development or test data."""
+        """Scores one batch of development or test data.
+
+        Raises:
+            ValueError: a row has no frames.
+        """
 
     # --- priors ------------------------------------------------------------------------------------------------------
 
@@ -280,6 +284,16 @@ class LidModule(pl.LightningModule, ABC):
         """Optimisers are made by now."""
         if self._plateau is not None and self._plateau_before is not None:
             self._plateau.load_state_dict(self._plateau_before)
+
+
+def refuse_empty(lengths_B: Tensor) -> None:
+    """Refuses a batch to be scored of which some row has no frame.
+
+    Raises:
+        ValueError: names these rows.
+    """
+    if empty := (lengths_B < 1).nonzero().ravel().tolist():
+        raise ValueError(f"each utterance needs a frame, but those in rows {empty} of the batch have none.")
 
 
 def joined(parts: Sequence[Scored]) -> Scored:

@@ -25,11 +25,13 @@ class Relevance(NamedTuple):
 
     Attributes:
         weights: of each utterance (S,), the mean over heads, in float64; they sum to 1.
-        without_relevant: (B, L) log-likelihoods, up to a constant, without the windows of most weight.
+        log_likelihoods: (B, L), up to a constant, of what was heard.
+        without_relevant: (B, L) the same without the windows of most weight.
         without_random: (B, L) the same without as many windows that chance has chosen.
     """
 
     weights: tuple[np.ndarray, ...]
+    log_likelihoods: Tensor
     without_relevant: Tensor
     without_random: Tensor
 
@@ -68,7 +70,7 @@ def _relevance(module: LanguageId, batch: Batch, *, seed: int) -> Relevance:
         order_W = np.random.default_rng([seed, int(batch.indices[row])]).permutation(len(weight_W))
         relevant.append(without_windows(features_TD, np.argsort(-weight_W, kind="stable"), window=window))
         random.append(without_windows(features_TD, order_W, window=window))
-    return Relevance(weights, _scores(module, relevant), _scores(module, random))
+    return Relevance(weights, scores.log_likelihoods, _scores(module, relevant), _scores(module, random))
 
 
 def weight_of_windows(weights_S: np.ndarray, *, num_frames: int, window: int, frames_per_step: int) -> np.ndarray:

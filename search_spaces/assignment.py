@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from lightning_modules.config import TrialConfig
 from lightning_modules.errors import ConfigError
 from search_spaces.parsing import Parameter, Value, near
+from search_spaces.plain_words import in_plain_words
 from search_spaces.schema import KIND, fields_of_kind, leaves, sections
 
 
@@ -106,7 +107,7 @@ def _complaint(detail: ErrorDetails, config: Mapping[str, Any]) -> str:
     """One sentence, under the path that a space or a study's file would name the value by."""
     path = _path(detail["loc"], config)
     if detail["type"] != "extra_forbidden":
-        reason = detail["msg"].removeprefix("Value error, ").rstrip(".")
+        reason = in_plain_words(detail["msg"]).rstrip(".")
         given = "" if isinstance(detail["input"], Mapping | list | tuple) else f" (got {detail['input']!r})"
         return f"{path or 'configuration'}: {reason[0].lower()}{reason[1:]}{given}."
     if path not in leaves() and path in sections():

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+from lightning_modules.config import unread
 from lightning_modules.errors import ConfigError
 from search_spaces.assignment import default_config, in_order_of_conditions, is_active, overlay, validated
 from search_spaces.parsing import Parameter, Value
@@ -107,15 +108,57 @@ def check_base(ordered: Parameters, base: Mapping[str, Any]) -> Iterator[Complai
     full product would grow exponentially; models check fields against each other within a section.
     """
     said: set[str] = set()
-    for path, params in corners(ordered):
+    unread_at: list[tuple[dict[str, Value], dict[str, str]]] = []
+    for path, params in corners(ordered) if ordered else [("", {})]:
         try:
-            validated(overlay(base, params))
+            unread_at.append((params, unread(validated(overlay(base, params)))))
         except ConfigError as error:
             # A corner has a value of every parameter: the one to blame is the one that the complaint names.
             blamed = next((each for each in params if f"{each} " in f"{error} ".replace(":", " ")), path)
             if str(error) not in said:
                 said.add(str(error))
-                yield blamed, f"cannot be {params[blamed]!r} in this space: {error}"
+                yield blamed, f"cannot be {params[blamed]!r} in this space: {error}" if params else str(error)
+    yield from _searched_in_vain(unread_at)
+    yield from _set_in_vain(base, unread_at)
+
+
+Unread = Sequence[tuple[Mapping[str, Value], Mapping[str, str]]]
+"""Of corners: the values of parameters, and what nothing reads under them, with the reason."""
+
+
+def _searched_in_vain(unread_at: Unread) -> Iterator[Complaint]:
+    """A parameter that exists where nothing reads it would be compared, and reported, as if it did something."""
+    found = {
+        path: why
+        for params, unread_here in unread_at
+        for unread_path, why in unread_here.items()
+        for path in params
+        if _is_in(path, unread_path)
+    }
+    for path, why in found.items():
+        yield path, f"changes nothing where {why}: give it a when, or leave it out."
+
+
+def _set_in_vain(base: Mapping[str, Any], unread_at: Unread) -> Iterator[Complaint]:
+    """What the base sets, and no corner reads."""
+    searched = {path for params, _ in unread_at for path in params}
+    first = unread_at[0][1] if unread_at else {}
+    for unread_path, why in first.items():
+        is_set = _at(base, unread_path) != _at(default_config(), unread_path)
+        is_searched = any(_is_in(path, unread_path) for path in searched)
+        if is_set and not is_searched and all(unread_path in unread_here for _, unread_here in unread_at):
+            yield unread_path, f"is set, but nothing reads it: {why}; leave it out."
+
+
+def _is_in(path: str, section: str) -> bool:
+    return f"{path}.".startswith(f"{section}.")
+
+
+def _at(config: Mapping[str, Any], path: str) -> Any:
+    found: Any = config
+    for part in path.split("."):
+        found = found[part]
+    return found
 
 
 def corners(ordered: Parameters) -> Iterator[tuple[str, dict[str, Value]]]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from lightning_modules.config import TrialConfig
+from search_spaces.plain_words import in_plain_words
 
 KIND: Final = "kind"
 SEED: Final = "seed"
@@ -46,7 +47,7 @@ class Variant:
         try:
             self.adapter.validate_python(value, strict=True)
         except ValidationError as error:
-            return error.errors(include_url=False)[0]["msg"]
+            return in_plain_words(error.errors(include_url=False)[0]["msg"])
         return None
 
     @property

@@ -1,11 +1,14 @@
 """What a validation error says to a user: the key as it stands in the file, what is wrong, and what is known there."""
 
+import json
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+
+from search_spaces.plain_words import in_plain_words
 
 MASKED = "storage"  # a URL that cannot be read cannot be masked; its own message shows what it can
 Models = tuple[type[BaseModel], ...]
@@ -32,9 +35,8 @@ def _complaint(finding: Any, path: Sequence[str], section: Models) -> str:
             return f"{key}.kind: there is no '{context['tag']}'; {_meant(context['tag'], known)}"
         case "union_tag_not_found":
             return f"{key}: the key `kind` is missing"
-    given = f" (got {finding['input']!r})" if isinstance(finding["input"], str | int | float | bool) else ""
-    message = re.sub(r"^Value error, ", "", finding["msg"]).replace("valid tuple", "list")
-    return f"{key}: {message}{given if path[:1] != [MASKED] else ''}"
+    given = f" (got {json.dumps(finding['input'])})" if isinstance(finding["input"], str | int | float | bool) else ""
+    return f"{key}: {in_plain_words(finding['msg'])}{given if path[:1] != [MASKED] else ''}"
 
 
 def _meant(name: str, known: set[str]) -> str:

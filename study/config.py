@@ -164,7 +164,7 @@ def load_study_config(name_or_path: str) -> StudyConfig:
     if name_or_path.endswith(".toml") and str(content.get("space", "")).endswith(".toml"):
         content["space"] = os.path.normpath(Path(name_or_path).parent / content["space"])
     try:
-        return StudyConfig.model_validate(content)
+        return StudyConfig.model_validate(content, strict=True)  # "yes" is no truth value, and true no number
     except ValidationError as error:
         raise ConfigError(f"{place}: {first_finding(error, model=StudyConfig)}") from None
 

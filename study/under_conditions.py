@@ -21,7 +21,7 @@ from lightning_modules.open_set import open_set_scores
 from lightning_modules.relevance import attends
 from reports.records import ConditionResult, LanguageResult, ScoreTable
 from reports.statistics import permutation_p_value
-from study.attention_test import AttentionTest
+from study.attention_tally import AttentionTally
 from study.progress import score_table
 
 CALIBRATED = ("c_primary", "cllr", "c_avg", "accuracy")
@@ -95,15 +95,13 @@ def _score(
     progress: Callable[[str, int, int], None],
 ) -> Scored:
     data, parts, done = module.config.data, [], 0
-    attention = AttentionTest(module, cuts, condition) if attends(module) else None
+    attention = AttentionTally(module, cuts, condition) if attends(module) else None
     batches = conditioned_batches(
         cuts, condition, corpus=speech.corpus, data=data, music=speech.music, models=speech.models
     )
     with torch.inference_mode():
         for batch in batches:
-            parts.append(module.score(batch))
-            if attention is not None:
-                attention.take(batch, parts[-1].log_likelihoods)
+            parts.append((attention or module).score(batch))
             done += len(batch.lengths)
             progress(condition.name, done, len(cuts))
     log_likelihoods = joined(parts).log_likelihoods.double().numpy()

@@ -153,10 +153,19 @@ def ending(trial: ActiveTrial, outcome: Outcome, *, searched: Sequence[SearchedP
     """One line for a trial that has ended; it names what the space had it choose."""
     num_epochs = trial.last_epoch + 1
     epochs = f"{num_epochs} {'epoch ' if num_epochs == 1 else 'epochs'}"
-    best = f", best {trial.best_objective:.3f} at epoch {trial.best_epoch}" if trial.best_objective is not None else ""
     words = in_words(trial.config, searched)
     what = f"  ({words})" if words else ""
-    return f"trial {trial.number:>3} {outcome.state.value:<11} {epochs}{best}{further_text(outcome.further)}{what}"
+    scores = f"{_best(trial, outcome)}{further_text(outcome.further)}"
+    return f"trial {trial.number:>3} {outcome.state.value:<11} {epochs}{scores}{what}"
+
+
+def _best(trial: ActiveTrial, outcome: Outcome) -> str:
+    """The best epoch; and what the trial counts as, where that is another number: the objective's bound."""
+    if trial.best_objective is None:
+        return ""
+    best = f", best {trial.best_objective:.3f} at epoch {trial.best_epoch}"
+    is_other = outcome.value is not None and outcome.value != trial.best_objective
+    return f"{best}, counts as {outcome.value:.3f}" if is_other else best
 
 
 def render(snapshot: Snapshot) -> Group:

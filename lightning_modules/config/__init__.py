@@ -96,6 +96,7 @@ from lightning_modules.config.trial import (
     TrialConfig,
     content_hash,
 )
+from lightning_modules.config.unread import unread
 
 __all__ = [
     "SCORED_DATA",
@@ -176,4 +177,5 @@ __all__ = [
     "TruncatedBPTTConfig",
     "ValueClippingConfig",
     "content_hash",
+    "unread",
 ]

@@ -17,14 +17,17 @@ class Frozen(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_kinds(cls, content: Any) -> Any:
-        """A section of several kinds that leaves its kind out has the default's."""
+    def _as_written(cls, content: Any) -> Any:
+        """A section of several kinds that leaves its kind out has the default's; a file's lists are tuples."""
         if not isinstance(content, dict):
             return content
         defaults = {name: getattr(field.default, "kind", None) for name, field in cls.model_fields.items()}
-        return {
-            name: {"kind": defaults[name], **given}
-            if isinstance(given, dict) and "kind" not in given and defaults.get(name)
-            else given
-            for name, given in content.items()
-        }
+        return {name: _as_written(given, defaults.get(name)) for name, given in content.items()}
+
+
+def _as_written(given: Any, default_kind: str | None) -> Any:
+    if isinstance(given, list):
+        return tuple(given)
+    if isinstance(given, dict) and "kind" not in given and default_kind:
+        return {"kind": default_kind, **given}
+    return given

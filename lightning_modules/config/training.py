@@ -202,7 +202,7 @@ class TruncatedBPTTConfig(Frozen):
     """The state is carried over from window to window, its gradient is not.
 
     Attributes:
-        frames: of a window.
+        frames: of a window, rounded up to whole steps of the encoder.
     """
 
     kind: Literal["truncated"] = "truncated"

@@ -35,6 +35,7 @@ from lightning_modules.config.training import (
     ConstantScheduleConfig,
     NormClippingConfig,
     OptimizerConfig,
+    PlateauScheduleConfig,
     RecurrentClippingConfig,
     ScheduleConfig,
     TrainingConfig,
@@ -67,6 +68,7 @@ class TrialConfig(Frozen):
             self._task,
             self._bands,
             self._parts,
+            self._warmup,
             self._levels,
         ):
             if said := complaint():
@@ -88,12 +90,25 @@ class TrialConfig(Frozen):
     def _truncation(self) -> str | None:
         if not isinstance(self.training.bptt, TruncatedBPTTConfig):
             return None
-        if isinstance(self.encoder, RecurrentEncoderConfig) and not self.encoder.bidirectional:
+        if not isinstance(self.encoder, RecurrentEncoderConfig) or self.encoder.bidirectional:
+            return (
+                "training.bptt.kind truncated carries a state forward from window to window: it needs "
+                "encoder.kind recurrent with encoder.bidirectional false."
+            )
+        longest_s = self._longest_s
+        if self.training.bptt.frames < longest_s * self.data.features.frames_per_s:
             return None
         return (
-            "training.bptt.kind truncated carries a state forward from window to window: it needs "
-            "encoder.kind recurrent with encoder.bidirectional false."
+            f"training.bptt.frames ({self.training.bptt.frames}) truncates nothing: the longest that is trained on "
+            f"has {longest_s:g} s; make it smaller, or training.bptt.kind full."
         )
+
+    @property
+    def _longest_s(self) -> float:
+        """Seconds of the longest segment or recording that is trained on."""
+        if isinstance(self.task, ClassificationConfig):
+            return max(self.data.segment_s, self.data.long_segment_s or 0.0)
+        return self.task.switching.max_parts * self.task.switching.max_part_s
 
     def _recurrence(self) -> str | None:
         if isinstance(self.clipping, RecurrentClippingConfig) and isinstance(
@@ -118,7 +133,23 @@ class TrialConfig(Frozen):
         """Whether statistics are taken over a batch, so that its parts do not add up to the whole."""
         return isinstance(self.encoder, (TDNNEncoderConfig, ECAPAEncoderConfig))
 
+    def _warmup(self) -> str | None:
+        if isinstance(self.schedule, PlateauScheduleConfig):
+            return None
+        num_steps = self.training.max_epochs * self.training.steps_per_epoch
+        if self.schedule.warmup_steps < num_steps:
+            return None
+        return (
+            f"schedule.warmup_steps ({self.schedule.warmup_steps}) would last as long as training or longer, which has "
+            f"{num_steps} steps; make it smaller."
+        )
+
     def _parts(self) -> str | None:
+        if self.training.accumulation > self.training.batch_size:
+            return (
+                f"training.accumulation ({self.training.accumulation}) must not exceed training.batch_size "
+                f"({self.training.batch_size})."
+            )
         if self.has_batch_norm and self.training.accumulation > 1:
             return (
                 f"training.accumulation changes what encoder.kind {self.encoder.kind} learns, since its batch "

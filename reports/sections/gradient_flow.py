@@ -1,7 +1,8 @@
 """How much of the loss's gradient reaches each step, |dL/dh_t| against t, before and after training.
 
-Trials of one cell (or encoder) and clipping rule are an arm. What the curves show depends on pooling, direction and
-initialisation, so that the section names them; it says what was measured, and promises nothing.
+Trials of one cell (or encoder) and clipping rule are an arm, where these differ also of one route from
+the loss back to the states (a pooling, a decoder's attention) and one kind of feedback. What the curves show depends on
+direction and initialisation too, so that the section names them; it says what was measured, and promises nothing.
 """
 
 import math
@@ -18,15 +19,16 @@ BACKWARD: Final = "/backward"
 CELL_STATE: Final = "/cell"
 FORWARD: Final = "/forward"
 LEAST: Final = 1e-45  # the smallest number of single precision: what has vanished counts as this much
-READS_EVERY_STATE: Final = {"mean", "max", "statistics", "attention", "multi_head", "attentive_statistics"}
+READS_ONE_STATE: Final = "pooling last"
+EVERY_STEP: Final = "a loss at every step"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """Trials of one cell and clipping rule, and one recurrence in them.
+    """Trials that are alike in how gradients come back, and one recurrence in them.
 
     Attributes:
-        network: the cell or encoder.
+        network: the cell or encoder, and of route and feedback what differs between trials.
         clipping: the rule.
         states: the recurrence's or layer's name.
         n: trials.
@@ -65,7 +67,7 @@ class Flow:
 
     Attributes:
         arms: those of one cell side by side.
-        poolings: that occur.
+        routes: `pooling last`, `attention dot`: how the loss reaches the states.
         directions: `one` or `both`, where the encoder has any.
         has_other_encoders: whether there are encoders that have none.
         initialisations: that occur, where the encoder has a choice.
@@ -74,7 +76,7 @@ class Flow:
     """
 
     arms: tuple[Arm, ...]
-    poolings: tuple[str, ...]
+    routes: tuple[str, ...]
     directions: tuple[str, ...]
     has_other_encoders: bool
     initialisations: tuple[str, ...]
@@ -93,15 +95,18 @@ def summarise(study: StudyRecord) -> Flow:
     measured = [trial for trial in study.trials if trial.number in flows]
     not_finite = tuple(trial.number for trial in measured if not _is_finite(flows[trial.number]))
     trials = [trial for trial in measured if trial.number not in not_finite]
+    differing = [of for of in (_route, _feedback) if len({of(trial) for trial in trials}) > 1]
     groups: dict[_Key, list[TrialRecord]] = {}
     for trial in trials:
         curve = flows[trial.number].curves[0]
         for states, values in curve.norms.items():
-            key = _Key(*_arm(trial), states, len(values), is_main=states == _main(curve))
+            network = ", ".join(filter(None, [_network(trial), *(of(trial) for of in differing)]))
+            clipping = str(trial.params.get("clipping.kind", "?"))
+            key = _Key(network, clipping, states, len(values), is_main=states == _main(curve))
             groups.setdefault(key, []).append(trial)
     return Flow(
         arms=tuple(_summary(key, group, flows) for key, group in sorted(groups.items())),
-        poolings=_levels(trials, "pooling.kind"),
+        routes=tuple(sorted({_route(trial) for trial in trials})),
         directions=tuple({"false": "one", "true": "both"}[each] for each in _levels(trials, "encoder.bidirectional")),
         initialisations=_levels(trials, "encoder.initialisation"),
         has_other_encoders=any("encoder.bidirectional" not in trial.params for trial in trials),
@@ -129,9 +134,23 @@ class _Key(NamedTuple):
     is_main: bool
 
 
-def _arm(trial: TrialRecord) -> tuple[str, str]:
-    cell = trial.params.get("encoder.cell") or trial.params.get("encoder.kind", "?")
-    return str(cell), str(trial.params.get("clipping.kind", "?"))
+def _network(trial: TrialRecord) -> str:
+    return str(trial.params.get("encoder.cell") or trial.params.get("encoder.kind", "?"))
+
+
+def _route(trial: TrialRecord) -> str:
+    """What is built between the encoder's states and the loss."""
+    task, attention = trial.params.get("task.kind"), trial.params.get("task.attention", "none")
+    if task == "labelling":
+        return EVERY_STEP
+    if task == "sequence" and attention != "none":
+        return f"attention {attention}"
+    return f"pooling {trial.params.get('pooling.kind', '?')}"
+
+
+def _feedback(trial: TrialRecord) -> str:
+    """What an encoder that recurs through its output is fed back; "" for others."""
+    return str(trial.params.get("encoder.feedback.kind", "")).replace("_", " ")
 
 
 def _levels(trials: Iterable[TrialRecord], path: str) -> tuple[str, ...]:
@@ -179,7 +198,7 @@ def present(flow: Flow) -> tuple[Block, ...]:
     table = Table(
         caption="The gradient of the steps that are read first, as a ratio to that of those read last",
         columns=(
-            Column("cell, clipping", numeric=False),
+            Column("network, clipping", numeric=False),
             Column("states", numeric=False, hint="a recurrence and its direction, or a layer"),
             Column("n", hint="trials"),
             Column("before training", hint="mean over the first tenth of the steps / mean over the last tenth"),
@@ -220,6 +239,10 @@ def _sentence(arms: Sequence[Arm]) -> str:
     )
     if len(arms) == 1:
         return f"{said} ({least.name}); after training {_times(least.ratio_after)}."
+    if _times(least.ratio_before) == _times(most.ratio_before):
+        least, most = (pick(arms, key=lambda arm: arm.ratio_after) for pick in (min, max))
+        after = " to ".join(dict.fromkeys(_times(arm.ratio_after) for arm in (least, most)))
+        return f"{said} with each of {count(len(arms), 'arm')}; after training {after}."
     return (
         f"{said} with {least.name} and {_times(most.ratio_before)} with {most.name}; "
         f"after training {_times(least.ratio_after)} and {_times(most.ratio_after)}."
@@ -231,7 +254,7 @@ def _times(ratio: float) -> str:
 
 
 def _conditions(flow: Flow) -> str:
-    conditions = [f"pooling {listing(flow.poolings)}"]
+    conditions = [listing(flow.routes)]
     of_encoder = []
     if flow.directions:
         of_encoder.append(f"directions {listing(flow.directions)}")
@@ -244,9 +267,10 @@ def _conditions(flow: Flow) -> str:
         f"Measured on one training batch without dropout, under {', '.join(conditions)}. The norm is that of each "
         f"{flow.heard}'s own loss, averaged over {flow.heard}s; t counts the encoder's steps."
     )
-    if set(flow.poolings) & READS_EVERY_STATE:
+    if set(flow.routes) != {READS_ONE_STATE}:
         said += (
-            " A pooling that reads every state gives each a gradient of its own, whatever the recurrence carries back."
+            " Where the loss is made of every state, by pooling, by attention or at every step, each state has a "
+            "gradient of its own, whatever the recurrence carries back."
         )
     if flow.not_finite:
         noun = "trial" if len(flow.not_finite) == 1 else "trials"

@@ -72,11 +72,19 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Leaderboard:
-    """All configurations, best first; `parameters` are the columns of what was searched."""
+    """All configurations, best first.
+
+    Attributes:
+        parameters: the columns of what was searched.
+        bound: the objective's, what larger values count as.
+        is_cut: whether any did.
+    """
 
     objective_name: str
     parameters: tuple[ParameterColumn, ...]
     rows: tuple[Row, ...]
+    bound: float
+    is_cut: bool
 
     @property
     def replicated(self) -> bool:
@@ -102,7 +110,13 @@ def summarise(study: StudyRecord) -> Leaderboard:
         objective_name=study.manifest.objective,
         parameters=parameter_columns(study.manifest.parameters),
         rows=_separate(_rank(rows)),
+        bound=study.manifest.objective_bound,
+        is_cut=any(_is_cut(trial, study.manifest.objective_bound) for trial in study.trials),
     )
+
+
+def _is_cut(trial: TrialRecord, bound: float) -> bool:
+    return trial.state is TrialState.COMPLETE and trial.objective is not None and trial.objective >= bound
 
 
 def _row(key: str, trials: Sequence[TrialRecord], searched: Sequence[SearchedParameter]) -> Row:
@@ -186,6 +200,8 @@ def columns(board: Leaderboard) -> tuple[Column, ...]:
 
 def _note(board: Leaderboard) -> str:
     text = "Means are over complete trials. "
+    if board.is_cut:
+        text += f"An objective of {number(board.bound)} stands for that and more, which is all counted as one. "
     if board.replicated:
         text += "± is the standard deviation over seeds; the interval is a t-interval over seeds, for these sources. "
     else:

@@ -247,7 +247,7 @@ def show_trial(study: str, number: int, folder: Path, *, as_json: bool) -> None:
         return
     console = make_console()
     further = dict(zip(_further_names(read_manifest(study_folder)), trial.further, strict=False))  # a failure has none
-    value = f", {trial.value:.4f}{further_text(further)}" if trial.value is not None else ""
+    value = f", {_value(trial.value, epochs)}{further_text(further)}" if trial.value is not None else ""
     num_attempts = len(place.attempts())
     console.print(
         f"trial {number}: {trial.state.value}{value}, {num_attempts} {'attempt' if num_attempts == 1 else 'attempts'}"
@@ -262,6 +262,11 @@ def show_trial(study: str, number: int, folder: Path, *, as_json: bool) -> None:
     if epochs:
         console.print(_epoch_table(epochs))
     console.print(f"files: {place.root}", soft_wrap=True)
+
+
+def _value(value: float, epochs: list[EpochEnded]) -> str:
+    """What a trial counts as; said so where no epoch reached it: the objective's bound."""
+    return f"{value:.4f}" if any(event.objective == value for event in epochs) else f"counts as {value:.4f}"
 
 
 def _failure(place: TrialFolder) -> str:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from lightning_modules.config import HierarchicalEncoderConfig, TrialConfig, content_hash
+from lightning_modules.config import HierarchicalEncoderConfig, TrialConfig, content_hash, unread
 
 # Every path of a TrialConfig, with a valid value that is not the default, and what else must be chosen for it to exist.
 OTHER_VALUES: dict[str, Any] = {
@@ -449,3 +449,53 @@ def test_defaults_are_the_json_of_nothing() -> None:
 
 def test_frames_a_second_follow_the_hop() -> None:
     assert make({"data.features.hop_ms": 12.5}).data.features.frames_per_s == 80.0
+
+
+@pytest.mark.parametrize(
+    ("flat", "complaint"),
+    [
+        (
+            {"training.accumulation": 5, "training.batch_size": 4},
+            r"accumulation \(5\) must not .*batch_size \(4\)",
+        ),
+        (
+            {"schedule.warmup_steps": 400},
+            r"warmup_steps \(400\) would last as long as training .* 400 steps",
+        ),
+        ({"schedule.kind": "cosine", "schedule.warmup_steps": 999}, r"warmup_steps \(999\)"),
+        (
+            {"training.bptt.kind": "truncated", "training.bptt.frames": 200, "encoder.bidirectional": False},
+            r"bptt\.frames \(200\) truncates nothing: the longest that is trained on has 2 s",
+        ),
+    ],
+)
+def test_what_would_do_nothing_is_refused(flat: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        make(flat)
+
+
+def test_windows_may_be_as_long_as_the_short_segments_where_others_are_longer() -> None:
+    truncated = {"training.bptt.kind": "truncated", "training.bptt.frames": 200, "encoder.bidirectional": False}
+    assert make({**truncated, "data.long_segment_s": 4.0})
+    assert make({**truncated, "task.kind": "labelling"}), "recordings of up to 4 parts of 4 s"
+
+
+@pytest.mark.parametrize(
+    ("flat", "paths"),
+    [
+        ({"encoder.cell": "lstm"}, {"data.features.sliding_s"}),
+        ({"data.features.normalisation": "sliding"}, {"encoder.forget_bias"}),
+        (
+            {"encoder.cell": "lstm", "encoder.initialisation": "uniform"},
+            {"data.features.sliding_s", "encoder.forget_bias"},
+        ),
+        ({"encoder.kind": "hierarchical", "encoder.top.cell": "lstm"}, {"data.features.sliding_s"}),
+        ({"encoder.kind": "hierarchical"}, {"data.features.sliding_s", "encoder.forget_bias"}),
+        ({"encoder.kind": "tdnn"}, {"data.features.sliding_s"}),
+        ({"encoder.cell": "lstm", "task.kind": "labelling"}, {"data.features.sliding_s", "pooling"}),
+        ({"encoder.cell": "lstm", "task.kind": "sequence"}, {"data.features.sliding_s", "pooling"}),
+        ({"encoder.cell": "lstm", "task.kind": "sequence", "task.attention": "none"}, {"data.features.sliding_s"}),
+    ],
+)
+def test_what_nothing_reads_is_known(flat: dict[str, Any], paths: set[str]) -> None:
+    assert unread(make(flat)).keys() == paths

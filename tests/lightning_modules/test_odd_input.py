@@ -16,7 +16,7 @@ from lightning_modules import language_id
 from lightning_modules.build import build_module
 from lightning_modules.config import DataConfig, FeaturesConfig, TrialConfig
 from lightning_modules.data.audio import NotSpeechError, clean, decode
-from lightning_modules.data.batches import Batch
+from lightning_modules.data.batches import Batch, SwitchedBatch
 from lightning_modules.data.features import LogMel
 from lightning_modules.data.manifest import Recording
 from lightning_modules.data.utterances import join_utterances
@@ -105,9 +105,23 @@ def test_one_frame_is_scored(encoder: dict[str, Any], pooling: str) -> None:
     assert torch.isfinite(alone.log_likelihoods).all()
 
 
-def test_no_frame_at_all_is_an_error_that_names_the_utterance() -> None:
+def test_no_frame_at_all_is_an_error_that_names_the_row() -> None:
     with pytest.raises(ValueError, match=r"those in rows \[1\] of the batch have none"):
         make().score(batch_of(torch.randn(3, NUM_BANDS), torch.randn(0, NUM_BANDS)))
+
+
+@pytest.mark.parametrize("task", ["labelling", "sequence"])
+def test_a_recording_without_frames_is_one_too(task: str) -> None:
+    batch = SwitchedBatch(
+        features=torch.randn(2, 9, NUM_BANDS),
+        lengths=torch.tensor([9, 0]),
+        part_languages=torch.tensor([[0, 1], [1, 0]]),
+        part_frames=torch.tensor([[4, 5], [0, 0]]),
+        num_parts=torch.tensor([2, 2]),
+        indices=torch.arange(4).view(2, 2),
+    )
+    with pytest.raises(ValueError, match=r"those in rows \[1\] of the batch have none"):
+        make(task={"kind": task}).score(batch)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

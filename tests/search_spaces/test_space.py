@@ -206,12 +206,12 @@ def test_applying_leaves_the_base_as_it_was(clipping: Space) -> None:
 @pytest.mark.parametrize(
     ("base", "params", "message"),
     [
-        ({}, {"encoder.num_layers": 99}, r"encoder.num_layers: input should be less than or equal to 8 \(got 99\)"),
+        ({}, {"encoder.num_layers": 99}, r"encoder.num_layers: must be less than or equal to 8 \(got 99\)"),
         ({}, {"optimizer.momentum": 0.5}, "optimizer.momentum exists only under optimizer.kind = sgd"),
         (
             {"clipping": {"kind": "norm"}},
             {"clipping.max_norm": 0.0},
-            "clipping.max_norm: input should be greater than 0",
+            "clipping.max_norm: must be greater than 0",
         ),
         (
             {"encoder": {"hiden_size": 3}},
@@ -289,14 +289,14 @@ LINES = [
     (
         '"encoder.hidden_size" = { choices = ["64"] }',
         "encoder.hidden_size",
-        "cannot be '64': Input should be a valid integer",
+        "cannot be '64': must be a whole number",
     ),
-    ('"encoder.hidden_size" = { float = [8.0, 64.0] }', "encoder.hidden_size", "valid integer"),
-    ('"encoder.bidirectional" = { int = [0, 1] }', "encoder.bidirectional", "valid boolean"),
+    ('"encoder.hidden_size" = { float = [8.0, 64.0] }', "encoder.hidden_size", "whole number"),
+    ('"encoder.bidirectional" = { int = [0, 1] }', "encoder.bidirectional", "true or false"),
     (
         '"encoder.num_layers" = { int = [1, 9] }',
         "encoder.num_layers",
-        "cannot be 9: Input should be less than or equal to 8",
+        "cannot be 9: must be less than or equal to 8",
     ),
     ('"encoder.num_layers" = { int = [0, 3] }', "encoder.num_layers", "cannot be 0"),
     ('"encoder.num_layers" = { int = [3, 1] }', "encoder.num_layers", "must rise"),

@@ -130,7 +130,10 @@ def test_a_space_with_float16_is_refused_where_no_slot_has_a_gpu(workspace: Path
 @pytest.mark.parametrize(
     ("base", "line"),
     [
-        ("[trial.encoder]\nbidirectional = false\n", '"training.bptt.kind" = { choices = ["full", "truncated"] }'),
+        (
+            "[trial.encoder]\nbidirectional = false\n[trial.training.bptt]\nkind = 'truncated'\nframes = 50\n",
+            '"training.bptt.kind" = { choices = ["full", "truncated"] }',
+        ),
         (
             "[trial.encoder]\nkind = 'hierarchical'\nmiddle = { window = 4, hop = 4 }\n",
             '"encoder.low.cell" = { choices = ["gru", "lstm"] }',
@@ -151,3 +154,61 @@ def test_a_space_is_tried_around_the_studys_own_configuration(
     needed = "encoder.kind = hierarchical; choose that kind" if "low" in line else "encoder.bidirectional false"
     assert needed in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("base", "line", "complaint"),
+    [
+        (
+            "[trial.task]\nkind = 'labelling'\n[trial.pooling]\nkind = 'mean'\n",
+            '"encoder.cell" = { choices = ["gru", "lstm"] }',
+            r'key "pooling" is set, but nothing reads it: task\.kind labelling .*; leave it out\.$',
+        ),
+        (
+            "[trial.encoder]\nforget_bias = 2.0\n",
+            '"encoder.hidden_size" = { choices = [8, 16] }',
+            r'key "encoder\.forget_bias" is set, but nothing reads it: only an lstm has',
+        ),
+        (
+            "",
+            '"encoder.cell" = { choices = ["lstm", "gru"] }\n"encoder.forget_bias" = { choices = [0.0, 1.0] }',
+            r'key "encoder\.forget_bias" changes nothing where only an lstm .*: give it a when, or leave it out\.$',
+        ),
+        (
+            "[trial.task]\nkind = 'sequence'\n",
+            '"task.attention" = { choices = ["none", "dot"] }\n"pooling.kind" = { choices = ["last", "mean"] }',
+            r'key "pooling\.kind" changes nothing where with task\.attention dot the decoder',
+        ),
+    ],
+)
+def test_what_no_training_would_read_is_refused(
+    base: str, line: str, complaint: str, workspace: Path, tmp_path: Path
+) -> None:
+    study = write_tiny_study(tmp_path, changes=base)
+    (tmp_path / "tiny_space.toml").write_text(f"[space]\n{line}\n")
+    with pytest.raises(ConfigError, match=complaint):
+        make_plan(config_of(study), workspace=Workspace(workspace), slots=1)
+
+
+@pytest.mark.parametrize(
+    ("base", "line"),
+    [
+        (
+            "[trial.encoder]\nforget_bias = 2.0\n",
+            '"encoder.cell" = { choices = ["gru", "lstm"] }',
+        ),
+        (
+            "[trial.task]\nkind = 'sequence'\n",
+            "\n".join(
+                (
+                    '"task.attention" = { choices = ["none", "dot"] }',
+                    '"pooling.kind" = { choices = ["last", "mean"], when = { "task.attention" = ["none"] } }',
+                )
+            ),
+        ),
+    ],
+)
+def test_what_some_trainings_read_is_accepted(base: str, line: str, workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path, changes=base)
+    (tmp_path / "tiny_space.toml").write_text(f"[space]\n{line}\n")
+    assert make_plan(config_of(study), workspace=Workspace(workspace), slots=1)

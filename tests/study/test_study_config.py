@@ -33,6 +33,11 @@ def test_an_unknown_preset_lists_the_known_ones() -> None:
         ("[limits]\nsilence = 60.0\n", r"limits\.silence: .*did you mean silence_s\?"),
         ("[trial.clipping]\nmax_ratio = 0.1\n", r"trial\.clipping\.max_ratio: .*known here: kind, max_norm"),
         ("[trial]\nseed = 3\n", r"trial\.seed is set by the study"),
+        (
+            "[trial.encoder]\nbidirectional = 'yes'\n",
+            r'trial\.encoder\.bidirectional: must be true or false \(got "yes"\)',
+        ),
+        ("[trial.encoder]\nnum_layers = true\n", r"trial\.encoder\.num_layers: must be a whole number \(got true\)"),
         ("[trial.encoder\n", r"not valid TOML"),
     ],
 )

@@ -17,7 +17,7 @@ from reports.records import (
     StudyRecord,
     parse_gradient_flow,
 )
-from reports.sections import answer
+from reports.sections import answer, gradient_flow
 from reports.sections._blocks import Drawing, Table, Text
 from reports.sections.gradient_flow import SECTION, present, summarise
 from tests.reports.conftest import WriteStudy
@@ -102,7 +102,7 @@ def test_the_sentence_says_what_was_measured(study: StudyRecord) -> None:
     )
     assert isinstance(conditions, Text)
     assert "pooling last, directions both, initialisation orthogonal" in conditions.text
-    assert "reads every state" not in conditions.text
+    assert "every state" not in conditions.text
     assert isinstance(table, Table)
     assert len(table.rows) == 6
     assert isinstance(drawing, Drawing)
@@ -124,7 +124,40 @@ def test_a_pooling_that_reads_every_state_is_said_to(trial: MakeTrial, make_stud
     conditions = present(summarise(study))[1]
     assert isinstance(conditions, Text)
     assert "under pooling mean, directions one" in conditions.text
-    assert "A pooling that reads every state gives each a gradient of its own" in conditions.text
+    assert "Where the loss is made of every state" in conditions.text
+
+
+def test_trials_of_different_routes_or_feedback_are_arms_of_their_own(trial: MakeTrial, make_study: MakeStudy) -> None:
+    fed_back = {"encoder.kind": "output_recurrent", "encoder.feedback.kind": "teacher_forcing", "task.kind": "sequence"}
+    trials = (
+        trial(0, params=arms_params("lstm", "norm", **{"task.kind": "sequence", "task.attention": "none"})),
+        trial(1, params=arms_params("lstm", "norm", **{"task.kind": "sequence", "task.attention": "dot"})),
+        trial(2, params=arms_params("gru", "norm", **fed_back)),
+    )
+    summary = summarise(make_study(*trials, gradient_flow=dict.fromkeys(range(3), flow(0.9, 0.9))))
+    assert [arm.name for arm in summary.shown] == [
+        "gru, pooling last, teacher forcing, norm",
+        "lstm, attention dot, norm",
+        "lstm, pooling last, norm",
+    ]
+    conditions = present(summary)[1]
+    assert isinstance(conditions, Text)
+    assert "under attention dot and pooling last," in conditions.text
+
+
+def test_labels_of_every_step_have_no_pooling(trial: MakeTrial, make_study: MakeStudy) -> None:
+    params = arms_params("gru", "norm", **{"task.kind": "labelling"})
+    summary = summarise(make_study(trial(0, params=params), gradient_flow={0: flow(0.9, 0.9)}))
+    assert summary.routes == ("a loss at every step",)
+
+
+def test_arms_that_do_not_differ_are_not_compared_with_themselves(trial: MakeTrial, make_study: MakeStudy) -> None:
+    trials = [trial(number, params=arms_params("gru", rule)) for number, rule in enumerate(("none", "norm"))]
+    study = make_study(*trials, gradient_flow={0: flow(1.0, 1.0), 1: flow(1.0, 1.0)})
+    assert gradient_flow.in_a_sentence(summarise(study)) == (
+        "Before training, the first tenth of the steps got 1 times the gradient of the last tenth with each of 2 arms; "
+        "after training 1 times."
+    )
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_sources_can_be_named_for_development_and_test(write: Write, prepare: Pr
         ('name = "mine"\n[reader]\nkind = "folders"', r"reader\.path: "),
         ('name = "mine"\n[reader]\nkind = "folders"\npath = 3', r"reader\.path: name a folder or file.* \(got 3\)$"),
         ('name = "mine"\n[reader]\nkind = "folders"\npath = {valid = "x"}', r"reader\.path: name a folder .* test ="),
-        (f'name = "mine"\nlanguages = "en"\n{READER}', r"languages: Input should be a list \(got 'en'\)"),
+        (f'name = "mine"\nlanguages = "en"\n{READER}', r'languages: must be a list \(got "en"\)'),
         (
             'name = "mine"\n[reader]\nkind="folders"\npath="x"\n[splits]\nkind="speakers"\ndev=0.6\ntest=0.5',
             "something for training",

@@ -8,8 +8,9 @@ from lightning_modules.data.batches import Batch
 from lightning_modules.data.conditioned import UNKNOWN
 from lightning_modules.data.conditions import Cut, parse_condition
 from lightning_modules.data.manifest import Utterance
+from lightning_modules.language_id import MAX_FRAMES
 from lightning_modules.relevance import Relevance
-from study.attention_test import AttentionTest
+from study.attention_tally import AttentionTally
 from tests.lightning_modules.helpers import attending
 
 RIGHT, WRONG = [1.0, 0.0], [0.0, 1.0]
@@ -28,16 +29,27 @@ def heard(
     *utterances: tuple[str, int, list[float], list[float], list[float]],
     weights: tuple[float, ...] = (0.2, 0.3, 0.5),
     condition: str = "10s-noise-5db-first-half",
-) -> AttentionTest:
+) -> AttentionTally:
     """(source, language, scores whole, without what is relevant, without what chance chose) of each utterance."""
     sources, languages, whole, relevant, random = zip(*utterances, strict=True)
-    found = Relevance((np.array(weights),) * len(sources), torch.tensor(relevant), torch.tensor(random))
-    monkeypatch.setattr("study.attention_test.relevance", lambda *_, **__: found)
+    found = Relevance(
+        (np.array(weights),) * len(sources), torch.tensor(whole), torch.tensor(relevant), torch.tensor(random)
+    )
+    monkeypatch.setattr("study.attention_tally.relevance", lambda *_, **__: found)
     cuts = [cut_of(place, source) for place, source in enumerate(sources)]
-    test = AttentionTest(attending(), cuts, parse_condition(condition))
+    tally = AttentionTally(attending(), cuts, parse_condition(condition))
     places, lengths = torch.arange(len(cuts)), torch.full((len(cuts),), LENGTH)
-    test.take(Batch(torch.zeros(len(cuts), LENGTH, 40), lengths, torch.tensor(languages), places), torch.tensor(whole))
-    return test
+    batch = Batch(torch.zeros(len(cuts), LENGTH, 40), lengths, torch.tensor(languages), places)
+    assert tally.score(batch).log_likelihoods is found.log_likelihoods, "the network is not asked twice"
+    return tally
+
+
+def test_what_is_too_long_for_one_piece_is_scored_in_pieces_and_not_tallied() -> None:
+    module, lengths = attending(), torch.tensor([MAX_FRAMES + 1])
+    tally = AttentionTally(module, [cut_of(0, "a")], parse_condition("10s"))
+    batch = Batch(torch.randn(1, MAX_FRAMES + 1, 40), lengths, torch.tensor([0]), torch.tensor([0]))
+    assert torch.equal(tally.score(batch).log_likelihoods, module.score(batch).log_likelihoods)
+    assert tally.result() is None
 
 
 def test_the_step_in_which_noise_ends_counts_by_its_clean_share(monkeypatch: pytest.MonkeyPatch) -> None:

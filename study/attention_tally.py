@@ -11,7 +11,8 @@ from lightning_modules.data.batches import Batch
 from lightning_modules.data.conditioned import UNKNOWN
 from lightning_modules.data.conditions import Condition, Cut
 from lightning_modules.language_id import LanguageId
-from lightning_modules.relevance import SHARE, WINDOW_S, relevance
+from lightning_modules.lid_module import Scored
+from lightning_modules.relevance import SHARE, WINDOW_S, Relevance, relevance
 from reports.records import AttentionResult, RelevanceExample
 
 SEED: Final = 1
@@ -29,7 +30,7 @@ class _Heard(NamedTuple):
     is_right: tuple[bool, bool, bool]
 
 
-class AttentionTest:
+class AttentionTally:
     """Weights and deletions of all utterances that are in the trial's languages and scored in one piece.
 
     Args:
@@ -45,14 +46,18 @@ class AttentionTest:
         self._heard: list[_Heard] = []
         self._examples: dict[str, tuple[int, RelevanceExample]] = {}
 
-    def take(self, batch: Batch, log_likelihoods_BL: Tensor) -> None:
-        """Takes a batch, and what it scored as it is."""
+    def score(self, batch: Batch) -> Scored:
+        """Scores a batch as the network does, and takes what its attention found in it."""
         found = relevance(self._module, batch, seed=SEED)
         if found is None:
-            return
+            return self._module.score(batch)
+        self._take(batch, found)
+        return Scored(batch.indices, found.log_likelihoods, batch.languages)
+
+    def _take(self, batch: Batch, found: Relevance) -> None:
         guesses = [
             scores.argmax(dim=-1).tolist()
-            for scores in (log_likelihoods_BL, found.without_relevant, found.without_random)
+            for scores in (found.log_likelihoods, found.without_relevant, found.without_random)
         ]
         for row, (place, language) in enumerate(zip(batch.indices.tolist(), batch.languages.tolist(), strict=True)):
             if language == UNKNOWN:
