@@ -68,7 +68,6 @@ class LanguageId(LidModule):
                 self.reconstruction = FeatureDecoder(
                     config.reconstruction, embedding_size=self.pooling.output_size, num_values=features.num_values
                 )
-        self._reconstruction_errors: list[Tensor] = []
 
     def forward(
         self, features_BTD: Tensor, lengths_B: Tensor, *, languages_B: Tensor | None = None, tap: Tap | None = None
@@ -97,22 +96,10 @@ class LanguageId(LidModule):
             assert isinstance(self.config.reconstruction, GRUReconstructionConfig)
             error = self.reconstruction.error(scores.embedding, batch.features, batch.lengths)
             if self.training:
-                self._reconstruction_errors.append(error.detach())
+                self.note("reconstruction_error", error, num_rows=len(batch.lengths))  # unweighted
             loss = loss + self.config.reconstruction.weight * error
         num_correct = int((scores.log_likelihoods.argmax(dim=-1) == batch.languages).sum())
         return Loss(loss, num_correct, len(batch.languages))
-
-    def on_train_epoch_start(self) -> None:
-        """Forgets the errors of the epoch before, too."""
-        super().on_train_epoch_start()
-        self._reconstruction_errors = []
-
-    def training_metrics(self) -> dict[str, float]:
-        """Those of all tasks, and `train/reconstruction_error`: the epoch's mean squared error, unweighted."""
-        if not self._reconstruction_errors:
-            return super().training_metrics()
-        error = float(torch.stack(self._reconstruction_errors).mean())
-        return super().training_metrics() | {"train/reconstruction_error": error}
 
     def score(self, batch: Batch) -> Scored:
         """A row an utterance; see `LidModule.score`."""
@@ -132,5 +119,5 @@ class LanguageId(LidModule):
 
     def _of_outputs(self, encoded: Encoded, log_posteriors_BSL: Tensor, languages_B: Tensor) -> Tensor:
         """Cross-entropy of the outputs that an encoder has at every step."""
-        languages_BS1 = languages_B.view(-1, 1, 1).expand(-1, log_posteriors_BSL.shape[1], -1)
-        return mean_over_steps(-log_posteriors_BSL.gather(-1, languages_BS1).squeeze(-1), encoded.steps)
+        languages_BS = languages_B.unsqueeze(1).expand(-1, log_posteriors_BSL.shape[1])
+        return mean_over_steps(self.losses_of_steps(log_posteriors_BSL, languages_BS), encoded.steps)

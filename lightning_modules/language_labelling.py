@@ -76,7 +76,7 @@ class LanguageLabelling(LidModule):
         middles_BS = self._middles(labels, batch.lengths)
         languages_BS = languages_BT.gather(1, middles_BS)
         mask_BS = length_mask(labels.steps, middles_BS.shape[1])
-        losses_BS = self.cross_entropies(labels.log_posteriors.flatten(0, 1), languages_BS.flatten()).view_as(mask_BS)
+        losses_BS = self.losses_of_steps(labels.log_posteriors, languages_BS)
         is_right_BS = (labels.log_posteriors.argmax(dim=-1) == languages_BS) & mask_BS
         return Loss(mean_over_steps(losses_BS, labels.steps), int(is_right_BS.sum()), int(mask_BS.sum()))
 

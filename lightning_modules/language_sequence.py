@@ -99,7 +99,7 @@ class LanguageSequence(LidModule):
             teacher_share=self.task.teacher_share if self.training else 1.0,
         )
         targets_BK, mask_BK = self._targets(batch), length_mask(batch.num_parts + 1, batch.part_languages.shape[1] + 1)
-        losses_BK = self.cross_entropies(decoded.log_posteriors.flatten(0, 1), targets_BK.flatten()).view_as(mask_BK)
+        losses_BK = self.losses_of_steps(decoded.log_posteriors, targets_BK)
         loss = mean_over_steps(losses_BK, batch.num_parts + 1)
         if encoded.log_posteriors is not None:
             loss = loss + self._of_outputs(encoded.log_posteriors, encoded.steps, languages_BT, batch.lengths)
@@ -147,8 +147,7 @@ class LanguageSequence(LidModule):
         middles_BS = middle_frames(
             lengths_B, num_steps=log_posteriors_BSL.shape[1], frames_per_step=self.encoder.frames_per_step
         )
-        languages_BS1 = languages_BT.gather(1, middles_BS).unsqueeze(-1)
-        return mean_over_steps(-log_posteriors_BSL.gather(-1, languages_BS1).squeeze(-1), steps_B)
+        return mean_over_steps(self.losses_of_steps(log_posteriors_BSL, languages_BT.gather(1, middles_BS)), steps_B)
 
     def _targets(self, batch: SwitchedBatch) -> Tensor:
         """(B, P + 1) the languages in order, then the end, which also fills what is left."""

@@ -1,6 +1,6 @@
 """What the LightningModules of all tasks share: seeds, optimiser, clipping, and development scores.
 
-Shape legend: B utterances, N rows that are scored (an utterance or a segment each), L languages.
+Shape legend: B utterances, S steps, N rows that are scored (an utterance or a segment each), L languages.
 """
 
 import math
@@ -70,7 +70,7 @@ class LidModule(pl.LightningModule, ABC):
         self.development_scores: np.ndarray | None = None
         self.development_calibrated: np.ndarray | None = None
         self.development_metrics: dict[str, float] = {}
-        self._losses: list[Tensor] = []
+        self._means: dict[str, list[tuple[Tensor, int]]] = {}
         self._num_correct = 0
         self._num_seen = 0
         self._learned: dict[str, float] = {}
@@ -123,12 +123,16 @@ class LidModule(pl.LightningModule, ABC):
             losses_N = losses_N * (torch.exp(-self.log_prior_L) / self.num_languages)[languages_N]
         return losses_N
 
+    def losses_of_steps(self, log_posteriors_BSL: Tensor, languages_BS: Tensor) -> Tensor:
+        """(B, S) `cross_entropies` of each step."""
+        return self.cross_entropies(log_posteriors_BSL.flatten(0, 1), languages_BS.flatten()).view_as(languages_BS)
+
     # --- training ----------------------------------------------------------------------------------------------------
 
     def on_train_epoch_start(self) -> None:
         """Forgets what was measured in the epoch before, and tells the encoder how far training has come."""
         self.encoder.start_epoch(self.current_epoch / max(1, self.config.training.max_epochs - 1))
-        self.clipping_steps, self._losses, self._num_correct, self._num_seen = [], [], 0, 0
+        self.clipping_steps, self._means, self._num_correct, self._num_seen = [], {}, 0, 0
         self._learned = {}
         self.gradient_flow.start_epoch()
 
@@ -155,12 +159,16 @@ class LidModule(pl.LightningModule, ABC):
         loss, num_correct, num_rows = self.loss(batch, tap=self.clipper.tap(loss_scale=self._loss_scale()))
         if not torch.isfinite(loss):
             raise Diverged(f"the training loss became {loss.item()} at step {self.global_step}")
-        self._losses.append(loss.detach())
+        self.note("loss", loss, num_rows=len(batch.lengths))
         self._num_correct += num_correct
         self._num_seen += num_rows
         if self.num_parts == 1:
             return loss
         return loss * (len(batch.lengths) * self.num_parts / self.config.training.batch_size)
+
+    def note(self, name: str, mean: Tensor, *, num_rows: int) -> None:
+        """Keeps a mean over so many rows of a batch, or of a part of one, for the epoch's metric `train/<name>`."""
+        self._means.setdefault(name, []).append((mean.detach(), num_rows))
 
     def configure_gradient_clipping(
         self,
@@ -226,12 +234,14 @@ class LidModule(pl.LightningModule, ABC):
         )
 
     def _training_scores(self) -> dict[str, float]:
-        """The epoch's mean loss and accuracy, over the rows of all ranks."""
-        found = (float(torch.stack(self._losses).mean()), self._num_correct, self._num_seen)
-        parts = _gathered(found)
-        seen = sum(count for _, _, count in parts)
-        loss = found[0] if len(parts) == 1 else sum(loss * count for loss, _, count in parts) / seen
-        return {"train/loss": loss, "train/accuracy": sum(right for _, right, _ in parts) / seen}
+        """The epoch's accuracy, and means of what was noted, over the rows of all parts and ranks."""
+        ranks = _gathered((_sums(self._means), self._num_correct, self._num_seen))
+        scores = {
+            f"train/{name}": sum(sums[name][0] for sums, _, _ in ranks) / sum(sums[name][1] for sums, _, _ in ranks)
+            for name in self._means
+        }
+        seen = sum(count for _, _, count in ranks)
+        return scores | {"train/accuracy": sum(right for _, right, _ in ranks) / seen}
 
     def on_validation_epoch_end(self) -> None:
         """Keeps the `train/` scores and the `val/` metrics, of all ranks.
@@ -284,6 +294,16 @@ class LidModule(pl.LightningModule, ABC):
         """Optimisers are made by now."""
         if self._plateau is not None and self._plateau_before is not None:
             self._plateau.load_state_dict(self._plateau_before)
+
+
+def _sums(means: Mapping[str, Sequence[tuple[Tensor, int]]]) -> dict[str, tuple[float, int]]:
+    """Name -> the sum over rows, and how many there are."""
+    sums = {}
+    for name, parts in means.items():
+        rows = torch.tensor([count for _, count in parts], dtype=torch.float64)
+        values = torch.stack([mean for mean, _ in parts]).double().cpu()
+        sums[name] = (float(values @ rows), int(rows.sum()))
+    return sums
 
 
 def refuse_empty(lengths_B: Tensor) -> None:

@@ -5,9 +5,10 @@ is a mean over utterances, of the utterance's own. What is kept is the mean over
 
     g_t = 1/R Σ_r |d(B · L)/dh_rt|,
 
-where a row is an utterance or, in a hierarchy's lower levels, a window of one. It says what pooling hides as well: a
-pooling that reads every state gives each a gradient of its own, and only what reads the last state alone shows how much
-the recurrence carries back.
+where a row is an utterance or, in a hierarchy's lower levels, a window of one. All are cut to the shortest: t would
+lie at the end of one and in the midst of another, and past the end of a third there is no gradient. The curve says what
+pooling hides as well: a pooling that reads every state gives each a gradient of its own, and only what reads the last
+state alone shows how much the recurrence carries back.
 
 Dropout is off, batch normalisation as in evaluation, and the forward pass in single precision; an encoder that training
 tells the truth is told it here too. Nothing of it remains: gradients go to the states, not to the parameters.
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_modules.data.switched import cut_to_shortest
 from lightning_modules.lid_module import LidModule
 
 
@@ -46,7 +48,7 @@ def gradients_over_time(module: LidModule, batch: Any) -> dict[str, list[float]]
         module: with any encoder.
         batch: of training, on the module's device.
     """
-    tap, is_training = StateTap(), module.training
+    batch, tap, is_training = cut_to_shortest(batch), StateTap(), module.training
     gpus = [module.device] if module.device.type == "cuda" else []
     module.eval()
     module.encoder.training = True  # itself, and not what it is made of: feedback as in training, without dropout

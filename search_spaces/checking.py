@@ -104,8 +104,8 @@ def _check_reach(ordered: Parameters) -> Iterator[Complaint]:
 def check_base(ordered: Parameters, base: Mapping[str, Any]) -> Iterator[Complaint]:
     """What is wrong with the corners of a space around a base configuration, each thing once.
 
-    Every extreme must validate, with all others low, with all others high, and with each extreme of its section. The
-    full product would grow exponentially; models check fields against each other within a section.
+    Every extreme must validate with all others low, with all others high, and with each extreme of another parameter.
+    The full product would grow exponentially, and what disagrees is mostly two.
     """
     said: set[str] = set()
     unread_at: list[tuple[dict[str, Value], dict[str, str]]] = []
@@ -162,7 +162,7 @@ def _at(config: Mapping[str, Any], path: str) -> Any:
 
 
 def corners(ordered: Parameters) -> Iterator[tuple[str, dict[str, Value]]]:
-    """Parameter's path -> a complete set of values with one of its choices or ends; then pairs within a section."""
+    """Parameter's path -> a complete set of values with one of its choices or ends; then with those of another too."""
     fixed = [(parameter, value) for parameter in ordered for value in parameter.extremes]
     for parameter, value in fixed:
         for end in (0, -1):
@@ -170,7 +170,7 @@ def corners(ordered: Parameters) -> Iterator[tuple[str, dict[str, Value]]]:
             if corner is not None:
                 yield parameter.path, corner
     for (one, value), (other, other_value) in combinations(fixed, 2):
-        if one is not other and one.path.split(".")[0] == other.path.split(".")[0]:
+        if one is not other:
             corner = _complete(ordered, {one.path: value, other.path: other_value}, 0)
             if corner is not None:
                 yield one.path, corner

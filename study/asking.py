@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from lightning_modules.config import TrialConfig
-from lightning_modules.errors import ConfigError
+from lightning_modules.errors import ConfigError, TrialError
+from reports.records import TrialState
 from search_spaces.space import Value
 from study.active import ActiveTrial
 from study.control import Enqueue, consume, reject
@@ -168,9 +169,20 @@ class Asking:
         return Wish(name="", params=sampler.arms[place].params, seed=self._plan.config.seed + replicate)
 
     def start(self, asked: TrialSummary) -> ActiveTrial:
-        """Freezes the configuration of a trial that Optuna knows."""
+        """Freezes the configuration of a trial that Optuna knows.
+
+        Raises:
+            TrialError: the space has proposed what is no configuration; the trial has failed.
+        """
         base = self._plan.config.trial.model_dump(mode="json")
-        config = self._plan.space.apply(base, asked.params)
+        try:
+            config = self._plan.space.apply(base, asked.params)
+        except ConfigError as error:  # the space's corners were sound: more than two values do not go together
+            self._store.tell(asked.number, TrialState.FAILED, value=None)  # or every sweep would end here
+            raise TrialError(
+                f"trial {asked.number} cannot be: {error} Give one of these a when in space {self._plan.space.name}, "
+                "or run the same command again: it goes on with other proposals."
+            ) from None
         config = config.model_copy(update={"seed": self._seed(config, asked)})
         trial = ActiveTrial(number=asked.number, config=config, folder=self._folder.trial(asked.number))
         write_json(trial.folder.config, config.model_dump(mode="json"), sync=True)

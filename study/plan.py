@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, assert_never, get_args
 
-from lightning_modules.config import SCORED_DATA, SEARCHABLE_DATA, SequenceConfig
+from lightning_modules.config import BATCH_NORMALISING, SCORED_DATA, SEARCHABLE_DATA, SequenceConfig
 from lightning_modules.data.manifest import Split, Utterance
 from lightning_modules.data.prepared import PreparedCorpus, describe_corpus, open_corpus_of
 from lightning_modules.data.splits import check_splits, shared_with_training
@@ -27,6 +27,7 @@ from study.provenance import versions
 from study.workspace import Workspace
 
 PRECISION_PATH: Final = "training.precision"
+ENCODER_PATH: Final = "encoder.kind"
 SPLIT_RULE = "Training shares no {kept_apart} with development or test; these two share no recording."
 
 
@@ -141,6 +142,7 @@ def make_plan(
     check_combination(config, space)
     _check_conditions(config, space)
     _check_latency(config, devices_per_trial=devices_per_trial)
+    _check_ranks(config, space, num_ranks=max(devices_per_trial, _devices_of_job(config.launcher)))
     data = config.trial.data
     with _blamed_on(config, "data.corpus"):
         corpus = open_corpus_of(data, workspace.root)
@@ -224,6 +226,31 @@ def _check_latency(config: StudyConfig, *, devices_per_trial: int) -> None:
             f"study {config.name}, key further_objectives: a decoder takes as long as what it says, which before its "
             "training is chance; latency cannot be an objective of task.kind sequence."
         )
+
+
+def _check_ranks(config: StudyConfig, space: Space, *, num_ranks: int) -> None:
+    """Each rank would normalise its own part of a batch, and the network would be another one."""
+    searched = next((each for each in space.parameters if each.path == ENCODER_PATH), None)
+    kinds = (config.trial.encoder.kind,) if searched is None else searched.choices
+    normalising = [str(kind) for kind in kinds if kind in BATCH_NORMALISING]
+    if num_ranks > 1 and normalising:
+        raise ConfigError(
+            f"study {config.name}, key trial.{ENCODER_PATH}: {' and '.join(normalising)} normalise over the batch, "
+            f"which {num_ranks} devices a trial would cut in parts; give these trials one device."
+        )
+
+
+def _devices_of_job(launcher: LauncherConfig) -> int:
+    """Devices of an attempt, where the launcher says so."""
+    match launcher:
+        case RayConfig():
+            return 1 if launcher.devices == "cpu" else launcher.gpus_per_slot
+        case SlurmConfig():
+            return launcher.num_gpus
+        case LocalConfig() | InlineConfig():
+            return 1
+        case _:
+            assert_never(launcher)
 
 
 def _check_precision(config: StudyConfig, space: Space, *, has_gpu: bool) -> None:

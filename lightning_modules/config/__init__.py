@@ -25,6 +25,7 @@ from lightning_modules.config.data import (
     ShiftedDeltasConfig,
 )
 from lightning_modules.config.encoders import (
+    BATCH_NORMALISING,
     Cell,
     ECAPAEncoderConfig,
     EncoderConfig,
@@ -99,6 +100,7 @@ from lightning_modules.config.trial import (
 from lightning_modules.config.unread import unread
 
 __all__ = [
+    "BATCH_NORMALISING",
     "SCORED_DATA",
     "SEARCHABLE_DATA",
     "TASK_SCORES",

@@ -1,11 +1,13 @@
 """Encoders: from frames to a sequence of states. Sizes that stand here are those of the papers."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from lightning_modules.config._base import Frozen, PositiveInt, Probability, Share
 
+BATCH_NORMALISING: Final = ("tdnn", "ecapa_tdnn")
+"""Kinds whose batch normalisation sees a batch as a whole, so that its parts do not add up to it."""
 Cell = Literal["rnn_tanh", "rnn_relu", "gru", "lstm"]
 HiddenSize = Annotated[int, Field(ge=1, le=2048)]
 FramesPerStep = Annotated[int, Field(ge=1, le=20)]

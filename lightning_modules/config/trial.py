@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from lightning_modules.config._base import Frozen
 from lightning_modules.config.data import AugmentationConfig, DataConfig
 from lightning_modules.config.encoders import (
+    BATCH_NORMALISING,
     ECAPAEncoderConfig,
     EncoderConfig,
     HierarchicalEncoderConfig,
@@ -131,7 +132,7 @@ class TrialConfig(Frozen):
     @property
     def has_batch_norm(self) -> bool:
         """Whether statistics are taken over a batch, so that its parts do not add up to the whole."""
-        return isinstance(self.encoder, (TDNNEncoderConfig, ECAPAEncoderConfig))
+        return self.encoder.kind in BATCH_NORMALISING
 
     def _warmup(self) -> str | None:
         if isinstance(self.schedule, PlateauScheduleConfig):
@@ -161,14 +162,16 @@ class TrialConfig(Frozen):
         """With one step at the top, nothing of its recurrence or of an attention over it is trained."""
         if not isinstance(self.encoder, HierarchicalEncoderConfig):
             return None
-        frames = round(self.data.segment_s * self.data.features.frames_per_s)
+        length_s = self.data.segment_s if isinstance(self.task, ClassificationConfig) else self._longest_s
+        frames = round(length_s * self.data.features.frames_per_s)
         steps = self.encoder.middle.num_outputs(self.encoder.low.num_outputs(frames))
         if steps > 1:
             return None
+        key = "data.segment_s" if isinstance(self.task, ClassificationConfig) else "task.switching's longest recording"
         return (
-            f"data.segment_s ({self.data.segment_s:g} s) gives the top level of encoder.kind hierarchical one step, so "
-            "that neither its recurrence nor attention over it would be trained; make it longer, or windows and hops "
-            "of the lower levels shorter."
+            f"{key} ({length_s:g} s) gives the top level of encoder.kind hierarchical one step, so that neither its "
+            "recurrence nor attention over it would be trained; make it longer, or windows and hops of the lower levels "
+            "shorter."
         )
 
     def _bands(self) -> str | None:

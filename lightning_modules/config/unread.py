@@ -9,6 +9,9 @@ def unread(config: TrialConfig) -> dict[str, str]:
     """A key, or a section, that nothing reads under the values of others -> which these are."""
     found = {"pooling": _pooling(config), "encoder.forget_bias": _forget_bias(config)}
     features = config.data.features
+    if not isinstance(config.task, ClassificationConfig):
+        why = f"task.kind {config.task.kind} trains on whole recordings, which task.switching describes"
+        found |= dict.fromkeys(("data.segment_s", "data.long_segment_s"), why)
     if features.normalisation != "sliding":
         found["data.features.sliding_s"] = f"data.features.normalisation {features.normalisation} slides nowhere"
     return {path: why for path, why in found.items() if why}

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from lightning_modules.config import DataConfig, SwitchingConfig, TrialConfig
 from lightning_modules.data.augmentation import normalise_segments, raw_frames_needed, vary_channel, vary_speech
 from lightning_modules.data.batches import (
+    AnyBatch,
     SwitchedBatch,
     balanced_languages,
     generators_of,
@@ -155,6 +156,25 @@ def languages_of_frames(batch: SwitchedBatch) -> Tensor:
     parts_BT = torch.searchsorted(ends_BP, frames_T.expand(len(ends_BP), -1).contiguous(), right=True)
     parts_BT = torch.minimum(parts_BT, batch.num_parts.unsqueeze(1) - 1)
     return batch.part_languages.gather(1, parts_BT)
+
+
+def cut_to_shortest(batch: AnyBatch) -> AnyBatch:
+    """The beginnings of a batch's utterances or recordings, all as long as the shortest."""
+    shortest = int(batch.lengths.min())
+    changes = {"features": batch.features[:, :shortest], "lengths": torch.full_like(batch.lengths, shortest)}
+    if not isinstance(batch, SwitchedBatch):
+        return batch._replace(**changes)
+    ends_BP = batch.part_frames.cumsum(dim=1).clamp(max=shortest)
+    frames_BP = ends_BP.diff(dim=1, prepend=ends_BP.new_zeros(len(ends_BP), 1))
+    most = int((frames_BP > 0).sum(dim=1).max())
+    is_left_BP = frames_BP[:, :most] > 0
+    return batch._replace(
+        **changes,
+        part_languages=batch.part_languages[:, :most].masked_fill(~is_left_BP, NONE),
+        part_frames=frames_BP[:, :most],
+        num_parts=is_left_BP.sum(dim=1),
+        indices=batch.indices[:, :most].masked_fill(~is_left_BP, NONE),
+    )
 
 
 def _cut(part: Part, *, store: FeatureStore, data: DataConfig) -> Tensor:

@@ -174,6 +174,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "training.bptt.kind": {"encoder.bidirectional": False},
     "training.bptt.frames": {"encoder.bidirectional": False, "training.bptt.kind": "truncated"},
 }
+SEGMENTS = ("data.segment_s", "data.long_segment_s")
 ONLY_ONE_VALUE = {"data.features.sample_rate_hz"}
 UNIONS = (
     "data.splits",
@@ -492,9 +493,12 @@ def test_windows_may_be_as_long_as_the_short_segments_where_others_are_longer() 
         ({"encoder.kind": "hierarchical", "encoder.top.cell": "lstm"}, {"data.features.sliding_s"}),
         ({"encoder.kind": "hierarchical"}, {"data.features.sliding_s", "encoder.forget_bias"}),
         ({"encoder.kind": "tdnn"}, {"data.features.sliding_s"}),
-        ({"encoder.cell": "lstm", "task.kind": "labelling"}, {"data.features.sliding_s", "pooling"}),
-        ({"encoder.cell": "lstm", "task.kind": "sequence"}, {"data.features.sliding_s", "pooling"}),
-        ({"encoder.cell": "lstm", "task.kind": "sequence", "task.attention": "none"}, {"data.features.sliding_s"}),
+        ({"encoder.cell": "lstm", "task.kind": "labelling"}, {"data.features.sliding_s", *SEGMENTS, "pooling"}),
+        ({"encoder.cell": "lstm", "task.kind": "sequence"}, {"data.features.sliding_s", *SEGMENTS, "pooling"}),
+        (
+            {"encoder.cell": "lstm", "task.kind": "sequence", "task.attention": "none"},
+            {"data.features.sliding_s", *SEGMENTS},
+        ),
     ],
 )
 def test_what_nothing_reads_is_known(flat: dict[str, Any], paths: set[str]) -> None:

@@ -24,6 +24,8 @@ from lightning_modules.gates import gate_saturation, layer_of, recurrent_blocks,
 from lightning_modules.gradient_flow import GradientFlow
 from lightning_modules.language_id import LanguageId
 from lightning_modules.states_over_time import StateTap, gradients_over_time
+from tests.lightning_modules.switching import make_config as make_switched
+from tests.lightning_modules.switching import noise
 from tests.lightning_modules.test_clipping_in_training import StepByStep, config_of, module_of, whole_batches
 
 Fit = Callable[..., LanguageId]
@@ -322,6 +324,27 @@ def test_gradients_over_time_are_told_far_below_the_root_of_the_smallest_number(
     found = gradients_over_time(module, batch)["state"]
     np.testing.assert_allclose(found, naive_over_time(module, batch), rtol=1e-3)
     assert 0.0 < found[0] < 1e-25, "its square is zero in single precision"
+
+
+def test_gradients_over_time_are_of_beginnings_of_one_length() -> None:
+    module, [batch] = module_of(config_of()), whole_batches(1)
+    lengths = batch.lengths.clone()
+    lengths[1:] -= 7
+    uneven = batch._replace(lengths=lengths)
+    even = batch._replace(
+        features=batch.features[:, : int(lengths.min())], lengths=lengths.clamp(max=int(lengths.min()))
+    )
+    assert gradients_over_time(module, uneven) == gradients_over_time(module, even)
+    assert min(gradients_over_time(module, uneven)["state"]) > 0.0
+
+
+@pytest.mark.parametrize("kind", ["labelling", "sequence"])
+def test_gradients_over_time_of_recordings_know_no_padding(kind: str) -> None:
+    config = make_switched(kind=kind, encoder={"cell": "rnn_tanh", "hidden_size": 5, "bidirectional": False})
+    batch = noise([[0, 1], [1, 2, 0]], [[20, 20], [20, 30, 40]])
+    found = gradients_over_time(build_module(config), batch)["layer0/forward"]
+    assert len(found) == -(-40 // config.encoder.frames_per_step)
+    assert min(found) > 0.0
 
 
 def test_gradients_over_time_depend_neither_on_batch_size_nor_on_dropout() -> None:

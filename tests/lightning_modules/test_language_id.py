@@ -192,6 +192,20 @@ def test_the_loss_of_an_output_recurrent_network_holds_that_of_its_outputs() -> 
     assert float(module.loss(batch).value.detach()) == pytest.approx(float(pooled.detach()) + np.mean(means), rel=1e-5)
 
 
+def test_the_labels_of_an_encoders_own_outputs_are_smoothed_too() -> None:
+    training = {"label_smoothing": 0.3}
+    module = make(small_config(encoder={"kind": "output_recurrent", "hidden_size": 4}, training=training)).eval()
+    batch = eight_utterances()
+    scores = module(batch.features, batch.lengths, languages_B=batch.languages)
+    outputs = scores.encoded.log_posteriors.detach().numpy()
+    means = []
+    for i, n in enumerate(scores.encoded.steps.tolist()):
+        of_truth, of_all = outputs[i, :n, int(batch.languages[i])], outputs[i, :n].mean(axis=-1)
+        means.append(-(0.7 * of_truth + 0.3 * of_all).mean())
+    pooled = module.cross_entropy(module.with_prior(scores.log_likelihoods), batch.languages)
+    assert float(module.loss(batch).value.detach()) == pytest.approx(float(pooled.detach()) + np.mean(means), rel=1e-5)
+
+
 def test_where_nothing_balances_the_prior_is_taken_off_the_scores_and_put_back_for_the_loss() -> None:
     module, batch = make(small_config(training={"class_balance": "none"})).eval(), eight_utterances()
     plain = make(small_config()).eval()

@@ -15,7 +15,7 @@ from torch import Tensor
 from lightning_modules.config import TrialConfig
 from lightning_modules.data.batches import BatchParts, SwitchedBatch, training_loader
 from lightning_modules.data.features import normalise
-from lightning_modules.data.switched import NONE, languages_of_frames, switched_evaluation_batches
+from lightning_modules.data.switched import NONE, cut_to_shortest, languages_of_frames, switched_evaluation_batches
 from lightning_modules.data.switched_utterances import join_switched, part_rows
 from lightning_modules.data.tasks import scored_speech, training_batches
 from lightning_modules.data.utterances import join_utterances
@@ -234,3 +234,16 @@ def test_a_batch_of_noise_is_what_it_says() -> None:
         for language, x_TD in parts:
             assert int(x_TD.mean(dim=0).argmax()) == language
     assert batch.features.shape[2] == NUM_BANDS
+
+
+def test_recordings_that_are_cut_to_the_shortest_keep_their_beginnings_and_what_is_spoken_there() -> None:
+    whole = noise([[0, 1, 2], [1, 0]], [[7, 4, 6], [5, 8]])
+    cut = cut_to_shortest(whole)
+    assert cut.lengths.tolist() == [13, 13]
+    assert torch.equal(cut.features, whole.features[:, :13])
+    assert cut.part_frames.tolist() == [[7, 4, 2], [5, 8, 0]]
+    assert cut.num_parts.tolist() == [3, 2]
+    assert torch.equal(languages_of_frames(cut), languages_of_frames(whole)[:, :13])
+    shorter = cut_to_shortest(noise([[0, 1, 2], [1]], [[3, 4, 6], [5]]))
+    assert shorter.part_languages.tolist() == [[0, 1], [1, NONE]], "no part that nobody is left with"
+    assert shorter.indices.tolist() == [[0, 1], [3, NONE]]

@@ -91,6 +91,27 @@ def test_a_changed_study_is_refused_and_the_change_is_named(workspace: Path, tmp
         settle(changed, folder)
 
 
+def test_a_proposal_that_cannot_be_ends_the_sweep_once_and_the_next_one_goes_on(
+    workspace: Path, tmp_path: Path
+) -> None:
+    """Three values that do not go together, though each two of them do."""
+    study = write_tiny_study(tmp_path, trials=6)
+    study.write_text(study.read_text().replace("seed = 3", "seed = 2"))
+    (tmp_path / "tiny_space.toml").write_text(
+        "[space]\n"
+        '"schedule.warmup_steps" = { choices = [0, 2, 1] }\n'
+        '"training.max_epochs" = { choices = [3, 1, 4] }\n'
+        '"training.steps_per_epoch" = { choices = [3, 1, 4] }\n'
+    )
+    with pytest.raises(TrialError, match=r"^trial \d+ cannot be: .*warmup_steps \(.\) would last as long"):
+        run_study(study, workspace)
+    failed = [trial.number for trial in trials_of(workspace) if trial.state is TrialState.FAILED]
+    assert len(failed) == 1
+    assert num_running(workspace) == 0
+    assert run_study(study, workspace) is StudyState.COMPLETE
+    assert [trial.state for trial in trials_of(workspace)].count(TrialState.COMPLETE) == 6
+
+
 def test_divergence_is_a_result_at_the_bound(workspace: Path, tmp_path: Path) -> None:
     study = write_tiny_study(tmp_path, trials=2, steps=30)
     space = tmp_path / "tiny_space.toml"

@@ -9,7 +9,7 @@ from lightning_modules.config import DataConfig
 from lightning_modules.data.prepared import open_corpus_of
 from lightning_modules.errors import ConfigError, CorpusError
 from study import plan as plan_module
-from study.launchers.config import RayConfig
+from study.launchers.config import RayConfig, SlurmConfig
 from study.plan import make_plan
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
@@ -212,3 +212,25 @@ def test_what_some_trainings_read_is_accepted(base: str, line: str, workspace: P
     study = write_tiny_study(tmp_path, changes=base)
     (tmp_path / "tiny_space.toml").write_text(f"[space]\n{line}\n")
     assert make_plan(config_of(study), workspace=Workspace(workspace), slots=1)
+
+
+def test_networks_that_normalise_over_the_batch_have_one_device(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path)
+    (tmp_path / "tiny_space.toml").write_text('[space]\n"encoder.kind" = { choices = ["recurrent", "tdnn"] }\n')
+    config, place = config_of(study), Workspace(workspace)
+    assert make_plan(config, workspace=place, slots=1)
+    with pytest.raises(ConfigError, match=r"key trial\.encoder\.kind: tdnn normalise over the batch, which 2 devices"):
+        make_plan(config, workspace=place, slots=1, devices="cpu", devices_per_trial=2)
+    for launcher in (SlurmConfig(gres="gpu:2"), RayConfig(gpus_per_slot=2)):
+        with pytest.raises(ConfigError, match=r"which 2 devices a trial would cut in parts"):
+            make_plan(config.model_copy(update={"launcher": launcher}), workspace=place, devices="cpu")
+
+
+def test_a_space_whose_sections_do_not_go_together_is_refused(workspace: Path, tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path)
+    (tmp_path / "tiny_space.toml").write_text(
+        '[space]\n"clipping.kind" = { choices = ["none", "recurrent", "norm"] }\n'
+        '"encoder.kind" = { choices = ["recurrent", "tdnn", "output_recurrent"] }\n'
+    )
+    with pytest.raises(ConfigError, match=r"clipping\.kind recurrent needs a recurrence, which encoder\.kind tdnn"):
+        make_plan(config_of(study), workspace=Workspace(workspace), slots=1)
