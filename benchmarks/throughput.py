@@ -41,6 +41,7 @@ from lightning_modules.config import (
     EncoderConfig,
     HierarchicalEncoderConfig,
     LevelConfig,
+    MiddleLevelConfig,
     OutputRecurrentEncoderConfig,
     RecurrentEncoderConfig,
     TDNNEncoderConfig,
@@ -65,7 +66,7 @@ ENCODERS: Final[dict[str, EncoderConfig]] = {
     "output_recurrent": OutputRecurrentEncoderConfig(),
     "hierarchical": HierarchicalEncoderConfig(
         low=LevelConfig(hidden_size=64),
-        middle=LevelConfig(hidden_size=128, window=10, hop=10),
+        middle=MiddleLevelConfig(hidden_size=128, window=10, hop=10),
         top=TopLevelConfig(hidden_size=128),
     ),
     "tdnn": TDNNEncoderConfig(channels=128, output_channels=384),

@@ -170,8 +170,8 @@ class TrialConfig(Frozen):
         key = "data.segment_s" if isinstance(self.task, ClassificationConfig) else "task.switching's longest recording"
         return (
             f"{key} ({length_s:g} s) gives the top level of encoder.kind hierarchical one step, so that neither its "
-            "recurrence nor attention over it would be trained; make it longer, or windows and hops of the lower levels "
-            "shorter."
+            "recurrence nor attention over it would be trained; make it longer, or windows and hops of the lower "
+            "levels shorter."
         )
 
     def _bands(self) -> str | None:

@@ -65,3 +65,8 @@ def recognised(table: ScoreTable) -> tuple[str, ...]:
 def having(parameter: SearchedParameter, trials: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
     """The trials in which a conditional parameter exists."""
     return tuple(trial for trial in trials if parameter.exists(trial.params))
+
+
+def network(trial: TrialRecord) -> str:
+    """The cell of a trial's encoder, or the encoder where it has none."""
+    return str(trial.params.get("encoder.cell") or trial.params.get("encoder.kind", "?"))

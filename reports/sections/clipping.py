@@ -6,9 +6,10 @@ from typing import Final
 
 from reports.figures import Dot, Panel, scatter_figure
 from reports.records import (
+    GRAD_NON_FINITE,
     GRAD_NORM_AFTER,
-    GRAD_NORM_BEFORE,
     GRAD_NORM_MAX,
+    GRAD_NORM_QUANTILES,
     GRAD_SHARE_CLIPPED,
     StudyRecord,
     TrialRecord,
@@ -16,13 +17,15 @@ from reports.records import (
 )
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
-from reports.sections._text import listing, number, numeric, share, short_names, significant, spread
+from reports.sections._text import NOTHING, listing, numeric, share, short_names, significant, spread
 from reports.statistics import mean_sd
 
 KIND: Final = "clipping.kind"
 SECTION_PREFIX: Final = "clipping."
 MAX_NAMED: Final = 3
 NONE: Final = "none"
+RECURRENT: Final = "recurrent"
+"""Clips states within the backward pass: norms before it are not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,9 @@ class Rule:
         n: complete trials, which `objective` is over.
         diverged: trials that ended in a number that is not finite.
         trials: all trials under this rule, whatever became of them; the gradient measures are over these.
+        share_clipped: of steps; under `recurrent`, of states.
+        norms: 10 %, median and 90 % of the steps' norms before clipping; None where they are not known.
+        dropped: steps whose gradient was not finite.
     """
 
     kind: str
@@ -41,9 +47,10 @@ class Rule:
     objective: float | None
     sd: float | None
     share_clipped: float | None
-    norm_before: float | None
+    norms: tuple[float, float, float] | None
     norm_after: float | None
     norm_max: float | None
+    dropped: int
     diverged: int
 
 
@@ -68,8 +75,8 @@ def summarise(study: StudyRecord) -> Clipping:
     """One row a rule that occurs."""
     kinds = sorted({str(trial.params[KIND]) for trial in study.trials if KIND in trial.params})
     rules = tuple(_rule(kind, [t for t in study.trials if t.params.get(KIND) == kind]) for kind in kinds)
-    share_dots = tuple(_dots(study, GRAD_SHARE_CLIPPED))
-    norm_dots = tuple(dot for dot in _dots(study, GRAD_NORM_MAX) if dot.x > 0)
+    share_dots = tuple(dot for dot in _dots(study, GRAD_SHARE_CLIPPED) if dot.group != RECURRENT)
+    norm_dots = tuple(dot for dot in _dots(study, GRAD_NORM_MAX) if dot.x > 0 and dot.group != RECURRENT)
     return Clipping(
         objective_name=study.manifest.objective,
         rules=rules,
@@ -94,6 +101,8 @@ def _never_reached(trial: TrialRecord) -> bool:
 def _rule(kind: str, trials: Sequence[TrialRecord]) -> Rule:
     objectives = select.objectives(trial for trial in trials if trial.state is TrialState.COMPLETE)
     middle = mean_sd(objectives) if objectives else None
+    low, median, high = (select.mean(_mean(trial, metric) for trial in trials) for metric in GRAD_NORM_QUANTILES)
+    is_before = kind != RECURRENT
     return Rule(
         kind=kind,
         trials=len(trials),
@@ -101,9 +110,12 @@ def _rule(kind: str, trials: Sequence[TrialRecord]) -> Rule:
         objective=middle.mean if middle else None,
         sd=middle.sd if middle else None,
         share_clipped=select.mean(_mean(trial, GRAD_SHARE_CLIPPED) for trial in trials),
-        norm_before=select.mean(_mean(trial, GRAD_NORM_BEFORE) for trial in trials),
+        norms=None if low is None or median is None or high is None or not is_before else (low, median, high),
         norm_after=select.mean(_mean(trial, GRAD_NORM_AFTER) for trial in trials),
-        norm_max=max((v for t in trials for v in select.values(t.history.get(GRAD_NORM_MAX))), default=None),
+        norm_max=max((v for t in trials for v in select.values(t.history.get(GRAD_NORM_MAX))), default=None)
+        if is_before
+        else None,
+        dropped=sum(int(v) for t in trials for v in select.values(t.history.get(GRAD_NON_FINITE))),
         diverged=sum(trial.state is TrialState.DIVERGED for trial in trials),
     )
 
@@ -127,22 +139,29 @@ def _dots(study: StudyRecord, metric: str) -> list[Dot]:
 
 def present(clipping: Clipping) -> tuple[Block, ...]:
     """A table and the scatters that have points."""
-    if not any(rule.norm_before is not None or rule.n or rule.diverged for rule in clipping.rules):
+    if not any(rule.norm_after is not None or rule.n or rule.diverged for rule in clipping.rules):
         return ()
     columns = (
         Column("rule", numeric=False),
         Column("trials"),
         Column("n", hint="complete trials in the mean objective"),
         Column("objective", hint="mean ± standard deviation over complete trials"),
-        Column("clipped", hint="share of steps"),
-        Column("norm before", hint="mean over steps, epochs and trials"),
-        Column("norm after"),
-        Column("largest norm", hint="before clipping, over all trials"),
+        Column("clipped", hint="share of steps; under recurrent, of the states of utterances"),
+        Column("norm before", hint="median over an epoch's steps; mean over epochs and trials"),
+        Column("10 to 90 %", numeric=False, hint="these quantiles over an epoch's steps; means over epochs and trials"),
+        Column("largest", hint="norm before clipping, over all trials"),
+        Column("norm after", hint="mean over steps, epochs and trials"),
+        Column("dropped", hint="steps whose gradient was not finite"),
         Column("diverged"),
     )
     rows = tuple(_cells(rule) for rule in clipping.rules)
     note = "Gradient norms are global L2 norms. They are shown beside the objective, not as its cause"
     note += f": {listing(clipping.also_varied)} vary over these trials too." if clipping.also_varied else "."
+    if any(rule.kind == RECURRENT for rule in clipping.rules):
+        note += (
+            " The rule recurrent clips within the backward pass, so that norms before it are not known, and what it "
+            "clipped is a share of states."
+        )
     if clipping.never_reached:
         trials = (
             f"{'trial' if len(clipping.never_reached) == 1 else 'trials'} {listing(map(str, clipping.never_reached))}"
@@ -160,15 +179,18 @@ def present(clipping: Clipping) -> tuple[Block, ...]:
 
 
 def _cells(rule: Rule) -> tuple[Cell, ...]:
+    median = rule.norms[1] if rule.norms else None
     return (
         Cell(rule.kind),
         numeric(rule.trials, str(rule.trials)),
         numeric(rule.n, str(rule.n)),
         numeric(rule.objective, spread(rule.objective, rule.sd)),
-        numeric(rule.share_clipped, share(rule.share_clipped)),
-        numeric(rule.norm_before, number(rule.norm_before)),
-        numeric(rule.norm_after, number(rule.norm_after)),
+        numeric(rule.share_clipped, share(rule.share_clipped) + (" of states" if rule.kind == RECURRENT else "")),
+        numeric(median, significant(median)),
+        Cell(f"{significant(rule.norms[0])} to {significant(rule.norms[2])}" if rule.norms else NOTHING),
         numeric(rule.norm_max, significant(rule.norm_max)),
+        numeric(rule.norm_after, significant(rule.norm_after)),
+        numeric(rule.dropped, str(rule.dropped)),
         numeric(rule.diverged, str(rule.diverged)),
     )
 

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from reports.figures import FlowLine, flow_figure
 from reports.records import FlowCurve, GradientFlow, StudyRecord, TrialRecord, heard_of
 from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
+from reports.sections._selection import network
 from reports.sections._text import count, listing, numeric, parameter, significant
 
 BACKWARD: Final = "/backward"
@@ -100,9 +101,9 @@ def summarise(study: StudyRecord) -> Flow:
     for trial in trials:
         curve = flows[trial.number].curves[0]
         for states, values in curve.norms.items():
-            network = ", ".join(filter(None, [_network(trial), *(of(trial) for of in differing)]))
+            name = ", ".join(filter(None, [network(trial), *(of(trial) for of in differing)]))
             clipping = str(trial.params.get("clipping.kind", "?"))
-            key = _Key(network, clipping, states, len(values), is_main=states == _main(curve))
+            key = _Key(name, clipping, states, len(values), is_main=states == _main(curve))
             groups.setdefault(key, []).append(trial)
     return Flow(
         arms=tuple(_summary(key, group, flows) for key, group in sorted(groups.items())),
@@ -132,10 +133,6 @@ class _Key(NamedTuple):
     states: str
     num_steps: int
     is_main: bool
-
-
-def _network(trial: TrialRecord) -> str:
-    return str(trial.params.get("encoder.cell") or trial.params.get("encoder.kind", "?"))
 
 
 def _route(trial: TrialRecord) -> str:

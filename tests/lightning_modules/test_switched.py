@@ -239,11 +239,13 @@ def test_a_batch_of_noise_is_what_it_says() -> None:
 def test_recordings_that_are_cut_to_the_shortest_keep_their_beginnings_and_what_is_spoken_there() -> None:
     whole = noise([[0, 1, 2], [1, 0]], [[7, 4, 6], [5, 8]])
     cut = cut_to_shortest(whole)
+    assert isinstance(cut, SwitchedBatch)
     assert cut.lengths.tolist() == [13, 13]
     assert torch.equal(cut.features, whole.features[:, :13])
     assert cut.part_frames.tolist() == [[7, 4, 2], [5, 8, 0]]
     assert cut.num_parts.tolist() == [3, 2]
     assert torch.equal(languages_of_frames(cut), languages_of_frames(whole)[:, :13])
     shorter = cut_to_shortest(noise([[0, 1, 2], [1]], [[3, 4, 6], [5]]))
+    assert isinstance(shorter, SwitchedBatch)
     assert shorter.part_languages.tolist() == [[0, 1], [1, NONE]], "no part that nobody is left with"
     assert shorter.indices.tolist() == [[0, 1], [3, NONE]]

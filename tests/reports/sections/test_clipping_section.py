@@ -3,8 +3,18 @@ from statistics import mean
 
 import pytest
 
-from reports.records import GRAD_NORM_MAX, GRAD_SHARE_CLIPPED, MetricPoint, StudyRecord, TrialRecord, TrialState
+from reports.records import (
+    GRAD_NON_FINITE,
+    GRAD_NORM_MAX,
+    GRAD_NORM_QUANTILES,
+    GRAD_SHARE_CLIPPED,
+    MetricPoint,
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+)
 from reports.sections import clipping
+from reports.sections._blocks import Table, Text
 from tests.reports.helpers import MakeStudy, MakeTrial
 
 
@@ -32,3 +42,26 @@ def test_a_threshold_that_was_never_reached_is_told(trial: MakeTrial, make_study
 def test_clipping_without_measures_is_left_out(trial: MakeTrial, make_study: MakeStudy) -> None:
     begun = dataclasses.replace(trial(0, TrialState.RUNNING), history={}, metrics={})
     assert clipping.present(clipping.summarise(make_study(begun))) == ()
+
+
+def test_norms_are_told_by_their_quantiles_and_of_recurrent_clipping_not_before_it(
+    trial: MakeTrial, make_study: MakeStudy
+) -> None:
+    def with_norms(number: int, kind: str, scale: float) -> TrialRecord:
+        values = dict(zip((*GRAD_NORM_QUANTILES, GRAD_NON_FINITE, GRAD_SHARE_CLIPPED), (1, 2, 8, 3, 0.5), strict=True))
+        history = {key: (MetricPoint(step=0, value=value * scale, time_ms=0),) for key, value in values.items()}
+        one = trial(number, params={"clipping.kind": kind})
+        return dataclasses.replace(one, history=one.history | history)
+
+    study = make_study(with_norms(0, "norm", 1), with_norms(1, "norm", 0.5), with_norms(2, "recurrent", 1))
+    norm, recurrent = clipping.summarise(study).rules
+    assert norm.norms == (0.75, 1.5, 6.0)
+    assert norm.dropped == 4
+    assert (recurrent.norms, recurrent.norm_max) == (None, None)
+    assert recurrent.norm_after is not None
+    assert {dot.group for dot in clipping.summarise(study).norm.dots} == {"norm"}
+    note, table, _ = clipping.present(clipping.summarise(study))
+    assert isinstance(note, Text)
+    assert "clips within the backward pass" in note.text
+    assert isinstance(table, Table)
+    assert "50.0\N{NO-BREAK SPACE}% of states" in [cell.text for cell in table.rows[1]]
