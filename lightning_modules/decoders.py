@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_modules.attention import Attention
 from lightning_modules.config import GRUReconstructionConfig, SequenceConfig
+from lightning_modules.encoders.recurrences import initialise
 
 
 class Decoded(NamedTuple):
@@ -70,6 +71,9 @@ class LanguageDecoder(nn.Module):
         teacher_share: float = 1.0,
     ) -> Decoded:
         """Emits `max_symbols` symbols; where it is told no truth, fewer if all recordings have ended by then.
+
+        One after another, by a GRU cell: what it says, or attends to, enters the next step. Where neither does, a fused
+        kernel would compute the same, over so few symbols that it saves nothing.
 
         Args:
             embedding_BE: of each recording.
@@ -171,11 +175,7 @@ class FeatureDecoder(nn.Module):
 
 
 def _gru_cell(input_size: int, hidden_size: int) -> nn.GRUCell:
-    """Initialised like the encoders' GRU: orthogonal recurrent weights a gate, no bias."""
+    """Initialised like the encoders' GRU."""
     cell = nn.GRUCell(input_size, hidden_size)
-    for gate in cell.weight_hh.data.chunk(3):
-        nn.init.orthogonal_(gate)
-    nn.init.xavier_uniform_(cell.weight_ih)
-    nn.init.zeros_(cell.bias_ih)
-    nn.init.zeros_(cell.bias_hh)
+    initialise(cell, cell="gru", forget_bias=0.0)
     return cell

@@ -11,9 +11,8 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from lightning_modules.encoders import Encoder, length_mask
+from lightning_modules.encoders import Encoder
 from lightning_modules.encoders.recurrent import RecurrentEncoder
 
 GATES: Final = {
@@ -73,12 +72,11 @@ def gate_saturation(encoder: Encoder, x_BTF: Tensor, lengths_B: Tensor) -> dict[
     """
     num_frames = int(lengths_B[:NUM_UTTERANCES].min())
     x_BTF = x_BTF[:NUM_UTTERANCES, :num_frames]
-    is_training, window = encoder.training, getattr(encoder, "window", None)
+    is_training, window = encoder.training, None
     encoder.eval()
     if isinstance(encoder, RecurrentEncoder):
-        encoder.window = (
-            None  # states flow across the borders of truncated BPTT; a hook would see each window begin anew
-        )
+        # States flow across the borders of truncated BPTT; a hook would see each window begin anew.
+        window, encoder.window = encoder.window, None
     found: dict[str, Tensor] = {}
     hooks = [
         module.register_forward_pre_hook(_reader(path, found))
@@ -101,30 +99,28 @@ def _reader(path: str, found: dict[str, Tensor]) -> Any:
     """A hook that sees what a recurrent module is given, and measures its gates."""
 
     def read(module: nn.GRU | nn.LSTM, inputs: tuple[Any, ...]) -> None:
-        for layer, gates_BSG, mask_BS in _gates(module, inputs[0]):
+        for layer, gates_BSG in _gates(module, inputs[0]):
             for gate, before_BSH in zip(
                 GATES[gates_BSG.shape[-1] // module.hidden_size],
                 torch.split(gates_BSG, module.hidden_size, -1),
                 strict=True,
             ):
                 if gate in SIGMOIDS:
-                    gate_NH = before_BSH.sigmoid()[mask_BS]
-                    is_saturated = (gate_NH < SATURATED) | (gate_NH > 1.0 - SATURATED)
+                    gate_BSH = before_BSH.sigmoid()
+                    is_saturated = (gate_BSH < SATURATED) | (gate_BSH > 1.0 - SATURATED)
                     found[f"{path}.{layer}/{gate}"] = is_saturated.float().mean()
 
     return read
 
 
-def _gates(module: nn.GRU | nn.LSTM, given: Any) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """(layer, what goes into its gates' activations (B, S, G H), which steps there are (B, S)), from the bottom up.
+def _gates(module: nn.GRU | nn.LSTM, x_BSF: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """(layer, what goes into its gates' activations (B, S, G H)), from the bottom up.
 
     A GRU's candidate is not what it is in the network, but it is no gate.
     """
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     for layer in range(module.num_layers):
-        x_BSF, mask_BS = _padded(given)
-        given = _one_layer(module, layer, given)
-        h_BSH, _ = _padded(given)
+        h_BSH = _one_layer(module, layer, x_BSF)
         for direction, states_BSH in enumerate(torch.split(h_BSH, module.hidden_size, dim=-1)):
             suffix = f"l{layer}_reverse" if direction else f"l{layer}"
             weight_ih, weight_hh, bias_ih, bias_hh = (getattr(module, f"{name}_{suffix}") for name in names)
@@ -133,19 +129,11 @@ def _gates(module: nn.GRU | nn.LSTM, given: Any) -> Iterator[tuple[str, Tensor, 
             yield (
                 suffix,
                 nn.functional.linear(x_BSF, weight_ih, bias_ih) + nn.functional.linear(before_BSH, weight_hh, bias_hh),
-                mask_BS,
             )
+        x_BSF = h_BSH
 
 
-def _padded(given: Tensor | PackedSequence) -> tuple[Tensor, Tensor]:
-    """(B, S, F), zero past each end, and (B, S) which steps there are."""
-    if isinstance(given, Tensor):
-        return given, torch.ones(given.shape[:2], dtype=torch.bool, device=given.device)
-    x_BSF, steps_B = pad_packed_sequence(given, batch_first=True)
-    return x_BSF, length_mask(steps_B.to(x_BSF.device), x_BSF.shape[1])
-
-
-def _one_layer(module: nn.GRU | nn.LSTM, layer: int, given: Any) -> Any:
+def _one_layer(module: nn.GRU | nn.LSTM, layer: int, x_BSF: Tensor) -> Tensor:
     """What one layer of a stack, of both directions, makes of its input: a module of copies of its parameters.
 
     Copies, since cuDNN wants the parameters of what it runs in one piece, and would move the stack's own.
@@ -155,4 +143,5 @@ def _one_layer(module: nn.GRU | nn.LSTM, layer: int, given: Any) -> Any:
     alone = alone.to_empty(device=next(module.parameters()).device)
     for name, parameter in alone.named_parameters():
         parameter.copy_(getattr(module, name.replace("_l0", f"_l{layer}")))
-    return alone(given)[0]
+    h_BSH: Tensor = alone(x_BSF)[0]
+    return h_BSH

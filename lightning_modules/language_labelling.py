@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from lightning_modules.config import OutputRecurrentEncoderConfig, TrialConfig
 from lightning_modules.data.batches import SwitchedBatch
 from lightning_modules.data.switched import languages_of_frames
-from lightning_modules.encoders import Encoded, Tap, build_encoder, length_mask
+from lightning_modules.encoders import Encoded, Tap, build_encoder, length_mask, middle_frames
 from lightning_modules.initial_draws import own_draws
 from lightning_modules.lid_module import LidModule, Loss, Scored, refuse_empty
-from lightning_modules.steps import mean_over_steps, middle_frames
+from lightning_modules.steps import mean_over_steps
 
 
 class LanguageLabels(NamedTuple):

@@ -14,11 +14,11 @@ from lightning_modules.config import SequenceConfig, TrialConfig
 from lightning_modules.data.batches import SwitchedBatch
 from lightning_modules.data.switched import NONE, languages_of_frames
 from lightning_modules.decoders import Decoded, LanguageDecoder
-from lightning_modules.encoders import Encoded, Tap, build_encoder, length_mask
+from lightning_modules.encoders import Encoded, Tap, build_encoder, length_mask, middle_frames
 from lightning_modules.initial_draws import own_draws
 from lightning_modules.lid_module import LidModule, Loss, Scored, refuse_empty
 from lightning_modules.pooling import Pooling, last_state
-from lightning_modules.steps import mean_over_steps, middle_frames
+from lightning_modules.steps import mean_over_steps
 
 LONGEST: Final = 2
 """Decoding stops at this many times the most languages that recordings of the configuration have."""

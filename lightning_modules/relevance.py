@@ -70,7 +70,8 @@ def _relevance(module: LanguageId, batch: Batch, *, seed: int) -> Relevance:
         order_W = np.random.default_rng([seed, int(batch.indices[row])]).permutation(len(weight_W))
         relevant.append(without_windows(features_TD, np.argsort(-weight_W, kind="stable"), window=window))
         random.append(without_windows(features_TD, order_W, window=window))
-    return Relevance(weights, scores.log_likelihoods, _scores(module, relevant), _scores(module, random))
+    without = [_scores(module, each, batch.lengths) for each in (relevant, random)]
+    return Relevance(weights, scores.log_likelihoods, *without)
 
 
 def weight_of_windows(weights_S: np.ndarray, *, num_frames: int, window: int, frames_per_step: int) -> np.ndarray:
@@ -89,8 +90,9 @@ def without_windows(features_TD: Tensor, order_W: np.ndarray, *, window: int) ->
     return features_TD[torch.from_numpy(is_kept_T).to(features_TD.device)]
 
 
-def _scores(module: LanguageId, features: list[Tensor]) -> Tensor:
+def _scores(module: LanguageId, features: list[Tensor], whole_B: Tensor) -> Tensor:
+    """(B, L) by the head that the whole utterance has."""
     lengths_B = torch.tensor([len(each) for each in features], device=features[0].device)
     padded_BTD = nn.utils.rnn.pad_sequence(features, batch_first=True)
-    log_likelihoods: Tensor = module(padded_BTD, lengths_B).log_likelihoods
-    return log_likelihoods
+    encoded = module.encoder(padded_BTD, lengths_B)
+    return module.without_prior(module.head(module.pooling(encoded.states, encoded.steps).embedding, whole_B))

@@ -414,7 +414,8 @@ class RelevanceExample:
         recognised: the language of the largest score.
         duration_s: seconds.
         weights: of each step, in time order; they sum to 1.
-        bands: a column every `column_s`, a value a band of the normalised features, low to high.
+        bands: a column every `column_s`, a value a band of the normalised features, low to high; none where features
+            are no filterbank.
     """
 
     utterance: str

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from lightning_modules.config import DataConfig
 from lightning_modules.data.batches import Batch
 from lightning_modules.data.conditioned import UNKNOWN
 from lightning_modules.data.conditions import Condition, Cut
@@ -31,7 +32,7 @@ class _Heard(NamedTuple):
 
 
 class AttentionTally:
-    """Weights and deletions of all utterances that are in the trial's languages and scored in one piece.
+    """Weights and deletions of utterances in the trial's languages, of batches that are scored in one piece.
 
     Args:
         module: a network that attends.
@@ -117,11 +118,7 @@ class AttentionTally:
         row, data = self._cuts[place].row, self._module.config.data
         if row.language in self._examples and self._examples[row.language][0] <= place:
             return
-        num_bands = data.features.num_bands
         column = max(1, round(COLUMN_S * data.features.frames_per_s))
-        bands_TD = features_TD[:, :num_bands].double().cpu().numpy()
-        columns = np.add.reduceat(bands_TD, np.arange(0, len(bands_TD), column), axis=0)
-        counts = np.diff(np.append(np.arange(0, len(bands_TD), column), len(bands_TD)))
         self._examples[row.language] = (
             place,
             RelevanceExample(
@@ -131,6 +128,19 @@ class AttentionTally:
                 duration_s=row.duration_s,
                 weights=tuple(weights_S.round(DIGITS + 3).tolist()),
                 column_s=column / data.features.frames_per_s,
-                bands=tuple(map(tuple, (columns / counts[:, None]).round(DIGITS - 1).tolist())),
+                bands=_columns(features_TD[:, : data.features.num_bands], width=column) if _is_filterbank(data) else (),
             ),
         )
+
+
+def _is_filterbank(data: DataConfig) -> bool:
+    """Whether the first values of a frame are its bands."""
+    return data.features.kind != "self_supervised" and data.features.cepstra == 0
+
+
+def _columns(bands_TD: Tensor, *, width: int) -> tuple[tuple[float, ...], ...]:
+    """Means over so many frames each, rounded."""
+    starts = np.arange(0, len(bands_TD), width)
+    sums = np.add.reduceat(bands_TD.double().cpu().numpy(), starts, axis=0)
+    counts = np.diff(np.append(starts, len(bands_TD)))
+    return tuple(map(tuple, (sums / counts[:, None]).round(DIGITS - 1).tolist()))

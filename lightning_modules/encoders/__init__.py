@@ -11,14 +11,14 @@ from lightning_modules.config import (
     RecurrentEncoderConfig,
     TDNNEncoderConfig,
 )
-from lightning_modules.encoders._base import Encoded, Encoder, Tap, length_mask
+from lightning_modules.encoders._base import Encoded, Encoder, Tap, length_mask, middle_frames
 from lightning_modules.encoders.ecapa_tdnn import ECAPAEncoder
 from lightning_modules.encoders.hierarchical import HierarchicalEncoder
 from lightning_modules.encoders.output_recurrent import OutputRecurrentEncoder
 from lightning_modules.encoders.recurrent import RecurrentEncoder
 from lightning_modules.encoders.tdnn import TDNNEncoder
 
-__all__ = ["Encoded", "Encoder", "Tap", "build_encoder", "length_mask"]
+__all__ = ["Encoded", "Encoder", "Tap", "build_encoder", "length_mask", "middle_frames"]
 
 
 def build_encoder(config: EncoderConfig, *, input_size: int, num_languages: int, bptt: BPTTConfig) -> Encoder:

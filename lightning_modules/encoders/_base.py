@@ -83,3 +83,15 @@ def stack_frames(x_BTF: Tensor, lengths_B: Tensor, *, frames_per_step: int) -> t
     x_BTF = nn.functional.pad(x_BTF, (0, 0, 0, num_steps * frames_per_step - num_frames))
     steps_B = torch.div(lengths_B + frames_per_step - 1, frames_per_step, rounding_mode="floor")
     return x_BTF.reshape(num_utterances, num_steps, frames_per_step * num_values), steps_B
+
+
+def middle_frames(lengths_B: Tensor, *, num_steps: int, frames_per_step: int) -> Tensor:
+    """(B, S) each step's middle frame, or the recording's last frame where the step ends later.
+
+    Args:
+        lengths_B: frames of each recording.
+        num_steps: S.
+        frames_per_step: frames from one step's start to the next one's.
+    """
+    middles_S = torch.arange(num_steps, device=lengths_B.device) * frames_per_step + frames_per_step // 2
+    return torch.minimum(middles_S.unsqueeze(0), lengths_B.unsqueeze(1) - 1)

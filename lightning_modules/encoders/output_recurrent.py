@@ -24,7 +24,7 @@ from lightning_modules.config import (
     ScheduledSamplingConfig,
     TeacherForcingConfig,
 )
-from lightning_modules.encoders._base import Encoded, Encoder, Tap, length_mask, stack_frames
+from lightning_modules.encoders._base import Encoded, Encoder, Tap, length_mask, middle_frames, stack_frames
 
 
 class OutputRecurrentEncoder(Encoder):
@@ -102,8 +102,7 @@ class OutputRecurrentEncoder(Encoder):
 
     def _truth(self, languages_BT: Tensor, lengths_B: Tensor, first_BL: Tensor, *, num_steps: int) -> "_Truth":
         """What each step may be told, and a coin a step and utterance."""
-        middle_S = torch.arange(num_steps - 1, device=lengths_B.device) * self.frames_per_step
-        middle_BS = torch.minimum(middle_S + self.frames_per_step // 2, lengths_B.unsqueeze(1) - 1)
+        middle_BS = middle_frames(lengths_B, num_steps=num_steps - 1, frames_per_step=self.frames_per_step)
         truth_BSL = nn.functional.one_hot(languages_BT.gather(1, middle_BS), self.num_languages).to(first_BL.dtype)
         told_BS1 = torch.rand(len(first_BL), num_steps, 1, device=first_BL.device) < self.told_share
         return _Truth(torch.cat([first_BL.unsqueeze(1), truth_BSL], dim=1), told_BS1)

@@ -44,7 +44,7 @@ def build_recurrence(
         cell: which.
         input_size: F.
         hidden_size: units a layer and direction.
-        initialisation: uniform in ±1 / sqrt(hidden_size), as torch does, or as `_initialise` says.
+        initialisation: uniform in ±1 / sqrt(hidden_size), as torch does, or as `initialise` says.
         forget_bias: of the LSTM under orthogonal initialisation.
         num_layers: each reads the states of the one below, of both directions.
         bidirectional: whether each layer reads backwards too.
@@ -58,7 +58,7 @@ def build_recurrence(
     }
     recurrence = _untrained(cell, input_size=input_size, hidden_size=hidden_size, options=options)
     if initialisation == "orthogonal":
-        _initialise(recurrence, cell=cell, forget_bias=forget_bias)
+        initialise(recurrence, cell=cell, forget_bias=forget_bias)
     return recurrence
 
 
@@ -74,10 +74,10 @@ def _untrained(cell: Cell, *, input_size: int, hidden_size: int, options: dict[s
             assert_never(cell)
 
 
-def _initialise(recurrence: nn.Module, *, cell: Cell, forget_bias: float) -> None:
-    """Orthogonal recurrent weights a gate, biases 0 but the LSTM's b_ih of the forget gate (Jozefowicz et al., 2015).
+def initialise(recurrence: nn.Module, *, cell: Cell, forget_bias: float) -> None:
+    """Of a stack or a single cell: orthogonal recurrent weights a gate; for relu the identity (Le et al., 2015).
 
-    For relu the identity and small input weights (Le et al., 2015).
+    There the input weights are small. Biases are 0 but the LSTM's b_ih of the forget gate (Jozefowicz et al., 2015).
     """
     for name, weight in recurrence.named_parameters():
         if name.startswith("weight_hh"):

@@ -23,7 +23,7 @@ class RelevancePanel:
     Attributes:
         title: above it.
         duration_s: of its steps and columns together.
-        bands: columns in time order, a value a band, low to high.
+        bands: columns in time order, a value a band, low to high; none are drawn where there are none.
         weights: of each step, as multiples of an even share.
         noise_until_s: the second at which noise ends; 0 where there is none.
     """
@@ -65,15 +65,16 @@ def _weights(axis: "Axes", panel: RelevancePanel, *, most: float) -> None:
 def _spectrogram(axis: "Axes", panel: RelevancePanel) -> None:
     import numpy as np
 
-    bands = np.array(panel.bands).T
-    axis.imshow(
-        bands,
-        origin="lower",
-        aspect="auto",
-        extent=(0.0, panel.duration_s, 0.0, float(len(bands))),
-        cmap="cividis",
-        interpolation="nearest",
-    )
+    if panel.bands:
+        bands = np.array(panel.bands).T
+        axis.imshow(
+            bands,
+            origin="lower",
+            aspect="auto",
+            extent=(0.0, panel.duration_s, 0.0, float(len(bands))),
+            cmap="cividis",
+            interpolation="nearest",
+        )
     axis.set_title(panel.title, fontsize=SMALL, color=INK, loc="left")
     axis.tick_params(labelbottom=False, labelleft=False, length=0)
     axis.spines[:].set_visible(False)

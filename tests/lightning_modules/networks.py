@@ -16,6 +16,8 @@ from lightning_modules.language_id import LanguageId
 NUM_BANDS = 8
 ENCODERS: dict[str, dict[str, Any]] = {
     "recurrent": {"kind": "recurrent", "cell": "lstm", "hidden_size": 6, "num_layers": 2},
+    "rnn_tanh": {"kind": "recurrent", "cell": "rnn_tanh", "hidden_size": 6},
+    "rnn_relu": {"kind": "recurrent", "cell": "rnn_relu", "hidden_size": 6},
     "one_way": {"kind": "recurrent", "hidden_size": 6, "bidirectional": False, "frames_per_step": 1},
     "hierarchical": {
         "kind": "hierarchical",

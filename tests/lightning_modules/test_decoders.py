@@ -128,6 +128,8 @@ def test_the_parts_of_a_batch_add_up_to_its_gradient(num_parts: int) -> None:
     for one, other in zip(whole.parameters(), cut.parameters(), strict=True):
         assert one.grad is not None
         torch.testing.assert_close(one.grad, other.grad, atol=1e-6, rtol=1e-4)
+    for module in (whole, cut):
+        module.configure_gradient_clipping(torch.optim.SGD(module.parameters(), lr=0.1))
     told, expected = cut.training_metrics(), whole.training_metrics()
     for name in ("train/loss", "train/reconstruction_error", "train/accuracy"):
         assert told[name] == pytest.approx(expected[name], rel=1e-5)

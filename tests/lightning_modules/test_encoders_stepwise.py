@@ -22,6 +22,7 @@ from lightning_modules.config import (
 )
 from lightning_modules.encoders.recurrent import RecurrentEncoder
 from lightning_modules.language_id import LanguageId
+from lightning_modules.recurrent_clipping import RecurrentClipping
 
 CELLS = get_args(Cell)
 LENGTHS = {"equal": [6, 6], "padded": [4, 7, 1]}
@@ -154,8 +155,17 @@ def test_a_gradient_that_the_tap_stops_goes_no_further_back(cell: str) -> None:
 # --- truncated in time ------------------------------------------------------------------------------------------------
 
 
-def _by_torch_cells(encoder: RecurrentEncoder, x_TF: Tensor, *, cell: str, window: int) -> Tensor:
-    """(T, H) states of one utterance through torch's single-step cells, detached before each window's first step."""
+def _by_torch_cells(
+    encoder: RecurrentEncoder, x_TF: Tensor, *, cell: str, window: int, max_norm: float | None = None
+) -> Tensor:
+    """(T, H) states of one utterance through torch's single-step cells, detached before each window's first step.
+
+    With max_norm, each state's gradient is scaled down to that norm.
+    """
+
+    def scaled(gradient: Tensor) -> Tensor:
+        return gradient * min(1.0, (max_norm or 0.0) / float(gradient.norm()))
+
     for layer in range(encoder.recurrence.num_layers):
         kind: Any = {"gru": nn.GRUCell, "lstm": nn.LSTMCell}.get(cell, nn.RNNCell)
         options = {} if cell in ("gru", "lstm") else {"nonlinearity": cell.removeprefix("rnn_")}
@@ -169,6 +179,9 @@ def _by_torch_cells(encoder: RecurrentEncoder, x_TF: Tensor, *, cell: str, windo
             before = (h, c) if cell == "lstm" else h
             after = torch.func.functional_call(one, weights, (x_F.unsqueeze(0), before))
             h, c = after if cell == "lstm" else (after, c)
+            for state in (h, c) if cell == "lstm" else (h,):
+                if max_norm is not None:
+                    state.register_hook(scaled)
             states.append(h)
         x_TF = torch.cat(states)
     return x_TF
@@ -185,6 +198,20 @@ def test_gradients_stop_at_each_border_as_in_a_loop_that_detaches(cell: str, win
     loops = [_by_torch_cells(encoder, x_BTF[i, :n], cell=cell, window=window) for i, n in enumerate(lengths)]
     expected = nn.utils.rnn.pad_sequence(loops, batch_first=True)
     assert_same(states, expected, [x_BTF, *encoder.parameters()])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_recurrent_clipping_scales_each_states_gradient_as_in_a_loop(cell: str) -> None:
+    lengths, max_norm = [4, 7, 1], 0.8
+    encoder, tap = make(cell=cell, num_layers=2, bidirectional=False), RecurrentClipping(max_norm)
+    x_BTF, lengths_B = noise(lengths)
+    states = encoder(x_BTF, lengths_B, tap=tap).states
+    loops = [
+        _by_torch_cells(encoder, x_BTF[i, :n], cell=cell, window=len(x_BTF[i]) + 1, max_norm=max_norm)
+        for i, n in enumerate(lengths)
+    ]
+    assert_same(states, nn.utils.rnn.pad_sequence(loops, batch_first=True), [x_BTF, *encoder.parameters()])
+    assert 0.1 < tap.take_share() < 0.9
 
 
 @pytest.mark.parametrize("tapped", [False, True], ids=["fused", "tapped"])

@@ -48,8 +48,9 @@ def test_the_sentence_names_the_extremes(study: StudyRecord) -> None:
     assert isinstance(text, Text)
     assert text.text == (
         "In the last epoch a step moved the encoder's weights by 0.003 (lstm) to 0.01 (gru) of their norm. Recurrent "
-        "blocks had a spectral radius of 1.2 (lstm forget). The gate that was saturated most is lstm forget, in 50.0\N{NO-BREAK SPACE}% "
-        "of its activations. These are medians over trials, which differ in more than their cell."
+        "blocks had a spectral radius of 1.2 (lstm forget). The gate that was saturated most is lstm forget, in "
+        "50.0\N{NO-BREAK SPACE}% of its activations. These are medians over trials, which differ in more than their "
+        "cell."
     )
     assert isinstance(layers, Table)
     assert isinstance(gates, Table)
