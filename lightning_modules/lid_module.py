@@ -5,7 +5,7 @@ Shape legend: B utterances, S steps, N rows that are scored (an utterance or a s
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -75,6 +75,7 @@ class LidModule(pl.LightningModule, ABC):
         self._num_seen = 0
         self._learned: dict[str, float] = {}
         self._development: list[Scored] = []
+        self._learning_rate: float | None = None  # of the last step
         self._plateau: ReduceLROnPlateau | None = None
         self._plateau_before: dict[str, Any] | None = None
 
@@ -186,9 +187,12 @@ class LidModule(pl.LightningModule, ABC):
             raise Diverged(f"the gradient norm became {step.norm_before} at step {self.global_step}")
         self.clipping_steps.append(step)
 
-    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
         """Lets the optimiser step, once gradients are there and clipped; then sees what that did."""
-        super().optimizer_step(*arguments, **options)
+        self._learning_rate = float(optimizer.param_groups[0]["lr"])
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         self.gradient_flow.after_step(self)
 
     def _step(self) -> int:
@@ -211,8 +215,10 @@ class LidModule(pl.LightningModule, ABC):
         return isinstance(self.config.clipping, SkipClippingConfig) or (scaler is not None and scaler.get_scale() > 1.0)
 
     def training_metrics(self) -> dict[str, float]:
-        """Of the epoch's steps: mean loss (nats), accuracy, what clipping did, and how gradients flow."""
+        """Of the epoch's steps: mean loss (nats), accuracy, the last one's learning rate, clipping, gradient flow."""
+        rate = {} if self._learning_rate is None else {"train/learning_rate": self._learning_rate}
         return {
+            **rate,
             **(self._learned or self._training_scores()),
             **clipping_metrics(self.clipping_steps),
             **self.gradient_flow.metrics(self),

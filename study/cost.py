@@ -21,6 +21,7 @@ from study.samplers import sample_params
 
 NUM_SAMPLES = 6
 NUM_STEPS = 4
+ENOUGH_S = 30.0
 BYTES_A_PARAMETER = 4
 COPIES = 2 + 3  # best checkpoint, here and in MLflow; the last one has Adam's two moments beside the weights
 ARTIFACTS_MB = 0.3
@@ -47,12 +48,17 @@ def estimate_cost(plan: StudyPlan, *, num_trials: int) -> Cost:
     device = torch.device("cuda" if slot.gpus else "cpu")
     base = plan.config.trial.model_dump(mode="json")
     configs = [plan.space.apply(base, params) for params in _samples(plan)]
-    measured = [_measure(plan, config, device) for config in configs]
+    measured = []
+    started = time.monotonic()
+    for config in configs:
+        measured.append(_measure(plan, config, device))
+        if time.monotonic() - started > ENOUGH_S:
+            break  # large networks: fewer of them have to do
     step_s = statistics.mean(step for step, _, _ in measured)
     development_s = statistics.mean(development for _, development, _ in measured)
     trial_s = statistics.mean(
         config.training.max_epochs * (config.training.steps_per_epoch * step + development)
-        for config, (step, development, _) in zip(configs, measured, strict=True)
+        for config, (step, development, _) in zip(configs, measured, strict=False)
     )
     num_rounds = -(-num_trials // min(len(plan.slots), plan.num_cores))
     size_mb = statistics.mean(size for _, _, size in measured) * BYTES_A_PARAMETER * COPIES / 1e6

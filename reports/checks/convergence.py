@@ -28,7 +28,7 @@ def look(study: StudyRecord) -> tuple[Status, str]:
 
 def _best_is_last(trial: TrialRecord, objective: str) -> bool:
     values = select.values(trial.history.get(objective))
-    return values[-1] == min(values) and values[-1] < values[-2]
+    return values[-1] < min(values[:-1])
 
 
 CHECK = Check(code="convergence", title="Unconverged curves", look=look)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _RUNNERS_UP: Final = (BLUE, GREEN, SKY)  # of the best trials by place; the chosen one is orange
 _TOP: Final = 0.96  # where a scatter has its crosses, as a share of its height
 _CROWDED: Final = 24  # letters along x, above which the names of levels are set smaller
+_OVERFULL: Final = 40  # above which they are set aslant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +123,8 @@ def scatter_figure(panels: Sequence[Panel], *, objective: str, columns: int = 3)
 
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
-    height = 2.3 * rows
+    slanted = 0.45 if any(map(_is_overfull, panels)) else 0.0  # inches below each row
+    height = (2.3 + slanted) * rows
     grouped = any(
         len({dot.group for dot in panel.dots}) > 1 for panel in panels
     )  # then the legend takes the title's place
@@ -132,8 +134,8 @@ def scatter_figure(panels: Sequence[Panel], *, objective: str, columns: int = 3)
         left=0.085,
         right=0.985,
         top=1 - 0.42 / height,
-        bottom=(0.48 if grouped else 0.25) / height,
-        hspace=0.45,
+        bottom=((0.48 if grouped else 0.25) + slanted) / height,
+        hspace=0.45 + slanted / 1.5,
         wspace=0.12,
     )
     settled = [dot.y for panel in panels for dot in panel.dots if not dot.diverged]
@@ -208,12 +210,18 @@ def _draw_panel(axis: "Axes", panel: Panel) -> None:
         axis.set_title(panel.title, fontsize=SMALL, color=INK, loc="left", y=1.0)
 
 
+def _is_overfull(panel: Panel) -> bool:
+    return sum(map(len, panel.ticks)) > _OVERFULL
+
+
 def _x_axis(axis: "Axes", panel: Panel) -> None:
     if panel.ticks:
         axis.set_xticks(range(len(panel.ticks)), panel.ticks)
         axis.set_xlim(-0.6, len(panel.ticks) - 0.4)
         if sum(map(len, panel.ticks)) > _CROWDED:
             axis.tick_params(axis="x", labelsize=SMALL - 1.5)
+        if _is_overfull(panel):
+            axis.set_xticks(range(len(panel.ticks)), panel.ticks, rotation=30, ha="right", rotation_mode="anchor")
     elif panel.log:
         axis.set_xscale("log")
         plain_decades(axis.xaxis)

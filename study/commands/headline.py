@@ -15,7 +15,7 @@ def headline(plan: StudyPlan) -> str:
     data = plan.config.trial.data
     unpruned = "; trials are too short to be pruned" if idle_pruner(plan.config, plan.space) else ""
     return (
-        f"study {plan.config.name}: {plan.config.trials} trials of space {plan.space.name}, {_width(plan)}, "
+        f"study {plan.config.name}: {plan.num_trials} trials of space {plan.space.name}, {_width(plan)}, "
         f"on {data.corpus} ({', '.join(data.languages)}){unpruned}"
     )
 

@@ -23,7 +23,9 @@ from study.commands.evaluate import parsed_run
 from study.commands.train import train_one
 from study.mlflow_place import mlflow_tracking_uri, records_url
 from study.opening import read_trials
-from study.workspace import Workspace, open_workspace
+from study.settling import read_manifest
+from study.spec import AttemptSpec, read_spec
+from study.workspace import StudyFolder, Workspace, open_workspace
 
 FACTS: Final = {
     TAG_COMMIT: "commit",
@@ -49,22 +51,50 @@ def reproduce(run: str, *, devices: str, folder: Path) -> int:
     if original is None or original.state is not TrialState.COMPLETE:
         state = "does not exist" if original is None else f"is {original.state.value}"
         raise ConfigError(f"trial {number} of study '{study}' {state}; only a complete one can be reproduced.")
-    again = f"{study}-reproduced"
-    if status := train_one(str(place.trial(number).config), study=again, seed=None, devices=devices, folder=folder):
+    one = _record(workspace, study, number)
+    if not _num_values(one):
+        raise ConfigError(f"MLflow has no metrics of trial {number} of study '{study}', so nothing could be compared.")
+    spec, again = _last_spec(place, number), f"{study}-reproduced"
+    if status := train_one(
+        str(place.trial(number).config),
+        study=again,
+        seed=None,
+        devices=devices,
+        folder=folder,
+        objective=read_manifest(place)["objective"].removeprefix("val/"),
+        num_threads=spec.slot.num_threads if spec else 1,
+    ):
         return status
-    return _compare(_record(workspace, study, number), _record(workspace, again, None))
+    return _compare(one, _record(workspace, again, None), spec)
+
+
+def _last_spec(place: StudyFolder, number: int) -> AttemptSpec | None:
+    """How the trial was trained last; None where that is not on record any more."""
+    attempts = place.trial(number).attempts()
+    return read_spec(attempts[-1]) if attempts else None
 
 
 def _record(workspace: Workspace, study: str, number: int | None) -> TrialRecord:
-    """A trial as MLflow has it; the last one where no number is given."""
+    """A trial as MLflow has it; the last one where no number is given.
+
+    Raises:
+        ConfigError: MLflow does not have it any more.
+    """
     trials = load_study(study, tracking_uri=mlflow_tracking_uri(records_url(workspace, study))).trials
-    return trials[-1] if number is None else next(trial for trial in trials if trial.number == number)
+    found = next((trial for trial in trials if number is None or trial.number == number), None)
+    if found is None:
+        raise ConfigError(f"MLflow has no run of trial {number} of study '{study}' any more.")
+    return trials[-1] if number is None else found
 
 
-def _compare(one: TrialRecord, other: TrialRecord) -> int:
+def _num_values(trial: TrialRecord) -> int:
+    return sum(len(points) for key, points in trial.history.items() if not key.startswith(MEASURED))
+
+
+def _compare(one: TrialRecord, other: TrialRecord, spec: AttemptSpec | None) -> int:
     console = make_console()
     found = differences(one, other)
-    num_values = sum(len(points) for key, points in one.history.items() if not key.startswith(MEASURED))
+    num_values = _num_values(one)
     if not found:
         console.print(f"reproduced: all {num_values:,} values of all epochs are the same, bit for bit", soft_wrap=True)
         return 0
@@ -75,7 +105,7 @@ def _compare(one: TrialRecord, other: TrialRecord) -> int:
         soft_wrap=True,
         markup=False,
     )
-    for line in _other_circumstances(one, other):
+    for line in _other_circumstances(one, other, spec):
         console.print(line, soft_wrap=True, markup=False)
     return 1
 
@@ -102,7 +132,7 @@ def _gap(one: float, other: float) -> float:
     return abs(one - other) / max(abs(one), abs(other)) if isfinite(one) and isfinite(other) else inf
 
 
-def _other_circumstances(one: TrialRecord, other: TrialRecord) -> list[str]:
+def _other_circumstances(one: TrialRecord, other: TrialRecord, spec: AttemptSpec | None) -> list[str]:
     lines = [
         f"another {name}: {one.tags.get(tag, 'none')} then, {other.tags.get(tag, 'none')} now"
         for tag, name in FACTS.items()
@@ -111,4 +141,10 @@ def _other_circumstances(one: TrialRecord, other: TrialRecord) -> list[str]:
     then, now = (json.loads(each.tags.get(TAG_VERSIONS, "{}")) for each in (one, other))
     changed = [name for name in now if then.get(name) != now[name]]
     lines += [f"another {name}: {then.get(name)} then, {now[name]} now" for name in changed]
-    return lines or ["nothing on record tells them apart: another CPU, or another number of threads"]
+    if spec is None:
+        lines.append("how many threads and processes trained it then is not on record; now it was one of each")
+    elif len(spec.slot.devices) > 1:
+        lines.append(f"{len(spec.slot.devices)} processes trained it then, 1 now")
+    if spec is not None and spec.micro_batches > 1:
+        lines.append(f"its batches were trained in {spec.micro_batches} parts then, for want of memory, and whole now")
+    return lines or ["nothing on record tells them apart: another CPU"]

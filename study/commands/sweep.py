@@ -187,7 +187,7 @@ def dry(study: str, options: SweepOptions, *, folder: Path) -> None:
     for parameter in plan.space.parameters:
         console.print(f"  {parameter.path:<28} {described(parameter)}", markup=False)
     num_ended = sum(trial.state is not TrialState.RUNNING for trial in read_trials(study_folder))
-    num_left = max(0, config.trials - num_ended)
+    num_left = max(0, plan.num_trials - num_ended)
     if num_ended:
         console.print(f"{num_ended} trials have ended already, {num_left} are left")
     if not num_left:

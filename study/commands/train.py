@@ -22,6 +22,7 @@ from study.coordinator import Coordinator
 from study.events import AnyEvent, EpochEnded
 from study.launchers.inline import InlineLauncher
 from study.mlflow_opening import open_tracker
+from study.objectives import Score
 from study.opening import open_trial_store, read_trials
 from study.plan import StudyPlan, make_plan
 from study.provenance import run_tags
@@ -35,14 +36,32 @@ from study.workspace import StudyFolder, coordinator_lease, open_workspace
 QUESTION = "Single trainings, started by hand."
 
 
-def train_one(source: str, *, study: str, seed: int | None, devices: str, folder: Path) -> int:
+def train_one(
+    source: str,
+    *,
+    study: str,
+    seed: int | None,
+    devices: str,
+    folder: Path,
+    objective: Score | None = None,
+    num_threads: int = 1,
+) -> int:
     """Trains; returns the exit status: 0 where the trial has a result.
 
+    Args:
+        source: a trial's config.json, a preset or a study's file.
+        study: where the training is recorded.
+        seed: None for the source's own.
+        devices: as `choose_devices` takes them.
+        folder: the workspace.
+        objective: chooses the best epoch; None for that of the source, or the default.
+        num_threads: of the training.
+
     Raises:
-        ConfigError: no configuration, no such device, the study's name belongs to a sweep, or another training in it
-            was interrupted.
+        ConfigError: no configuration, no such device, the study's name belongs to a sweep or to trainings with another
+            objective, or another training in it was interrupted.
     """
-    config = _trial_config(source)
+    config, own_objective = _trial_config(source)
     if not re.fullmatch(NAME_PATTERN, study):
         raise ConfigError(
             f"--study {study!r} is no name of a study: 64 letters, digits, - and _ at most, a letter or digit first."
@@ -53,17 +72,19 @@ def train_one(source: str, *, study: str, seed: int | None, devices: str, folder
         question=QUESTION,
         space="none",
         trials=1,
+        objective=objective or own_objective,
         sampler=RandomConfig(),
         pruner=NoPrunerConfig(),
         evaluate=False,
         trial=TrialConfig.model_validate(config.model_dump(exclude={"seed"})),
     ).model_copy(update={"trials": 0})  # all its trials are asked for by hand
     plan = make_plan(single, workspace=workspace, space=Space("none", ()), devices=devices)
-    _refuse_sweeps(workspace.study(study))
-    return _run(plan, config if seed is None else config.model_copy(update={"seed": seed}))
+    _refuse_others(workspace.study(study), single.objective)
+    config = config if seed is None else config.model_copy(update={"seed": seed})
+    return _run(plan, config, num_threads=num_threads)
 
 
-def _run(plan: StudyPlan, config: TrialConfig) -> int:
+def _run(plan: StudyPlan, config: TrialConfig, *, num_threads: int) -> int:
     console, stop = make_console(), threading.Event()
     folder = plan.workspace.study(plan.config.name)
     with ExitStack() as stack:
@@ -89,7 +110,12 @@ def _run(plan: StudyPlan, config: TrialConfig) -> int:
                 data_hash=plan.data_hash,
                 url=plan.mlflow_url,
             ),
-            launcher=InlineLauncher(stop=stop, watch=_Watch(console.print, folder), devices=plan.slots[0].devices),
+            launcher=InlineLauncher(
+                stop=stop,
+                watch=_Watch(console.print, folder),
+                devices=plan.slots[0].devices,
+                num_threads=num_threads,
+            ),
             view=PlainView(lambda text: console.print(text, markup=False)),
             stop=stop,
         )
@@ -100,22 +126,31 @@ def _run(plan: StudyPlan, config: TrialConfig) -> int:
     return 1 if last.state in FAILED else EXIT_STATUS[state]
 
 
-def _trial_config(source: str) -> TrialConfig:
-    """From a trial's config.json, or the base configuration of a preset or a study's file."""
+def _trial_config(source: str) -> tuple[TrialConfig, Score]:
+    """From a trial's config.json, or the base configuration and the objective of a preset or a study's file."""
     if not source.endswith(".json"):
         study = load_study_config(source)
-        return study.trial.model_copy(update={"seed": study.seed})
+        return study.trial.model_copy(update={"seed": study.seed}), study.objective
     try:
-        return TrialConfig.model_validate_json(Path(source).read_bytes())
+        return TrialConfig.model_validate_json(Path(source).read_bytes()), "cllr_calibrated"
     except OSError as error:
         raise ConfigError(f"{source}: cannot be read: {error.strerror}.") from None
     except ValidationError as error:
         raise ConfigError(f"{source}: {first_finding(error, model=TrialConfig)}") from None
 
 
-def _refuse_sweeps(folder: StudyFolder) -> None:
-    if folder.manifest.exists() and read_manifest(folder)["num_trials"] > 0:
+def _refuse_others(folder: StudyFolder, objective: Score) -> None:
+    """A sweep, or trainings that could not be compared with this one."""
+    if not folder.manifest.exists():
+        return
+    manifest = read_manifest(folder)
+    if manifest["num_trials"] > 0:
         raise ConfigError(f"study '{folder.root.name}' is a sweep; give single trainings another --study.")
+    if (before := manifest["objective"].removeprefix("val/")) != objective:
+        raise ConfigError(
+            f"the trainings in study '{folder.root.name}' are judged by {before}, and this one by {objective}; "
+            "give it another --study."
+        )
 
 
 def _is_open(folder: StudyFolder, config: TrialConfig) -> bool:

@@ -20,6 +20,7 @@ class InlineLauncher:
         stop: set where Ctrl-C interrupts an attempt.
         watch: sees each event as it is written.
         devices: of the slot.
+        num_threads: of the slot.
     """
 
     def __init__(
@@ -28,8 +29,9 @@ class InlineLauncher:
         stop: threading.Event | None = None,
         watch: Callable[[AnyEvent], None] = lambda _: None,
         devices: tuple[str, ...] = (CPU,),
+        num_threads: int = 1,
     ) -> None:
-        self.slots: tuple[Slot, ...] = (Slot(name="inline-0", devices=devices),)
+        self.slots: tuple[Slot, ...] = (Slot(name="inline-0", devices=devices, num_threads=num_threads),)
         self._stop = stop or threading.Event()
         self._watch = watch
         self._exit_status: dict[str, int] = {}

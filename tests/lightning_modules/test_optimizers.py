@@ -81,11 +81,15 @@ def test_a_resumed_training_goes_on_with_the_same_rates(
 
 
 def test_the_rate_of_each_step_is_the_schedules(config: TrialConfig, fit: Callable[..., LanguageId]) -> None:
-    rates = Rates()
-    fit(scheduled(config, kind="cosine", warmup_steps=2), callbacks=[rates])
+    rates, on_record = Rates(), list[float]()
+    note = LambdaCallback(
+        on_train_epoch_end=lambda _, module: on_record.append(module.training_metrics()["train/learning_rate"])
+    )
+    fit(scheduled(config, kind="cosine", warmup_steps=2), callbacks=[rates, note])
     share = rate_at(SCHEDULE.validate_python({"kind": "cosine", "warmup_steps": 2}), num_steps=12)
     assert share is not None
     assert rates.seen == pytest.approx([share(step) for step in range(12)])
+    assert on_record == rates.seen[2::3], "the last step's of each epoch of three"
 
 
 def test_the_rate_falls_where_the_development_loss_has_not(config: TrialConfig, fit: Callable[..., LanguageId]) -> None:

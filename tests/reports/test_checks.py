@@ -21,6 +21,7 @@ from reports.checks import (
 )
 from reports.records import (
     BEST_EPOCH,
+    GRAD_NON_FINITE,
     GRAD_NORM_AFTER,
     OBJECTIVE,
     TAG_COMMIT,
@@ -91,7 +92,14 @@ def test_a_level_that_no_complete_trial_has_is_named(trial: MakeTrial, make_stud
     pruned = having(2, "lstm", 128, "value", TrialState.PRUNED)
     found = levels.CHECK.run(make_study(first, second, pruned))
     assert found.status == "warning"
-    assert "encoder.cell = lstm, encoder.hidden_size = 128 and clipping.kind = value" in found.message
+    assert (
+        "with encoder.cell = lstm (1 pruned), encoder.hidden_size = 128 (1 pruned) and clipping.kind = value (1 pruned)"
+    ) in found.message
+    assert "Prune later, or run more trials." in found.message
+    diverged = having(2, "lstm", 128, "value", TrialState.DIVERGED)
+    message = levels.CHECK.run(make_study(first, second, diverged)).message
+    assert "encoder.cell = lstm (1 diverged)" in message
+    assert "Prune" not in message
     assert levels.CHECK.run(make_study(first, second, having(2, "lstm", 128, "value"))).status == "passed"
 
 
@@ -109,6 +117,8 @@ def test_a_best_epoch_at_the_end_is_unconverged(trial: MakeTrial, make_study: Ma
     assert convergence.CHECK.run(make_study(falling)).status == "warning"
     assert convergence.CHECK.run(make_study(falling, settled, also_settled)).status == "passed"
     assert convergence.CHECK.run(make_study(trial(0, TrialState.PRUNED))).status == "skipped"
+    as_good_at_first = with_curve(trial(3, objective=1.0), 1.0, 2.0, 1.0)
+    assert convergence.CHECK.run(make_study(as_good_at_first)).status == "passed", "that is best after the first epoch"
 
 
 def test_a_winner_that_only_got_worse_is_told(trial: MakeTrial, make_study: MakeStudy) -> None:
@@ -174,3 +184,6 @@ def test_a_trial_whose_every_step_was_dropped_is_told(trial: MakeTrial, make_stu
     assert found.status == "warning"
     assert "every step of trial 0, so that nothing was trained" in found.message
     assert dropped.CHECK.run(make_study(with_norms(1, 0.0, 0.3))).status == "passed"
+    points = (MetricPoint(step=0, value=40.0, time_ms=0),)
+    nothing_finite = dataclasses.replace(trial(2), history={GRAD_NON_FINITE: points})
+    assert dropped.CHECK.run(make_study(nothing_finite)).status == "warning"

@@ -10,6 +10,10 @@ import pytest
 from lightning_modules.errors import ConfigError
 from reports.records import PEAK_MEMORY_MB, TIME_TRAIN_S, TRAIN_LOSS, MetricPoint, TrialState
 from study.commands.reproduce import differences, reproduce
+from study.launchers.inline import InlineLauncher
+from study.mlflow_place import mlflow_tracking_uri, records_url
+from study.mlflow_store import connect
+from study.spec import SPEC_FILE, read_spec
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
 from tests.reports.conftest import make_trial
@@ -90,3 +94,39 @@ def test_what_cannot_be_reproduced_is_refused(done: Path, run: str, message: str
     with pytest.raises(ConfigError, match=message):
         reproduce(run, devices="cpu", folder=done)
     assert all(trial.state is TrialState.COMPLETE for trial in trials_of(done))
+
+
+def test_what_is_trained_again_has_the_objective_and_the_threads_of_its_first_training(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = write_tiny_study(tmp_path, trials=1)
+    study.write_text('objective = "eer"\n' + study.read_text())
+    run_study(study, workspace, launcher=InlineLauncher(num_threads=2))
+    assert reproduce("tiny/0", devices="cpu", folder=workspace) == 0
+    assert record_of(workspace, "tiny-reproduced").manifest.objective == "val/eer"
+    (attempt,) = Workspace(workspace).study("tiny-reproduced").trial(0).attempts()
+    spec = read_spec(attempt)
+    assert spec is not None
+    assert spec.slot.num_threads == 2
+    assert "bit for bit" in capsys.readouterr().out
+
+
+def test_batches_in_parts_are_a_circumstance_that_is_told(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (attempt,) = Workspace(done).study("tiny").trial(0).attempts()
+    content = json.loads((attempt / SPEC_FILE).read_text())
+    (attempt / SPEC_FILE).write_text(json.dumps({**content, "micro_batches": 2}))
+    frozen = Workspace(done).study("tiny").trial(0).config
+    changed = json.loads(frozen.read_text())
+    changed["optimizer"]["learning_rate"] *= 1.5
+    frozen.write_text(json.dumps(changed))
+    capsys.readouterr()
+    assert reproduce("tiny/0", devices="cpu", folder=done) == 1
+    assert "its batches were trained in 2 parts then, for want of memory" in capsys.readouterr().out
+
+
+def test_a_run_that_mlflow_lost_cannot_be_compared(done: Path) -> None:
+    url = mlflow_tracking_uri(records_url(Workspace(done), "tiny"))
+    connect(url).delete_run(record_of(done).trials[0].run_id)
+    with pytest.raises(ConfigError, match="MLflow has no run of trial 0 of study 'tiny' any more"):
+        reproduce("tiny/0", devices="cpu", folder=done)
+    assert not Workspace(done).study("tiny-reproduced").manifest.exists()

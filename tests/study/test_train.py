@@ -117,3 +117,17 @@ def test_single_trainings_are_not_gone_on_with(workspace: Path, tmp_path: Path) 
     ):
         with pytest.raises(ConfigError, match="study 'train' holds single trainings"):
             go_on()
+
+
+def test_a_training_is_judged_by_its_studys_objective_and_by_no_other_in_the_same_study(
+    workspace: Path, tmp_path: Path
+) -> None:
+    study = write_tiny_study(tmp_path)
+    study.write_text('objective = "eer"\n' + study.read_text())
+    assert train_one(str(study), study="train", seed=None, devices="cpu", folder=workspace) == 0
+    found = record_of(workspace, "train")
+    assert found.manifest.objective == "val/eer"
+    (run,) = found.trials
+    assert run.objective == min(point.value for point in run.history["val/eer"])
+    with pytest.raises(ConfigError, match="in study 'train' are judged by eer, and this one by cllr_calibrated"):
+        train_one(str(write_tiny_study(tmp_path)), study="train", seed=None, devices="cpu", folder=workspace)
