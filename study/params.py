@@ -19,9 +19,9 @@ def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def in_words(config: TrialConfig, searched: Sequence[SearchedParameter]) -> str:
-    """What a configuration chose, as `lstm 64 attention`: the values of the choices that it had.
+    """What a configuration chose, as `lstm hidden_size 64 attention`: the values of the choices that it had.
 
-    A choice of yes or no is the name of what it is about, or nothing.
+    A number and `none` have a name, and a choice of yes or no is the name of what it is about, or nothing.
     """
     params = flat(config.model_dump(mode="json"))
     choices = (each for each in searched if each.choices)
@@ -29,6 +29,11 @@ def in_words(config: TrialConfig, searched: Sequence[SearchedParameter]) -> str:
 
 
 def _word(path: str, value: object) -> str:
+    section, _, name = path.rpartition(".")
+    if name == "kind":
+        name = section.rpartition(".")[2]
     if isinstance(value, bool):
-        return path.rpartition(".")[2] if value else ""
-    return str(value)
+        return name if value else ""
+    if isinstance(value, int | float):
+        return f"{name} {value:g}"
+    return f"{name} none" if value == "none" else str(value)

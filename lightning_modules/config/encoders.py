@@ -75,7 +75,7 @@ FeedbackConfig = Annotated[
 
 
 class OutputRecurrentEncoderConfig(Frozen):
-    """A network whose recurrence is through its output alone: h_t = tanh(W x_t + V y_(t-1) + b), y_t = softmax(U h_t).
+    """A network that recurs through its output alone: h_t = tanh(W x_t + V y_(t-1) + b), y_t = softmax(U h_t + c).
 
     Attributes:
         hidden_size: units of h.

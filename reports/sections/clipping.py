@@ -156,7 +156,8 @@ def present(clipping: Clipping) -> tuple[Block, ...]:
     )
     rows = tuple(_cells(rule) for rule in clipping.rules)
     note = "Gradient norms are global L2 norms. They are shown beside the objective, not as its cause"
-    note += f": {listing(clipping.also_varied)} vary over these trials too." if clipping.also_varied else "."
+    verb = "varies" if len(clipping.also_varied) == 1 else "vary"
+    note += f": {listing(clipping.also_varied)} {verb} over these trials too." if clipping.also_varied else "."
     if any(rule.kind == RECURRENT for rule in clipping.rules):
         note += (
             " The rule recurrent clips within the backward pass, so that norms before it are not known, and what it "
