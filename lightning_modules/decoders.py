@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lightning_modules.attention import Attention
 from lightning_modules.config import GRUReconstructionConfig, SequenceConfig
 from lightning_modules.encoders.recurrences import initialise
+from lightning_modules.initial_draws import named_draws
 
 
 class Decoded(NamedTuple):
@@ -47,17 +48,23 @@ class LanguageDecoder(nn.Module):
         super().__init__()
         size = config.decoder_size
         self.end = num_languages
-        self.start = nn.Linear(embedding_size, size)
-        self.symbols = nn.Embedding(num_languages + 1, size)
+        with named_draws("start"):
+            self.start = nn.Linear(embedding_size, size)
+        with named_draws("symbols"):
+            self.symbols = nn.Embedding(num_languages + 1, size)
         self.memory: nn.Linear | None = None
         self.attention: Attention | None = None
         heard_size = 0
         if config.attention != "none":
             heard_size = size
-            self.memory = nn.Linear(state_size, size)
-            self.attention = Attention(config.attention, input_size=size, query_size=size)
-        self.cell = _gru_cell(size + heard_size, size)
-        self.output = nn.Linear(size + heard_size, num_languages + 1)
+            with named_draws("memory"):
+                self.memory = nn.Linear(state_size, size)
+            with named_draws("attention"):
+                self.attention = Attention(config.attention, input_size=size, query_size=size)
+        with named_draws("cell"):
+            self.cell = _gru_cell(size + heard_size, size)
+        with named_draws("output"):
+            self.output = nn.Linear(size + heard_size, num_languages + 1)
 
     def forward(
         self,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lightning_modules.config import ECAPAEncoderConfig
 from lightning_modules.encoders._base import Encoded, Encoder, Tap, length_mask
 from lightning_modules.encoders.convolution import TimeDelay, mask_unless_equal, masked
+from lightning_modules.initial_draws import named_draws
 
 SCALE = 8
 DILATIONS = (2, 3, 4)
@@ -26,11 +27,14 @@ class ECAPAEncoder(Encoder):
     def __init__(self, config: ECAPAEncoderConfig, *, input_size: int) -> None:
         super().__init__()
         self.output_size = config.output_channels
-        self.first = TimeDelay(input_size, config.channels, kernel_size=5)
-        self.blocks = nn.ModuleList(
-            _Block(config.channels, dilation=dilation, bottleneck=config.bottleneck) for dilation in DILATIONS
-        )
-        self.aggregation = nn.Conv1d(len(DILATIONS) * config.channels, config.output_channels, 1)
+        with named_draws("first"):
+            self.first = TimeDelay(input_size, config.channels, kernel_size=5)
+        self.blocks = nn.ModuleList()
+        for dilation in DILATIONS:
+            with named_draws(f"block{len(self.blocks)}"):
+                self.blocks.append(_Block(config.channels, dilation=dilation, bottleneck=config.bottleneck))
+        with named_draws("aggregation"):
+            self.aggregation = nn.Conv1d(len(DILATIONS) * config.channels, config.output_channels, 1)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(

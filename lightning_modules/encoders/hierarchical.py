@@ -19,6 +19,7 @@ from lightning_modules.config import HierarchicalEncoderConfig, LevelConfig
 from lightning_modules.encoders._base import Encoded, Encoder, Tap, length_mask
 from lightning_modules.encoders.recurrences import Recurrence, build_recurrence, read_all, run
 from lightning_modules.encoders.windows import cut, joined
+from lightning_modules.initial_draws import named_draws
 
 
 class HierarchicalEncoder(Encoder):
@@ -30,18 +31,21 @@ class HierarchicalEncoder(Encoder):
         self.frames_per_step = low.hop * middle.hop
         self.bidirectional = top.bidirectional
         self.output_size = top.hidden_size * (2 if top.bidirectional else 1)
-        self.low = _Level(low, config, name="low", input_size=input_size)
-        self.middle = _Level(middle, config, name="middle", input_size=low.hidden_size)
-        self.top = build_recurrence(
-            top.cell,
-            input_size=middle.hidden_size,
-            hidden_size=top.hidden_size,
-            initialisation=config.initialisation,
-            forget_bias=config.forget_bias,
-            num_layers=top.num_layers,
-            bidirectional=top.bidirectional,
-            dropout=config.dropout,
-        )
+        with named_draws("low"):
+            self.low = _Level(low, config, name="low", input_size=input_size)
+        with named_draws("middle"):
+            self.middle = _Level(middle, config, name="middle", input_size=low.hidden_size)
+        with named_draws("top"):
+            self.top = build_recurrence(
+                top.cell,
+                input_size=middle.hidden_size,
+                hidden_size=top.hidden_size,
+                initialisation=config.initialisation,
+                forget_bias=config.forget_bias,
+                num_layers=top.num_layers,
+                bidirectional=top.bidirectional,
+                dropout=config.dropout,
+            )
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(

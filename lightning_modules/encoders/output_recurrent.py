@@ -25,6 +25,7 @@ from lightning_modules.config import (
     TeacherForcingConfig,
 )
 from lightning_modules.encoders._base import Encoded, Encoder, Tap, length_mask, middle_frames, stack_frames
+from lightning_modules.initial_draws import named_draws
 
 
 class OutputRecurrentEncoder(Encoder):
@@ -40,9 +41,12 @@ class OutputRecurrentEncoder(Encoder):
         self.output_size = config.hidden_size
         self.num_languages = num_languages
         self.feedback_kind = config.feedback
-        self.input = nn.Linear(input_size * config.frames_per_step, config.hidden_size)
-        self.feedback = nn.Linear(num_languages, config.hidden_size, bias=False)
-        self.output = nn.Linear(config.hidden_size, num_languages)
+        with named_draws("input"):
+            self.input = nn.Linear(input_size * config.frames_per_step, config.hidden_size)
+        with named_draws("feedback"):
+            self.feedback = nn.Linear(num_languages, config.hidden_size, bias=False)
+        with named_draws("output"):
+            self.output = nn.Linear(config.hidden_size, num_languages)
         self.dropout = nn.Dropout(config.dropout)
         self.told_share = 0.0
         self.start_epoch(0.0)

@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from lightning_modules.config import Cell
 from lightning_modules.encoders._base import Tap, length_mask
 from lightning_modules.encoders.stepwise import run_stepwise
+from lightning_modules.initial_draws import named_draws
 
 Recurrence = nn.RNN | nn.GRU | nn.LSTM
 State = Any
@@ -59,6 +60,8 @@ def build_recurrence(
     recurrence = _untrained(cell, input_size=input_size, hidden_size=hidden_size, options=options)
     if initialisation == "orthogonal":
         initialise(recurrence, cell=cell, forget_bias=forget_bias)
+    else:
+        _uniform(recurrence, bound=hidden_size**-0.5)
     return recurrence
 
 
@@ -80,18 +83,29 @@ def initialise(recurrence: nn.Module, *, cell: Cell, forget_bias: float) -> None
     There the input weights are small. Biases are 0 but the LSTM's b_ih of the forget gate (Jozefowicz et al., 2015).
     """
     for name, weight in recurrence.named_parameters():
-        if name.startswith("weight_hh"):
-            for gate in weight.data.chunk(NUM_GATES[cell]):
-                (nn.init.eye_ if cell == "rnn_relu" else nn.init.orthogonal_)(gate)
-        elif name.startswith("weight_ih") and cell == "rnn_relu":
-            nn.init.normal_(weight, std=IRNN_INPUT_SD)
-        elif name.startswith("weight_ih"):
-            nn.init.xavier_uniform_(weight)
-        else:
-            nn.init.zeros_(weight)
-            if cell == "lstm" and name.startswith("bias_ih"):
-                hidden_size = weight.shape[0] // NUM_GATES[cell]
-                weight.data[hidden_size : 2 * hidden_size] = forget_bias
+        with named_draws(name):
+            _initialise(weight, name, cell=cell, forget_bias=forget_bias)
+
+
+def _initialise(weight: Tensor, name: str, *, cell: Cell, forget_bias: float) -> None:
+    if name.startswith("weight_hh"):
+        for gate in weight.data.chunk(NUM_GATES[cell]):
+            (nn.init.eye_ if cell == "rnn_relu" else nn.init.orthogonal_)(gate)
+    elif name.startswith("weight_ih") and cell == "rnn_relu":
+        nn.init.normal_(weight, std=IRNN_INPUT_SD)
+    elif name.startswith("weight_ih"):
+        nn.init.xavier_uniform_(weight)
+    else:
+        nn.init.zeros_(weight)
+        if cell == "lstm" and name.startswith("bias_ih"):
+            hidden_size = weight.shape[0] // NUM_GATES[cell]
+            weight.data[hidden_size : 2 * hidden_size] = forget_bias
+
+
+def _uniform(recurrence: nn.Module, *, bound: float) -> None:
+    for name, weight in recurrence.named_parameters():
+        with named_draws(name):
+            nn.init.uniform_(weight, -bound, bound)
 
 
 def run(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lightning_modules.config import TDNNEncoderConfig
 from lightning_modules.encoders._base import Encoded, Encoder, Tap, length_mask
 from lightning_modules.encoders.convolution import TimeDelay, mask_unless_equal, masked
+from lightning_modules.initial_draws import named_draws
 
 CONTEXTS = ((5, 1), (3, 2), (3, 3), (1, 1), (1, 1))
 """(inputs of the kernel, frames from one to the next) of each layer."""
@@ -23,10 +24,10 @@ class TDNNEncoder(Encoder):
         super().__init__()
         self.output_size = config.output_channels
         sizes = [input_size, *[config.channels] * 4, config.output_channels]
-        self.layers = nn.ModuleList(
-            TimeDelay(below, above, kernel_size=kernel_size, dilation=dilation)
-            for below, above, (kernel_size, dilation) in zip(sizes[:-1], sizes[1:], CONTEXTS, strict=True)
-        )
+        self.layers = nn.ModuleList()
+        for below, above, (kernel_size, dilation) in zip(sizes[:-1], sizes[1:], CONTEXTS, strict=True):
+            with named_draws(f"layer{len(self.layers)}"):
+                self.layers.append(TimeDelay(below, above, kernel_size=kernel_size, dilation=dilation))
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(

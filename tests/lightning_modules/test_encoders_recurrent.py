@@ -169,11 +169,16 @@ def test_the_forget_gate_begins_with_the_bias_that_is_asked_for() -> None:
     ("cell", "module"), [("rnn_tanh", nn.RNN), ("rnn_relu", nn.RNN), ("gru", nn.GRU), ("lstm", nn.LSTM)]
 )
 def test_uniform_initialisation_is_that_of_torch(cell: str, module: type[nn.RNN | nn.GRU | nn.LSTM]) -> None:
-    options = {"hidden_size": 16, "num_layers": 2, "bidirectional": True}
+    """The same distribution: torch's own draws depend on how many others there are."""
+    options = {"hidden_size": 64, "num_layers": 2, "bidirectional": True}
     encoder = make(cell=cell, initialisation="uniform", frames_per_step=1, **options)
-    torch.manual_seed(0)
-    own = module(5, **options).state_dict()
-    assert all(torch.equal(weight, own[name]) for name, weight in encoder.recurrence.state_dict().items())
+    own, bound = module(5, **options).state_dict(), 64**-0.5
+    for name, weight in encoder.recurrence.state_dict().items():
+        assert weight.shape == own[name].shape
+        assert weight.abs().max() <= bound
+        if weight.numel() > 300:
+            assert float(weight.std()) == pytest.approx(float(own[name].std()), rel=0.1)
+            assert float(weight.std()) == pytest.approx(bound / 3**0.5, rel=0.1)
 
 
 @pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "gru"])

@@ -35,7 +35,7 @@ def unsettled(encoder: Any) -> Any:
 
 
 def tdnn(**fields: Any) -> TDNNEncoder:
-    torch.manual_seed(0)
+    torch.manual_seed(2)
     config = TDNNEncoderConfig.model_validate({"channels": 3, "output_channels": 5} | fields)
     encoder: TDNNEncoder = unsettled(TDNNEncoder(config, input_size=2))
     return encoder
