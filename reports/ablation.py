@@ -1,8 +1,10 @@
 """A study that compares arms: what each replicate reached, and what every arm does beside the base."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from statistics import fmean
 from typing import Any
 
 from reports.ablation_statistics import PairedEffect, Replicates, Verdict, paired_effect, verdict
@@ -10,6 +12,8 @@ from reports.factorial_effects import main_effects
 from reports.multiple_comparisons import holm, smallest_adjusted_p
 from reports.power import seeds_to_decide
 from reports.records import StudyRecord, TrialRecord, TrialState
+from reports.source_bootstrap import SourceEffect, effect_over_sources
+from reports.source_costs import languages_of_sources
 from reports.statistics import Interval, MeanSd, mean_sd, t_interval
 from search_spaces.designs import Factor
 from search_spaces.two_level_designs import Alias, TwoLevelDesign, two_level_design
@@ -26,6 +30,7 @@ class Arm:
         levels: of the factors, path -> level.
         tuned: what was tuned for it, path -> value.
         replicates: seed -> objective, None where it diverged.
+        trials: seed -> number of the trial that reached it.
         num_failed: trials without any result.
     """
 
@@ -33,6 +38,7 @@ class Arm:
     levels: Mapping[str, Any]
     tuned: Mapping[str, Any]
     replicates: Replicates
+    trials: Mapping[int, int]
     num_failed: int
 
     @property
@@ -60,8 +66,10 @@ class Comparison:
         effect: paired over seeds; positive is worse.
         adjusted_p: corrected over the whole table (Holm).
         verdict: what may be said.
-        seeds_needed: how many would probably decide it, were the effect what it seems; None where it is decided, or no
-            number would.
+        seeds_needed: how many would probably decide it, were the effect what it seems; None where it is decided, where
+            so many have been run, or no number would.
+        over_sources: the effect if other sources had been drawn, in bits an utterance; None where there are too few to
+            speak of, or none is measured.
         aliases: interactions that a main effect cannot be told from.
     """
 
@@ -70,6 +78,7 @@ class Comparison:
     adjusted_p: float | None
     verdict: Verdict
     seeds_needed: int | None = None
+    over_sources: SourceEffect | None = None
     aliases: tuple[Alias, ...] = ()
 
 
@@ -83,6 +92,8 @@ class Ablation:
         comparisons: in the order of the arms, or of the factors where the design is of two levels.
         num_asked: seeds that each arm is to be trained under.
         smallest_p: the least that a corrected p-value of this table can be.
+        looks: seeds that each arm had whenever somebody could look at all results and then asked for more.
+        num_test_looks: at test data.
         sources: that development data come from.
         objective_name: what is compared.
     """
@@ -92,8 +103,10 @@ class Ablation:
     comparisons: tuple[Comparison, ...]
     num_asked: int
     smallest_p: float
+    looks: tuple[int, ...]
     sources: tuple[str, ...]
     objective_name: str
+    num_test_looks: int = 0
 
     @property
     def is_two_level(self) -> bool:
@@ -108,24 +121,39 @@ def compare(study: StudyRecord) -> Ablation | None:
         return None
     arms = _arms(study, config)
     effects, aliases = _effects(arms, config)
-    adjusted = holm([effect.p_value for effect in effects.values()])
+    looks = tuple(config.get("looks", ()))
+    num_looks = 1 + len(looks)
+    adjusted = [
+        None if p is None else min(1.0, num_looks * p) for p in holm([effect.p_value for effect in effects.values()])
+    ]
+    over_sources = _over_sources(arms, study) if study.source_costs else {}
     return Ablation(
         config=config,
         arms=arms,
         comparisons=tuple(
-            _comparison(name, effect, p, num=len(effects), margin=config.get("margin"), aliases=aliases.get(name, ()))
+            _comparison(
+                name,
+                effect,
+                p,
+                num=len(effects),
+                margin=config.get("margin"),
+                over_sources=over_sources.get(name),
+                aliases=aliases.get(name, ()),
+            )
             for (name, effect), p in zip(effects.items(), adjusted, strict=True)
         ),
         num_asked=study.manifest.num_trials // len(arms),
-        smallest_p=smallest_adjusted_p(
-            num_comparisons=max(1, len(effects)), num_seeds=max((each.n for each in effects.values()), default=0)
+        smallest_p=min(
+            1.0,
+            num_looks
+            * smallest_adjusted_p(
+                num_comparisons=max(1, len(effects)), num_seeds=max((each.n for each in effects.values()), default=0)
+            ),
         ),
-        sources=tuple(
-            dict.fromkeys(
-                str(row["source"]) for row in study.manifest.corpus.get("rows", ()) if row.get("split") == "dev"
-            )
-        ),
+        looks=looks,
+        sources=tuple(languages_of_sources(study.manifest.corpus)),
         objective_name=study.manifest.objective,
+        num_test_looks=len(study.looks),
     )
 
 
@@ -145,14 +173,22 @@ def _has(trial: TrialRecord, params: Mapping[str, Any]) -> bool:
 
 def _arm(name: str, levels: Mapping[str, Any], params: Mapping[str, Any], trials: list[TrialRecord]) -> Arm:
     replicates: dict[int, float | None] = {}
+    numbers: dict[int, int] = {}
     for trial in trials:  # of a failed trial and its retry, which have one seed, the one that has a result counts
         if trial.state is TrialState.DIVERGED:
             replicates.setdefault(trial.seed, None)
         elif trial.state is TrialState.COMPLETE and trial.objective is not None and isfinite(trial.objective):
-            replicates[trial.seed] = trial.objective
+            replicates[trial.seed], numbers[trial.seed] = trial.objective, trial.number
     failed = {trial.seed for trial in trials if trial.state in (TrialState.FAILED, TrialState.TIMED_OUT)}
     tuned = {path: value for path, value in params.items() if path not in levels}
-    return Arm(name=name, levels=levels, tuned=tuned, replicates=replicates, num_failed=len(failed - set(replicates)))
+    return Arm(
+        name=name,
+        levels=levels,
+        tuned=tuned,
+        replicates=replicates,
+        trials=numbers,
+        num_failed=len(failed - set(replicates)),
+    )
 
 
 def _effects(
@@ -163,6 +199,37 @@ def _effects(
         return {arm.name: paired_effect(base.replicates, arm.replicates) for arm in others}, {}
     design = _two_level(config)
     return main_effects(design, [arm.replicates for arm in arms]), design.aliases()
+
+
+def _over_sources(arms: tuple[Arm, ...], study: StudyRecord) -> dict[str, SourceEffect]:
+    """Name of a comparison -> its effect over sources, averaged over the seeds under which every arm of it trained."""
+    if study.manifest.config["ablation"]["design"] in TWO_LEVEL:
+        design = _two_level(study.manifest.config["ablation"])
+        sides = {
+            factor.name: tuple(
+                [arm for arm, row in zip(arms, design.signs, strict=True) if row[place] == sign] for sign in (-1, 1)
+            )
+            for place, factor in enumerate(design.factors)
+        }
+    else:
+        sides = {arm.name: ([arms[0]], [arm]) for arm in arms[1:]}
+    found = {name: _effect_over_sources(base, other, study) for name, (base, other) in sides.items()}
+    return {name: effect for name, effect in found.items() if effect is not None}
+
+
+def _effect_over_sources(base: Sequence[Arm], other: Sequence[Arm], study: StudyRecord) -> SourceEffect | None:
+    seeds = set.intersection(*(set(arm.trials) for arm in (*base, *other)))
+    costs = {
+        side: [study.source_costs.get(arm.trials[seed], {}) for arm in arms for seed in sorted(seeds)]
+        for side, arms in (("base", base), ("other", other))
+    }
+    by_language: dict[str, list[float]] = defaultdict(list)
+    for source, language in languages_of_sources(study.manifest.corpus).items():
+        if not seeds or not all(source in each for tables in costs.values() for each in tables):
+            return None
+        means = {side: fmean(each[source] for each in tables) for side, tables in costs.items()}
+        by_language[language].append(means["other"] - means["base"])
+    return effect_over_sources(by_language) if by_language else None
 
 
 def _two_level(config: Mapping[str, Any]) -> TwoLevelDesign:
@@ -177,6 +244,7 @@ def _comparison(
     *,
     num: int,
     margin: float | None,
+    over_sources: SourceEffect | None,
     aliases: tuple[Alias, ...],
 ) -> Comparison:
     said = verdict(effect, adjusted_p=adjusted_p, margin=margin)
@@ -184,5 +252,11 @@ def _comparison(
     if said is Verdict.UNDECIDED and effect.mean and effect.sd:
         seeds = seeds_to_decide(effect.mean, effect.sd, num_comparisons=num)
     return Comparison(
-        name=name, effect=effect, adjusted_p=adjusted_p, verdict=said, seeds_needed=seeds, aliases=aliases
+        name=name,
+        effect=effect,
+        adjusted_p=adjusted_p,
+        verdict=said,
+        seeds_needed=None if seeds is not None and seeds <= effect.n else seeds,
+        over_sources=over_sources,
+        aliases=aliases,
     )

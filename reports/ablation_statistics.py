@@ -41,11 +41,6 @@ class Divergence(NamedTuple):
     diverged: int
     trained: int
 
-    @property
-    def rate(self) -> float | None:
-        """0..1; None where nothing was trained."""
-        return self.diverged / self.trained if self.trained else None
-
 
 @dataclass(frozen=True, kw_only=True)
 class PairedEffect:
@@ -63,8 +58,6 @@ class PairedEffect:
         correlation: of arm and base over seeds (Pearson): what pairing gains, as the variance of a difference falls
             with it; None for fewer than three pairs, or where one side is constant.
         p_value: of the sign-flip test, before any correction; None without a pair.
-        exact: whether that test enumerated all flips.
-        smallest_p: the least p-value that so many pairs can have.
         left_out: seeds that make no pair, ascending.
         base_divergence: over all trainings of the base; `arm_divergence` over those of the arm.
     """
@@ -76,8 +69,6 @@ class PairedEffect:
     interval: Interval | None
     correlation: float | None
     p_value: float | None
-    exact: bool
-    smallest_p: float
     left_out: tuple[LeftOut, ...]
     base_divergence: Divergence
     arm_divergence: Divergence
@@ -86,6 +77,11 @@ class PairedEffect:
     def n(self) -> int:
         """Number of pairs."""
         return len(self.differences)
+
+    @property
+    def is_identical(self) -> bool:
+        """Whether both sides came out the same, bit for bit, under every seed: the change did nothing."""
+        return bool(self.differences) and not any(self.differences)
 
 
 def paired_effect(base: Replicates, arm: Replicates) -> PairedEffect:
@@ -109,8 +105,6 @@ def paired_effect(base: Replicates, arm: Replicates) -> PairedEffect:
         interval=t_interval(differences) if seeds else None,
         correlation=_correlation(ours, theirs),
         p_value=sign_flip_p_value(differences) if seeds else None,
-        exact=len(seeds) <= MAX_EXACT_PAIRS,
-        smallest_p=smallest_sign_flip_p(len(seeds)),
         left_out=tuple(LeftOut(seed, *sides) for seed, sides in endings.items() if seed not in seeds),
         base_divergence=divergence(base),
         arm_divergence=divergence(arm),

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from lightning_modules.errors import StorageError
 from reports.records import (
+    ARTIFACT_EVENTS,
     ARTIFACT_GRADIENT_FLOW,
     ARTIFACT_LEDGER,
     ARTIFACT_SCORES_DEV,
@@ -55,6 +56,7 @@ from reports.records import (
     parse_gradient_flow,
     parse_ledger,
 )
+from reports.source_costs import has_enough_sources, parse_source_costs
 from reports.urls import masked
 
 logger = logging.getLogger(__name__)
@@ -102,8 +104,9 @@ def _load(name: str, client: Client, folder: Path) -> StudyRecord:
     shown = champion if champion is not None else _best_number(trials)
     fetch = _fetcher(client, folder)
     ledger = _ledger(fetch(parent.info.run_id, ARTIFACT_LEDGER))
+    manifest = _manifest(fetch(parent.info.run_id, ARTIFACT_STUDY), name)
     return StudyRecord(
-        manifest=_manifest(fetch(parent.info.run_id, ARTIFACT_STUDY), name),
+        manifest=manifest,
         run_id=parent.info.run_id,
         experiment_id=parent.info.experiment_id,
         trials=trials,
@@ -112,6 +115,7 @@ def _load(name: str, client: Client, folder: Path) -> StudyRecord:
         scores_dev=next((_scores(fetch(t.run_id, ARTIFACT_SCORES_DEV)) for t in trials if t.number == shown), None),
         scores_test=_scores(fetch(parent.info.run_id, ARTIFACT_SCORES_TEST)),
         gradient_flow=_gradient_flow(trials, fetch),
+        source_costs=_source_costs(trials, fetch) if has_enough_sources(manifest) else {},
         ledger=ledger,
         evaluations=_evaluations(ledger, fetch),
         tags=_own_tags(parent),
@@ -398,6 +402,20 @@ def _gradient_flow(trials: Iterable[TrialRecord], fetch: Callable[[str, str], Pa
         return {
             trial.number: parse_gradient_flow(path.read_text(encoding="utf-8"))
             for trial, path in zip(measured, paths, strict=True)
+            if path is not None
+        }
+
+
+def _source_costs(
+    trials: Iterable[TrialRecord], fetch: Callable[[str, str], Path | None]
+) -> dict[int, dict[str, float]]:
+    """Of complete trials, several at once."""
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    with ThreadPoolExecutor(max_workers=_LOADERS) as pool:
+        paths = pool.map(lambda trial: fetch(trial.run_id, ARTIFACT_EVENTS), complete)
+        return {
+            trial.number: parse_source_costs(path.read_text(encoding="utf-8").splitlines(), trial)
+            for trial, path in zip(complete, paths, strict=True)
             if path is not None
         }
 

@@ -13,7 +13,8 @@ def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
     dependence between them: arms that share a base depend on each other.
 
     Args:
-        p_values: one a comparison; None, a comparison that could not be made, stays None and is not counted.
+        p_values: one a comparison; None, a comparison that could not be made, stays None and counts among the m, as
+            planned: which ones fail must not make the others easier.
 
     Raises:
         ValueError: for a p-value outside [0, 1].
@@ -25,7 +26,7 @@ def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
     adjusted: list[float | None] = [None] * len(p_values)
     largest = 0.0
     for rank, (p, place) in enumerate(ascending):
-        largest = max(largest, min(1.0, (len(ascending) - rank) * p))
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p))
         adjusted[place] = largest
     return tuple(adjusted)
 

@@ -33,24 +33,6 @@ _TAIL: Final = 1e-14  # of the estimated deviation, left out on either side
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
 
 
-def paired_power(effect: float, *, sd: float, num_pairs: int, alpha: float = 0.05) -> float:
-    """Probability that the two-sided paired t-test rejects at alpha: that the interval at 1 - alpha excludes zero.
-
-    Args:
-        effect: the true mean difference.
-        sd: standard deviation of the differences, above zero.
-        num_pairs: at least two.
-        alpha: level of the test.
-
-    Raises:
-        ValueError: for arguments outside these ranges.
-    """
-    _check(sd=sd, alpha=alpha)
-    if num_pairs < _LEAST_PAIRS or not sd:
-        raise ValueError(f"two pairs and a spread are needed but got {num_pairs} and sd {sd}.")
-    return _t_power(abs(effect) / sd * math.sqrt(num_pairs), num_pairs - 1, alpha)
-
-
 def smallest_detectable_effect(
     sd: float, *, num_pairs: int, num_comparisons: int = 1, alpha: float = 0.05, power: float = 0.8
 ) -> float | None:

@@ -553,6 +553,8 @@ class StudyRecord:
         ledger: every evaluation on speech that no trial was trained on.
         evaluations: what `lidstudy evaluate` found, in the order of trials and corpora.
         gradient_flow: trial's number -> how gradients flow in it over time, of trials that measured that.
+        source_costs: trial's number -> source -> what it costs at the best epoch, in bits an utterance, calibrated; of
+            studies that compare arms, where every language has enough sources to draw from.
         tags: the parent run's lidstudy tags (state, commit, data hash), optional.
     """
 
@@ -567,6 +569,7 @@ class StudyRecord:
     ledger: tuple[LedgerEntry, ...] = ()
     evaluations: tuple[Evaluation, ...] = ()
     gradient_flow: dict[int, GradientFlow] = field(default_factory=dict)
+    source_costs: dict[int, dict[str, float]] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
 
     @property

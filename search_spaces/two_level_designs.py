@@ -9,10 +9,8 @@ those of three. The generators are the usual ones (Box, Hunter & Hunter, Statist
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from itertools import combinations, product
 from math import prod
-from operator import xor
 from typing import Final, NamedTuple
 
 from lightning_modules.errors import ConfigError
@@ -85,14 +83,6 @@ class TwoLevelDesign:
             for signs in self.signs
         )
 
-    @property
-    def resolution(self) -> int | None:
-        """Length of the shortest product of factors that is constant; None for a full factorial, which has none."""
-        num_free = len(self.factors) - len(self.generators)
-        words = [_mask((*generator, num_free + place)) for place, generator in enumerate(self.generators)]
-        products = (reduce(xor, chosen) for size in range(1, len(words) + 1) for chosen in combinations(words, size))
-        return min((each.bit_count() for each in products), default=None)
-
     def aliases(self) -> dict[str, tuple[Alias, ...]]:
         """Factor -> the interactions of two factors that its main effect cannot be told from."""
         columns = list(zip(*self.signs, strict=True))
@@ -139,7 +129,3 @@ def _fractions(num_factors: int) -> str:
 def _base_sign(generator: Sequence[int]) -> int:
     """The sign that leaves a product of base levels, each -1, at the base level."""
     return 1 if len(generator) % 2 else -1
-
-
-def _mask(places: Sequence[int]) -> int:
-    return sum(1 << place for place in places)

@@ -7,10 +7,24 @@ from reports.ablation_statistics import Verdict
 from reports.figures import EffectLine, effects_figure
 from reports.records import StudyRecord
 from reports.sections._blocks import Block, Cell, Column, Drawing, Items, Section, Table, Text, Tone
-from reports.sections._text import NOTHING, count, listing, number, numeric, p_value, parameter, short_names, spread
+from reports.sections._text import (
+    NOTHING,
+    count,
+    listing,
+    number,
+    numeric,
+    p_value,
+    parameter,
+    short_names,
+    significant,
+    spread,
+    times,
+)
 from reports.statistics import Interval
 
 ALPHA: Final = 0.05
+MANY_SOURCES: Final = 12  # more are counted instead of named
+LEAST_P: Final = 0.01  # below it, three digits behind the point say too little
 TONES: Final[dict[Verdict, Tone]] = {
     Verdict.BETTER: "good",
     Verdict.WORSE: "bad",
@@ -49,26 +63,53 @@ def in_a_sentence(ablation: Ablation | None) -> str:
     changes = count(len(ablation.comparisons), "change")
     how = "averaged over the other factors" if ablation.is_two_level else "each alone"
     tuned = " and tuned like the base" if ablation.config["tuning"] else ", with the values that were chosen for it"
-    return f"Of {changes} to the base, {how}{tuned}{within}, {listing(said)}."
+    diverged = [_named(each, ablation) for each in ablation.comparisons if each.effect.arm_divergence.diverged]
+    more = f" Some trainings diverged with {listing(diverged)}." if diverged else ""
+    return f"Of {changes} to the base, {how}{tuned}{within}, {listing(said)}.{more}"
 
 
 def _decided(each: Comparison, ablation: Ablation) -> str:
+    """In a design of two levels the name says what is compared, and the effect is over all arms."""
+    to, than = " to the base", " than the base"
+    if ablation.is_two_level:
+        to, than = "", ", averaged over the other factors"
+    said = f"is {each.verdict.value}{than}"
     if each.verdict is Verdict.EQUIVALENT:
-        return (
-            f"{_named(each, ablation)} is equivalent to the base within {number(ablation.config['margin'])}: "
-            f"{_measured(each, ablation)}."
-        )
-    return f"{_named(each, ablation)} is {each.verdict.value} than the base: {_measured(each, ablation)}."
+        said = f"is equivalent{to} within {number(ablation.config['margin'])}"
+    return f"{_named(each, ablation)} {said}: {_measured(each, ablation)}.{_further(each, ablation)}"
 
 
 def _undecided(each: Comparison, ablation: Ablation) -> str:
     name = _named(each, ablation)
     if each.effect.mean is None:
-        return f"{name}: nothing can be said, as no seed trained to the end on both sides."
+        return f"{name}: nothing can be said, as no seed trained to the end on both sides.{_further(each, ablation)}"
+    if each.effect.is_identical:
+        return f"{name} changes nothing: every seed came out the same on both sides, bit for bit."
     more = ""
     if each.seeds_needed is not None:
         more = f" Were that difference the true one, {count(each.seeds_needed, 'seed')} would probably show it."
-    return f"{name} against the base is undecided: {_measured(each, ablation)}.{more}"
+    against = "" if ablation.is_two_level else " against the base"
+    return f"{name}{against} is undecided: {_measured(each, ablation)}.{more}{_further(each, ablation)}"
+
+
+def _further(each: Comparison, ablation: Ablation) -> str:
+    """What has to be read with an effect: which trainings diverged, other sources, and what it cannot be told from."""
+    said, (arm, base) = [], (each.effect.arm_divergence, each.effect.base_divergence)
+    if arm.diverged or base.diverged:
+        names = ("its trainings", "those beside it") if ablation.is_two_level else ("its trainings", "the base's")
+        said.append(
+            f"Of {names[0]} {arm.diverged} of {arm.trained} diverged, of {names[1]} {base.diverged} of {base.trained}."
+        )
+    if each.over_sources is not None and each.over_sources.interval is not None:
+        low, high = (_signed(value) for value in each.over_sources.interval)
+        said.append(
+            f"For other sources of these languages it would be {_signed(each.over_sources.mean)} bits an utterance "
+            f"(95 % interval {low} to {high}, bootstrap over sources)."
+        )
+    if each.aliases:
+        interactions = listing(" × ".join(_short(name, ablation) for name in alias.factors) for alias in each.aliases)
+        said.append(f"In this fraction it cannot be told from {interactions}.")
+    return "".join(f" {sentence}" for sentence in said)
 
 
 def _named(each: Comparison, ablation: Ablation) -> str:
@@ -139,13 +180,23 @@ def _effects_table(ablation: Ablation) -> Table:
         Column("95 % interval", numeric=False),
         Column("seeds"),
         Column("p", hint="sign-flip test over seeds"),
-        Column("p, corrected", hint="Holm, over this table"),
+        Column("p, corrected", hint=_correction(ablation)),
         Column("pair correlation", hint="of arm and base over seeds: what pairing gains"),
         Column("diverged", numeric=False, hint="arm and base, of the seeds that ended"),
         Column("verdict", numeric=False),
     )
     rows = tuple(_effect_row(each, ablation) for each in ablation.comparisons)
     return Table(caption=f"Effects on {ablation.objective_name}, against the base", columns=columns, rows=rows)
+
+
+def _correction(ablation: Ablation) -> str:
+    looks = 1 + len(ablation.looks)
+    return "Holm, over this table" + (f", times {looks} looks" if looks > 1 else "")
+
+
+def _p(value: float | None) -> str:
+    """`0.0078`, and no zero: a p-value is none."""
+    return number(value) if value is None or value >= LEAST_P else significant(value, 2)
 
 
 def _effect_row(each: Comparison, ablation: Ablation) -> tuple[Cell, ...]:
@@ -156,9 +207,9 @@ def _effect_row(each: Comparison, ablation: Ablation) -> tuple[Cell, ...]:
         numeric(effect.mean, NOTHING if effect.mean is None else _signed(effect.mean)),
         Cell(_interval(effect.interval, words=False)),
         Cell(str(effect.n), sort=float(effect.n)),
-        numeric(effect.p_value, number(effect.p_value)),
-        numeric(each.adjusted_p, number(each.adjusted_p)),
-        numeric(effect.correlation, number(effect.correlation, 2)),
+        numeric(effect.p_value, _p(effect.p_value)),
+        numeric(each.adjusted_p, _p(each.adjusted_p)),
+        numeric(effect.correlation, number(effect.correlation, 2).replace("-", "\N{MINUS SIGN}")),
         Cell(f"{arm.diverged} of {arm.trained}, {base.diverged} of {base.trained}"),
         Cell(each.verdict.value, tone=TONES[each.verdict]),
     )
@@ -201,19 +252,44 @@ def _arm_row(arm: Arm, factors: list[str], tuned: list[str], ablation: Ablation)
 def _notes(ablation: Ablation) -> tuple[Block, ...]:
     over_seeds = (
         "Replicates differ by their seed: initial weights, and the order and augmentation of the data. Arms share all "
-        "of these, weights in every part of the network that the change leaves alone. Intervals are over seeds, and "
-        f"conditional on the development sources ({listing(ablation.sources)}): they say nothing about speakers at "
-        "large."
+        "of these, weights in every layer that the change leaves alone. Intervals are over seeds, and "
+        f"conditional on the development sources ({_sources(ablation)}){_at_large(ablation)}."
     )
+    looked = f"test data was evaluated {times(ablation.num_test_looks)}" if ablation.num_test_looks else ""
     on_development = (
-        "The objective is that of each replicate's best epoch on development data, in every arm alike; test data was "
-        "not looked at."
+        "The objective is that of each replicate's best epoch on development data, in every arm alike; "
+        f"{looked or 'test data was not looked at'}."
     )
     least = f"The smallest p, corrected, that these seeds can reach is {ablation.smallest_p:.3g}"
     reach = f"{least}, so that nothing can be shown at {ALPHA}." if ablation.smallest_p > ALPHA else f"{least}."
     left_out = [_without(each, ablation) for each in ablation.comparisons if each.effect.left_out]
-    aliases = [_aliased(each) for each in ablation.comparisons if each.aliases]
-    return (Items((over_seeds, on_development, reach, *_missing(ablation), *left_out, *aliases)),)
+    return (Items((over_seeds, on_development, reach, *_afterwards(ablation), *_missing(ablation), *left_out)),)
+
+
+def _sources(ablation: Ablation) -> str:
+    if len(ablation.sources) > MANY_SOURCES:
+        return f"{len(ablation.sources)} of them"
+    return listing(ablation.sources)
+
+
+def _at_large(ablation: Ablation) -> str:
+    if any(each.over_sources is not None and each.over_sources.interval is not None for each in ablation.comparisons):
+        return "; what other sources would show is said beside each effect, with the spread over sources alone"
+    return ": they say nothing about speakers at large"
+
+
+def _afterwards(ablation: Ablation) -> list[str]:
+    """What was decided once results could be seen."""
+    said = []
+    if ablation.looks:
+        before = listing(map(str, ablation.looks))
+        said.append(
+            f"Results could be seen with {before} seeds, and more were asked for: each p is multiplied by the "
+            f"{1 + len(ablation.looks)} looks."
+        )
+    if ended := ablation.config.get("margin_after", 0):
+        said.append(f"The margin was named when {count(ended, 'trial')} had ended already.")
+    return said
 
 
 def _missing(ablation: Ablation) -> list[str]:
@@ -229,11 +305,6 @@ def _without(each: Comparison, ablation: Ablation) -> str:
         f"{_named(each, ablation)}: without seed{'s' if len(seeds) > 1 else ''} {listing(seeds)}, where one side "
         "diverged or has no result; the effect is that of arms that train."
     )
-
-
-def _aliased(each: Comparison) -> str:
-    interactions = listing(" × ".join(alias.factors) for alias in each.aliases)
-    return f"{each.name} cannot be told from {interactions} in this fraction."
 
 
 def _lines(ablation: Ablation) -> tuple[EffectLine, ...]:

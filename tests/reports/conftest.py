@@ -336,8 +336,17 @@ def write_to_mlflow(study: StudyRecord, tracking_uri: str, folder: Path) -> None
         if trial.number in study.gradient_flow:
             flow = _json(dataclasses.asdict(study.gradient_flow[trial.number]))
             client.log_text(run_id, flow, r.ARTIFACT_GRADIENT_FLOW)
+        if trial.number in study.source_costs:
+            client.log_text(run_id, _events(trial, study.source_costs[trial.number]), r.ARTIFACT_EVENTS)
         if study.scores_dev and trial.number == study.champion:
             _write_scores(client, run_id, study.scores_dev, r.ARTIFACT_SCORES_DEV, folder)
+
+
+def _events(trial: TrialRecord, costs: dict[str, float]) -> str:
+    """A torn line, an epoch that was not the best, and the one that was."""
+    best = trial.metrics[r.BEST_EPOCH]
+    others = {"type": "epoch", "epoch": best + 1, "sources": dict.fromkeys(costs, 9.0)}
+    return "\n".join(['{"type": "epo', _json(others), _json({"type": "epoch", "epoch": best, "sources": costs}), ""])
 
 
 @pytest.fixture(scope="session")

@@ -31,8 +31,8 @@ def test_adjusted_p_values_are_cut_at_one() -> None:
     assert holm([0.7, 0.6]) == (1.0, 1.0)
 
 
-def test_what_could_not_be_compared_is_not_counted() -> None:
-    assert holm([None, 0.01, None, 0.03]) == (None, 0.02, None, 0.03)
+def test_what_could_not_be_compared_was_planned_and_counts() -> None:
+    assert holm([None, 0.01, None, 0.03]) == (None, 0.04, None, 0.09)
     assert holm([None]) == (None,)
 
 

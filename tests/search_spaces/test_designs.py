@@ -3,7 +3,7 @@
 import pytest
 
 from lightning_modules.errors import ConfigError
-from search_spaces.designs import Factor, full_factorial, leave_one_out, one_at_a_time
+from search_spaces.designs import Factor, leave_one_out, one_at_a_time
 
 CELL = Factor("cell", "gru", ("lstm", "rnn_tanh"))
 CLIPPING = Factor("clipping", "norm", ("none",))
@@ -32,13 +32,6 @@ def test_a_component_is_there_or_left_out() -> None:
         leave_one_out([CELL])
 
 
-def test_full_factorial_has_every_combination_once_and_the_base_first() -> None:
-    design = full_factorial([CELL, CLIPPING])
-    assert design[0] == {"cell": "gru", "clipping": "norm"}
-    assert len(design) == len({tuple(each.values()) for each in design}) == 6
-    assert {each["cell"] for each in design} == {"gru", "lstm", "rnn_tanh"}
-
-
 def test_a_factor_without_another_level_is_refused() -> None:
     with pytest.raises(ConfigError, match="cell has no level besides 'gru'"):
         Factor("cell", "gru", ())
@@ -52,6 +45,6 @@ def test_a_level_is_there_once_and_true_is_no_one() -> None:
 
 def test_no_factors_or_one_that_is_there_twice_are_refused() -> None:
     with pytest.raises(ConfigError, match="at least one factor"):
-        full_factorial([])
+        one_at_a_time([])
     with pytest.raises(ConfigError, match="factor cell is there twice"):
         one_at_a_time([CELL, CLIPPING, CELL])

@@ -10,11 +10,13 @@ import pytest
 from reports.ablation import Ablation, compare
 from reports.ablation_statistics import Verdict
 from reports.figures import to_svg
+from reports.load import load_study
 from reports.records import SearchedParameter, StudyRecord, TrialRecord, TrialState
 from reports.render import write_report
 from reports.sections import ablation as section
 from reports.sections import answer
 from reports.sections._blocks import Drawing, Items, Table
+from tests.reports.conftest import WriteStudy
 from tests.reports.helpers import MakeStudy, MakeTrial, searching
 
 ARMS = {
@@ -169,3 +171,92 @@ def test_the_whole_report_has_the_figure_of_effects_beside_that_of_all_trials(
     files = write_report(searching(study, cell), tmp_path)
     assert "lstm" in (files.figures / "effects.svg").read_text()
     assert "difference in" in (files.figures / "ablation.svg").read_text()
+
+
+def test_every_look_at_results_counts_and_what_was_named_after_them_is_said(
+    study_of: Callable[..., StudyRecord],
+) -> None:
+    results = {"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": NEAR}
+    once, again = found(study_of(results)), found(study_of(results, looks=[4], margin=0.05, margin_after=12))
+    for one, other in zip(once.comparisons, again.comparisons, strict=True):
+        assert one.adjusted_p is not None
+        assert other.adjusted_p == pytest.approx(min(1.0, 2 * one.adjusted_p))
+    assert again.smallest_p == pytest.approx(2 * once.smallest_p)
+    notes = notes_of(again)
+    assert any(note.startswith("Results could be seen with 4 seeds, and more were asked for: each p") for note in notes)
+    assert "The margin was named when 12 trials had ended already." in notes
+    assert not any("could be seen" in note or "was named" in note for note in notes_of(once))
+
+
+def notes_of(ablation: Ablation) -> list[str]:
+    return [item for block in section.present(ablation) if isinstance(block, Items) for item in block.items]
+
+
+def test_divergence_is_in_the_sentences(study_of: Callable[..., StudyRecord]) -> None:
+    diverging: dict[int, float | None] = {**WORSE, 2: None}
+    ablation = found(study_of({"base": BASE, "encoder.cell lstm": diverging, "clipping.kind norm": NEAR}))
+    assert "Of its trainings 1 of 8 diverged, of the base's 0 of 8." in section.sentences(ablation)[0]
+    assert section.in_a_sentence(ablation).endswith("Some trainings diverged with cell lstm.")
+
+
+def test_a_change_that_did_nothing_is_called_that(study_of: Callable[..., StudyRecord]) -> None:
+    ablation = found(study_of({"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": dict(BASE)}))
+    assert section.sentences(ablation)[1] == (
+        "clipping.kind norm changes nothing: every seed came out the same on both sides, bit for bit."
+    )
+
+
+def test_no_more_seeds_are_advised_than_were_run_already(study_of: Callable[..., StudyRecord]) -> None:
+    """A clear effect whose corrected p just misses."""
+    results = {"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": WORSE}
+    for each in found(study_of(results, looks=[5, 6, 7])).comparisons:
+        assert each.verdict is Verdict.UNDECIDED
+        assert each.seeds_needed is None
+
+
+def test_test_data_that_was_looked_at_is_not_denied(study_of: Callable[..., StudyRecord], demo: StudyRecord) -> None:
+    study = study_of({"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": NEAR})
+    assert any(note.endswith("test data was not looked at.") for note in notes_of(found(study)))
+    looked = found(dataclasses.replace(study, ledger=demo.ledger))
+    assert looked.num_test_looks == len(demo.looks) == 1
+    assert any(note.endswith("test data was evaluated once.") for note in notes_of(looked))
+
+
+def with_sources(study: StudyRecord, *, num_sources: int, worse: float) -> StudyRecord:
+    """Of every language; each costs `worse` more under lstm, and the tenth twice that."""
+    names = {f"{language}-{i}": language for language in study.manifest.languages for i in range(num_sources)}
+    rows = [{"split": "dev", "language": language, "source": source} for source, language in names.items()]
+    costs = {}
+    for each in study.trials:
+        added = worse if each.params["encoder.cell"] == "lstm" else 0.0
+        costs[each.number] = {name: 1.0 + added * (2.0 if name.endswith("-9") else 1.0) for name in names}
+    manifest = dataclasses.replace(study.manifest, corpus=dict(study.manifest.corpus) | {"rows": rows})
+    return dataclasses.replace(study, manifest=manifest, source_costs=costs)
+
+
+def test_where_there_are_enough_sources_others_are_spoken_of(study_of: Callable[..., StudyRecord]) -> None:
+    study = study_of({"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": NEAR})
+    lstm, norm = found(with_sources(study, num_sources=10, worse=0.2)).comparisons
+    assert lstm.over_sources is not None
+    assert lstm.over_sources.mean == pytest.approx(0.22)
+    assert lstm.over_sources.interval is not None
+    assert 0.15 < lstm.over_sources.interval.low < 0.22 < lstm.over_sources.interval.high
+    assert norm.over_sources is not None
+    assert norm.over_sources.mean == 0.0
+    ablation = found(with_sources(study, num_sources=10, worse=0.2))
+    assert "For other sources of these languages it would be +0.220 bits an utterance" in section.sentences(ablation)[0]
+    assert any("what other sources would show is said beside each effect" in note for note in notes_of(ablation))
+    few = found(with_sources(study, num_sources=9, worse=0.2))
+    assert few.comparisons[0].over_sources is not None
+    assert few.comparisons[0].over_sources.interval is None
+    assert any("they say nothing about speakers at large" in note for note in notes_of(few))
+
+
+def test_costs_of_sources_come_back_from_mlflow(
+    study_of: Callable[..., StudyRecord], tracking_uri: str, write_study: WriteStudy
+) -> None:
+    study = study_of({"base": {0: 2.0}, "encoder.cell lstm": {0: 2.5}, "clipping.kind norm": {0: None}})
+    study = with_sources(study, num_sources=10, worse=0.2)
+    study = dataclasses.replace(study, source_costs={number: study.source_costs[number] for number in (0, 1)})
+    write_study(study, tracking_uri)
+    assert load_study(study.manifest.name, tracking_uri=tracking_uri).source_costs == study.source_costs
