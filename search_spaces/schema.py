@@ -4,6 +4,7 @@ A leaf below a union of sections (`clipping`, told apart by `kind`) may exist un
 another range under each: it therefore has one variant a kind.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from search_spaces.plain_words import in_plain_words
 
 KIND: Final = "kind"
 SEED: Final = "seed"
+INSIDE_LOW: Final = 1.01  # of a bound that a field may not have
+INSIDE_HIGH: Final = 0.99
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,15 @@ class Leaf:
         return self.path.endswith(f".{KIND}") and any(
             self.path in variant.kinds for leaf in leaves().values() for variant in leaf.variants
         )
+
+    def within(self, low: float, high: float) -> tuple[float, float]:
+        """The part of a range of positive numbers that the field may have under every kind that holds it."""
+        for variant in self.variants:
+            schema = variant.adapter.json_schema()
+            for part in schema.get("anyOf", (schema,)):
+                low = max(low, part.get("minimum", low), INSIDE_LOW * part.get("exclusiveMinimum", 0.0))
+                high = min(high, part.get("maximum", high), INSIDE_HIGH * part.get("exclusiveMaximum", math.inf))
+        return low, high
 
     @cached_property
     def searchable(self) -> bool:

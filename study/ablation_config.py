@@ -19,11 +19,16 @@ class AblationConfig(Frozen):
         design: how the arms were chosen.
         halvings: of a fractional design.
         factors: path -> its levels, the base's first.
-        arms: name -> levels of the factors.
+        arms: name -> levels of the factors that exist in it.
         tuned: paths that were tuned for each arm, under the same budget.
         tuning: draws of these that each arm was tried with; 0: none.
         tuning_study: where.
+        untuned: arms of which no draw trained to its end: they have the middle of each range.
+        first_seed: of the comparison.
+        seeds: that each arm is trained under.
+        looks: seeds that each arm had whenever all results could be seen and more seeds were asked for.
         margin: a difference in the objective below which arms count as equivalent; None where nobody has said.
+        margin_after: trials of the comparison that had ended when the margin was named.
     """
 
     of: str
@@ -35,7 +40,32 @@ class AblationConfig(Frozen):
     tuned: tuple[str, ...] = ()
     tuning: Annotated[int, Field(ge=0)] = 0
     tuning_study: str = ""
+    untuned: tuple[str, ...] = ()
+    first_seed: Annotated[int, Field(ge=0)] = 0
+    seeds: PositiveInt = 1
+    looks: tuple[PositiveInt, ...] = ()
     margin: Annotated[float, Field(gt=0.0)] | None = None
+    margin_after: Annotated[int, Field(ge=0)] = 0
+
+    def compares(self) -> "AblationConfig":
+        """What is compared, without what may be said later, or comes of how far the study is."""
+        return self.model_copy(update={"untuned": (), "seeds": 1, "looks": (), "margin": None, "margin_after": 0})
+
+    def after(self, before: "AblationConfig", *, num_ended: int, num_seen: int) -> "AblationConfig":
+        """The same comparison, asked for again.
+
+        Args:
+            before: as it is on record.
+            num_ended: trials of it that have ended.
+            num_seen: seeds under which all arms have.
+        """
+        seeds, looks, margin_after = max(self.seeds, before.seeds), before.looks, before.margin_after
+        if seeds > before.seeds and num_seen >= before.seeds:
+            looks = (*looks, before.seeds)
+        margin = self.margin if self.margin is not None else before.margin
+        if margin != before.margin:
+            margin_after = num_ended
+        return self.model_copy(update={"seeds": seeds, "looks": looks, "margin": margin, "margin_after": margin_after})
 
 
 class AblationOptions(Frozen):

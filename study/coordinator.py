@@ -34,6 +34,7 @@ from study.patience import Patience
 from study.plan import StudyPlan
 from study.recording import attempt_started, record_trial
 from study.recovery import Recovered, recover
+from study.sampler_config import DesignConfig
 from study.tracking import Tracker
 from study.trial_store import TrialStore
 from study.trials import best_trial
@@ -309,6 +310,7 @@ class Coordinator:
             bound=plan.objective_bound,
             further=plan.further,
             output=self._launcher.output_tail(trial.spec),
+            is_paired=isinstance(plan.config.sampler, DesignConfig),
         )
         match verdict:
             case Settled(outcome=outcome):

@@ -78,7 +78,8 @@ def _samples(plan: StudyPlan) -> list[dict[str, Any]]:
     if not isinstance(plan.config.sampler, DesignConfig):
         return sample_params(plan.space, NUM_SAMPLES, seed=plan.config.seed)
     arms = plan.config.sampler.arms
-    return [arm.params for arm in arms[:: -(-len(arms) // NUM_SAMPLES)]]
+    num_samples = min(NUM_SAMPLES, len(arms))
+    return [arms[place * (len(arms) - 1) // max(1, num_samples - 1)].params for place in range(num_samples)]
 
 
 def _measure(plan: StudyPlan, config: TrialConfig, device: torch.device) -> tuple[float, float, int]:

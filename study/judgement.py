@@ -55,6 +55,7 @@ def judge(
     bound: float,
     further: Sequence[Goal] = (),
     output: str,
+    is_paired: bool = False,
 ) -> Verdict:
     """Decides.
 
@@ -65,31 +66,32 @@ def judge(
         bound: the first objective's upper bound, what a diverged trial counts as.
         further: the other objectives.
         output: the end of what the attempt printed.
+        is_paired: whether the trial is an arm beside others, which has to be trained as they are.
     """
     if trial.stop == PRUNED:  # also where it ended before it could be killed: what it is must not depend on that
         return Settled(outcome=Outcome(state=TrialState.PRUNED))
     if trial.ended is not None:
-        return _word(trial, trial.ended, bound=bound, further=further)
+        return _word(trial, trial.ended, bound=bound, further=further, is_paired=is_paired)
     if trial.stop == INTERRUPTED or status.exit_status == -signal.SIGINT:
         return Again()  # it is taken up again, now or by the next coordinator
     if trial.stop == TIMED_OUT:
         return Settled(outcome=_timed_out(limits))
-    return _gone(trial, status, limits=limits, output=output)
+    return _gone(trial, status, limits=limits, output=output, is_paired=is_paired)
 
 
-def _gone(trial: ActiveTrial, status: Status, *, limits: LimitsConfig, output: str) -> Verdict:
+def _gone(trial: ActiveTrial, status: Status, *, limits: LimitsConfig, output: str, is_paired: bool) -> Verdict:
     """What the end of a process means that nobody asked for and that did not say why."""
     if status.exit_status == EXIT_STORAGE_FULL:
         return StorageFull()
     if status.out_of_memory:
-        return _out_of_memory(trial, "the kernel killed it for want of memory")
+        return _out_of_memory(trial, "the kernel killed it for want of memory", is_paired=is_paired)
     if is_lost(trial, status):
         return _lost(trial, limits=limits, output=output)
     failure = f"its process ended without a result: {_last_line(output)}"
     return Settled(outcome=_failed(FailureClass.DEFECT, failure, details=output))
 
 
-def _word(trial: ActiveTrial, ended: Ended, *, bound: float, further: Sequence[Goal]) -> Verdict:
+def _word(trial: ActiveTrial, ended: Ended, *, bound: float, further: Sequence[Goal], is_paired: bool) -> Verdict:
     """What the attempt itself said last."""
     match ended.outcome:
         case "complete":
@@ -101,7 +103,7 @@ def _word(trial: ActiveTrial, ended: Ended, *, bound: float, further: Sequence[G
             outcome = Outcome(state=TrialState.DIVERGED, value=bound, further=values, failure=ended.failure)
             return Settled(outcome=outcome)
         case "out_of_memory":
-            return _out_of_memory(trial, ended.failure)
+            return _out_of_memory(trial, ended.failure, is_paired=is_paired)
         case "failed":
             return Settled(outcome=_failed(FailureClass.DEFECT, ended.failure, details=ended.traceback))
         case _:
@@ -123,16 +125,20 @@ def _further_value(trial: ActiveTrial, goal: Goal, *, has_diverged: bool) -> flo
     return float(cost)
 
 
-def _out_of_memory(trial: ActiveTrial, why: str) -> Verdict:
+def _out_of_memory(trial: ActiveTrial, why: str, *, is_paired: bool) -> Verdict:
     """One more attempt with twice the parts a batch; then the trial has failed.
 
-    At once where the encoder normalises over the batch: in parts it would be another network.
+    At once where the encoder normalises over the batch: in parts it would be another network. And at once where it is
+    paired with others: dropout draws other masks for parts, so that the two would differ in more than they are to.
     """
     assert trial.spec is not None
     if trial.spec.memory_mb is not None:
         why = f"{why} (limits.memory_mb = {trial.spec.memory_mb} MB)"
     if trial.config.has_batch_norm:
         failure = f"out of memory; a smaller training.batch_size, since batch normalisation allows no parts: {why}"
+        return Settled(outcome=_failed(FailureClass.OUT_OF_MEMORY, failure))
+    if is_paired:
+        failure = f"out of memory; a smaller training.batch_size, since arms that are compared train it whole: {why}"
         return Settled(outcome=_failed(FailureClass.OUT_OF_MEMORY, failure))
     if trial.spec.micro_batches == 1 and trial.config.training.batch_size > 1:
         message = f"trial {trial.number} ran out of memory; it goes on with half a batch at a time"

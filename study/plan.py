@@ -24,6 +24,7 @@ from study.leaks import in_words, known_leaks
 from study.mlflow_place import mlflow_url
 from study.objectives import LATENCY, Goal, LatencyConfig, described, further_goals, objective_bound
 from study.provenance import versions
+from study.sampler_config import DesignConfig
 from study.workspace import Workspace
 
 PRECISION_PATH: Final = "training.precision"
@@ -134,10 +135,7 @@ def make_plan(
         CorpusError: the corpus is missing, leaks, or lacks a language.
     """
     space = space or _named_space(config)
-    try:
-        space.check_base(config.trial.model_dump(mode="json"))
-    except ConfigError as error:
-        raise ConfigError(f"study {config.name}, with the configuration in its [trial]: {error}") from None
+    _check_base(config, space)
     _check_searched(space)
     check_combination(config, space)
     _check_conditions(config, space)
@@ -177,6 +175,19 @@ def _named_space(config: StudyConfig) -> Space:
         return load_space(config.space, around_defaults=False)
     except ConfigError as error:
         raise ConfigError(f"study {config.name}, key space: {error}") from None
+
+
+def _check_base(config: StudyConfig, space: Space) -> None:
+    """What may be proposed around the base configuration: of a design its arms alone, whose values go together."""
+    base = config.trial.model_dump(mode="json")
+    try:
+        if isinstance(config.sampler, DesignConfig):
+            for arm in config.sampler.arms:
+                space.apply(base, arm.params)
+        else:
+            space.check_base(base)
+    except ConfigError as error:
+        raise ConfigError(f"study {config.name}, with the configuration in its [trial]: {error}") from None
 
 
 @contextmanager

@@ -239,7 +239,7 @@ def _arm_row(arm: Arm, factors: list[str], tuned: list[str], ablation: Ablation)
     diverged = sum(value is None for value in arm.replicates.values())
     return (
         Cell(_short(arm.name, ablation)),
-        *(Cell(parameter(arm.levels[path])) for path in factors),
+        *(Cell(parameter(arm.levels.get(path))) for path in factors),
         *(Cell(parameter(arm.tuned.get(path))) for path in tuned),
         numeric(mean.mean if mean else None, spread(mean.mean, mean.sd) if mean else NOTHING),
         Cell(_interval(arm.interval, words=False, signed=False)),
@@ -287,6 +287,9 @@ def _afterwards(ablation: Ablation) -> list[str]:
             f"Results could be seen with {before} seeds, and more were asked for: each p is multiplied by the "
             f"{1 + len(ablation.looks)} looks."
         )
+    if untuned := ablation.config.get("untuned", ()):
+        names = listing(_short(name, ablation) for name in untuned)
+        said.append(f"No draw of {names} trained to its end: the middle of each range stands for the best.")
     if ended := ablation.config.get("margin_after", 0):
         said.append(f"The margin was named when {count(ended, 'trial')} had ended already.")
     return said

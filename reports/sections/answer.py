@@ -180,8 +180,10 @@ def _common(corpus: data.Data, split: str) -> tuple[str, ...]:
 
 def lines(answer: Answer) -> tuple[str, ...]:
     """Asked, chosen, found on test data, whether the choice matters; and how far gradients reach, if that was asked."""
-    matters = answer.comparison or _difference.sentence(answer.difference)
-    said = (_asked(answer), _chosen(answer), _found(answer), matters)
+    if answer.comparison:  # arms are compared, and none is chosen
+        said: tuple[str, ...] = (_asked(answer), answer.comparison, _found(answer))
+    else:
+        said = (_asked(answer), _chosen(answer), _found(answer), _difference.sentence(answer.difference))
     return (*said, answer.gradients) if answer.gradients else said
 
 

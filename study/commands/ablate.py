@@ -9,15 +9,17 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_modules.errors import ConfigError
+from reports.ablation import TWO_LEVEL
 from reports.multiple_comparisons import seeds_needed, smallest_adjusted_p
 from reports.power import smallest_separable_effect
 from reports.records import TrialState
-from reports.sections._text import count
+from reports.sections._text import NOTHING, count, listing
 from reports.statistics import PooledSd, pooled_sd
 from search_spaces.designs import Assignment
 from search_spaces.space import Space
-from study.ablation import Ablation, Base, comparison_study, plan_ablation, tuned_values, tuning_study
-from study.ablation_config import AblationOptions
+from study.ablation import Ablation, comparison_study, plan_ablation, tuned_values, tuning_study
+from study.ablation_config import AblationConfig, AblationOptions
+from study.ablation_factors import Base
 from study.commands.console import make_console
 from study.commands.sweep import SweepOptions, costs_of, plan_of, run_plan
 from study.config import StudyConfig
@@ -28,7 +30,7 @@ from study.recovery import read_config
 from study.settling import recorded_study
 from study.trials import TrialSummary, best_trial
 from study.view import duration
-from study.workspace import Workspace, open_workspace
+from study.workspace import StudyFolder, Workspace, open_workspace
 
 ALPHA = 0.05
 
@@ -42,18 +44,27 @@ def ablate(study: str, options: AblationOptions, sweep: SweepOptions, *, folder:
     workspace = open_workspace(folder, writable=not dry_run)
     base, trials = _base(study, options, workspace)
     ablation = plan_ablation(base, options)
-    _refuse_others(ablation, workspace)
+    said = _said(ablation, workspace)
     tuning = _plan(tuning_study(ablation), sweep, workspace) if options.tuning else None
-    # Until all is tuned, other draws stand for the best ones, for what the comparison will cost.
-    comparison = _plan(comparison_study(ablation, _tuned(ablation, workspace)), sweep, workspace)
+    # Until all is tuned, the middle stands for the best draws, for what the comparison will cost.
+    comparison = _plan(comparison_study(ablation, _tuned(ablation, workspace), said=said), sweep, workspace)
     console = make_console()
-    _print_plan(console, ablation, noise=_noise(trials))
+    _print_plan(console, ablation, said, noise=_noise(trials))
     _print_cost(console, [plan for plan in (tuning, comparison) if plan is not None])
     if dry_run:
         return 0
     if tuning is not None and _num_left(tuning) and (status := run_plan(tuning)):
         return status
-    return run_plan(_plan(comparison_study(ablation, _tuned(ablation, workspace)), sweep, workspace))
+    tuned = _tuned(ablation, workspace)
+    comparison = _plan(comparison_study(ablation, tuned, said=said), sweep, workspace)
+    assert comparison.config.ablation is not None
+    if untuned := comparison.config.ablation.untuned:
+        console.print(
+            f"no draw of {listing(untuned)} trained to its end: the middle of each range stands for the best",
+            markup=False,
+            soft_wrap=True,
+        )
+    return run_plan(comparison)
 
 
 def _base(study: str, options: AblationOptions, workspace: Workspace) -> tuple[Base, list[TrialSummary]]:
@@ -66,10 +77,17 @@ def _base(study: str, options: AblationOptions, workspace: Workspace) -> tuple[B
         raise ConfigError(f"study '{study}' has no complete trial to start from; name one by --base.")
     if not folder.trial(number).is_frozen:
         raise ConfigError(f"study '{study}' has no trial {number}; `lidstudy report {study}` lists them.")
-    started = [each.number for each in trials if folder.trial(each.number).is_frozen]
-    last_seed = max(read_config(folder, each).seed for each in started)
     values = read_config(folder, number)
+    last_seed = _last_seed(folder, trials, options.name or f"{config.name}-ablation", workspace)
     return Base(config=config, space=space, trial=number, values=values, last_seed=last_seed), trials
+
+
+def _last_seed(folder: StudyFolder, trials: Sequence[TrialSummary], name: str, workspace: Workspace) -> int:
+    """The study's largest seed; where the ablation has begun, what that was then: the study may have gone on since."""
+    for begun, offset in ((f"{name}-tuning", 1), (name, 2)):
+        if workspace.study(begun).manifest.exists():
+            return recorded_study(workspace.study(begun))[0].seed - offset
+    return max(read_config(folder, each.number).seed for each in trials if folder.trial(each.number).is_frozen)
 
 
 def _plan(study: tuple[StudyConfig, Space], sweep: SweepOptions, workspace: Workspace) -> StudyPlan:
@@ -83,29 +101,34 @@ def _tuned(ablation: Ablation, workspace: Workspace) -> dict[str, Assignment]:
     return tuned_values(ablation, read_trials(workspace.study(ablation.tuning_name)))
 
 
-def _refuse_others(ablation: Ablation, workspace: Workspace) -> None:
-    """Under the name of another comparison nothing would be paired."""
+def _said(ablation: Ablation, workspace: Workspace) -> AblationConfig:
+    """What is written down of the comparison, which may be on record already.
+
+    Raises:
+        ConfigError: what is on record compares something else, so that nothing would be paired.
+    """
     folder = workspace.study(ablation.name)
     if not folder.manifest.exists():
-        return
+        return ablation.config
     there = recorded_study(folder)[0].ablation
-    asked = ablation.config.model_copy(update={"margin": None})
-    if there is None or there.model_copy(update={"margin": None}) != asked:
+    if there is None or there.compares() != ablation.config.compares():
         raise ConfigError(f"study '{ablation.name}' exists and compares something else; choose another --name.")
+    num_ended = sum(trial.state is not TrialState.RUNNING for trial in read_trials(folder))
+    return ablation.config.after(there, num_ended=num_ended, num_seen=num_ended // len(ablation.arms))
 
 
 def _noise(trials: Sequence[TrialSummary]) -> PooledSd | None:
     """What seeds of one configuration differ by, where the study has any twice."""
     values = defaultdict[tuple[tuple[str, object], ...], list[float]](list)
     for trial in trials:
-        if trial.state is TrialState.COMPLETE and trial.value is not None:
+        if trial.state is TrialState.COMPLETE and trial.value is not None and trial.fits:
             values[tuple(sorted(trial.params.items()))].append(trial.value)
     return pooled_sd(values.values())
 
 
-def _print_plan(console: Console, ablation: Ablation, *, noise: PooledSd | None) -> None:
+def _print_plan(console: Console, ablation: Ablation, said: AblationConfig, *, noise: PooledSd | None) -> None:
     base, options = ablation.base, ablation.options
-    first, last = base.last_seed + 2, base.last_seed + 1 + options.seeds
+    first, last = said.first_seed, said.first_seed + said.seeds - 1
     console.print(
         f"ablation {ablation.name}: {len(ablation.arms)} arms ({options.design.replace('_', ' ')}) around trial "
         f"{base.trial} of study {base.config.name}, each under seeds {first} to {last}, which nothing was chosen by",
@@ -116,7 +139,7 @@ def _print_plan(console: Console, ablation: Ablation, *, noise: PooledSd | None)
     for title in ("arm", *(factor.name for factor in ablation.factors)):
         table.add_column(title)
     for name, levels in ablation.arms.items():
-        table.add_row(name, *(str(levels[factor.name]) for factor in ablation.factors))
+        table.add_row(name, *(str(levels.get(factor.name, NOTHING)) for factor in ablation.factors))
     console.print(table)
     if options.tuning:
         console.print(
@@ -127,27 +150,36 @@ def _print_plan(console: Console, ablation: Ablation, *, noise: PooledSd | None)
         )
     else:
         console.print("nothing is tuned: the base keeps the values that were chosen for it, which favours it")
-    for line in _power_lines(len(ablation.arms) - 1, options.seeds, noise):
+    for line in power_lines(ablation, num_seeds=said.seeds, num_looks=1 + len(said.looks), noise=noise):
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _power_lines(num_comparisons: int, num_seeds: int, noise: PooledSd | None) -> list[str]:
-    """What so many seeds can show at all, and how large an effect has to be."""
-    least_p = smallest_adjusted_p(num_comparisons=num_comparisons, num_seeds=num_seeds)
+def power_lines(ablation: Ablation, *, num_seeds: int, num_looks: int, noise: PooledSd | None) -> list[str]:
+    """What so many seeds can show at all, and how large an effect has to be.
+
+    In a design of two levels the comparisons are main effects, one a factor: the mean of one half of the arms less that
+    of the other.
+    """
+    if ablation.options.design in TWO_LEVEL:
+        what, num_comparisons, spread = "main effect", len(ablation.factors), 2.0 / sqrt(len(ablation.arms))
+    else:
+        what, num_comparisons, spread = "comparison", len(ablation.arms) - 1, sqrt(2.0)
+    least_p = min(1.0, num_looks * smallest_adjusted_p(num_comparisons=num_comparisons, num_seeds=num_seeds))
+    looks = f", times {num_looks} looks" if num_looks > 1 else ""
     line = (
-        f"{count(num_comparisons, 'comparison')} over {count(num_seeds, 'seed')}: the smallest p, corrected (Holm), is "
+        f"{count(num_comparisons, what)} over {count(num_seeds, 'seed')}: the smallest p, corrected (Holm{looks}), is "
         f"{least_p:.3g}"
     )
     if least_p > ALPHA:
         line += f", so none can be shown at {ALPHA:g}; it takes {seeds_needed(num_comparisons=num_comparisons)} seeds"
     if noise is None:
         return [line, "how large an effect must be is not known yet: no configuration has two seeds"]
-    effect = smallest_separable_effect(sqrt(2) * noise.sd, num_pairs=num_seeds, num_comparisons=num_comparisons)
+    effect = smallest_separable_effect(spread * noise.sd, num_pairs=num_seeds, num_comparisons=num_comparisons)
     if effect is None:
         return [line]
     found = (
         f"seeds of one configuration differ by {noise.sd:.3g} (standard deviation): an effect of {effect:.3g} is shown "
-        "with probability 0.8, a smaller one where seeds move both arms alike"
+        "with probability 0.8, a smaller one where seeds move what is compared alike"
     )
     return [line, found]
 

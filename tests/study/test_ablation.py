@@ -10,14 +10,18 @@ import pytest
 from lightning_modules.config import TrialConfig
 from lightning_modules.errors import ConfigError
 from reports.ablation import compare
+from reports.power import smallest_separable_effect
 from reports.records import TrialState
-from search_spaces.space import space_from_json
-from study.ablation import Ablation, Base, comparison_study, plan_ablation, tuned_values, tuning_study
-from study.ablation_config import AblationOptions
+from reports.statistics import PooledSd
+from search_spaces.space import load_space, space_from_json
+from study.ablation import Ablation, comparison_study, plan_ablation, tuned_values, tuning_study
+from study.ablation_config import AblationOptions, Design
+from study.ablation_factors import Base
 from study.combinations import check_combination
-from study.commands.ablate import ablate
+from study.commands.ablate import ablate, power_lines
 from study.commands.sweep import SweepOptions, resume, run
-from study.config import StudyConfig
+from study.config import StudyConfig, load_study_config, preset_names
+from study.samplers import sample_params
 from study.trials import TrialSummary
 from tests.conftest import write_tiny_study
 from tests.study.helpers import record_of, trials_of
@@ -171,8 +175,29 @@ def test_the_best_draw_is_taken_and_seeds_are_fresh() -> None:
     comparison, _ = comparison_study(ablation, tuned)
     assert comparison.trials == 10
     assert (tuning.seed, comparison.seed) == (10, 11), "the study's last was 9"
-    diverged = [TrialSummary(number=0, state=TrialState.DIVERGED, value=4.6, params=dict(arms[0].params))]
-    assert tuned_values(ablation, diverged)["base"] == tuned_values(ablation, ())["base"]
+    assert comparison.ablation is not None
+    assert comparison.ablation.untuned == ()
+
+
+def test_an_arm_of_which_no_draw_came_to_an_end_has_the_middle_of_each_range_and_is_named() -> None:
+    ablation = planned("clipping.kind=none", tuning=3)
+    arms = tuning_study(ablation)[0].sampler.arms  # type: ignore[union-attr]
+    trials = [
+        TrialSummary(
+            number=number,
+            state=TrialState.DIVERGED if arm.params["clipping.kind"] == "none" else TrialState.COMPLETE,
+            value=2.0,
+            params=dict(arm.params),
+        )
+        for number, arm in enumerate(arms)
+    ]
+    tuned = tuned_values(ablation, trials)
+    assert set(tuned) == {"base"}
+    study, _ = comparison_study(ablation, tuned)
+    assert study.ablation is not None
+    assert study.ablation.untuned == ("clipping.kind none",)
+    untuned = study.sampler.arms[1].params  # type: ignore[union-attr]
+    assert untuned["optimizer.learning_rate"] == pytest.approx((0.0003 * 0.01) ** 0.5, rel=1e-4)
 
 
 def test_without_tuning_every_arm_keeps_the_bases_values() -> None:
@@ -183,6 +208,92 @@ def test_without_tuning_every_arm_keeps_the_bases_values() -> None:
     assert all(set(arm.params) == {"encoder.cell"} for arm in arms)
     assert study.ablation is not None
     assert study.ablation.tuned == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "values", "low", "high", "kind"),
+    [
+        ("training.label_smoothing", {}, 0.025, 0.4, float),
+        ("encoder.dropout", {"encoder": {"cell": "gru", "dropout": 0.5}}, 0.125, 0.99, float),
+        ("training.batch_size", {"training": {"batch_size": 8}}, 2, 32, int),
+        ("training.accumulation", {}, 1, 4, int),
+    ],
+)
+def test_what_the_study_did_not_search_is_tuned_among_its_neighbours_as_far_as_they_can_be(
+    path: str, values: dict[str, Any], low: float, high: float, kind: type
+) -> None:
+    options = AblationOptions(factors=("clipping.kind=none",), tuned=(path,), tuning=6)
+    ablation = plan_ablation(base(values), options)
+    study, space = tuning_study(ablation)
+    check_combination(study, space)
+    found = [arm.params[path] for arm in study.sampler.arms]  # type: ignore[union-attr]
+    assert all(type(value) is kind and low <= float(str(value)) <= high for value in found)
+    assert len(set(found)) > 2
+
+
+@pytest.mark.parametrize(
+    ("path", "what"), [("training.label_smoothing", "it is 0.0"), ("encoder.initialisation", "no neighbours")]
+)
+def test_what_has_no_neighbours_cannot_be_tuned(path: str, what: str) -> None:
+    nothing = base({"training": {"label_smoothing": 0.0}})
+    ablation = plan_ablation(nothing, AblationOptions(factors=("clipping.kind=none",), tuned=(path,)))
+    with pytest.raises(ConfigError, match=f"--tune {path}: .*{what}"):
+        tuning_study(ablation)
+
+
+def test_a_threshold_that_a_level_brings_is_tuned_though_the_study_did_not_search_it() -> None:
+    ablation = planned("clipping.kind=agc", tuning=4)
+    arms = tuning_study(ablation)[0].sampler.arms  # type: ignore[union-attr]
+    ratios = {arm.params["clipping.max_ratio"] for arm in arms if arm.params["clipping.kind"] == "agc"}
+    assert len(ratios) == 4
+    assert all(0.005 <= float(ratio) <= 0.08 for ratio in ratios)
+
+
+def test_a_whole_number_is_a_level_of_a_fraction_too() -> None:
+    ablation = planned("training.label_smoothing=0")
+    assert ablation.arms["training.label_smoothing 0.0"] == {"training.label_smoothing": 0.0}
+    with pytest.raises(ConfigError, match="has a level twice"):
+        planned("training.label_smoothing=0,0.0")
+
+
+def test_halvings_belong_to_a_fraction() -> None:
+    with pytest.raises(ConfigError, match="--halvings is for --design fractional"):
+        planned("encoder.cell=lstm", design="factorial", halvings=1)
+
+
+def test_a_plan_of_main_effects_counts_factors_and_halves_of_arms() -> None:
+    noise = PooledSd(sd=0.1, degrees=9)
+    factors = ("encoder.cell=lstm", "clipping.kind=none", "training.label_smoothing=0.0")
+    factorial = planned(*factors, design="factorial")
+    first, second = power_lines(factorial, num_seeds=8, num_looks=1, noise=noise)
+    assert first == "3 main effects over 8 seeds: the smallest p, corrected (Holm), is 0.0234"
+    expected = smallest_separable_effect(0.1 * 2 / 8**0.5, num_pairs=8, num_comparisons=3)
+    assert f"an effect of {expected:.3g} is shown" in second
+    alone = power_lines(planned(*factors), num_seeds=8, num_looks=2, noise=noise)
+    assert alone[0].startswith("3 comparisons over 8 seeds: the smallest p, corrected (Holm, times 2 looks), is 0.0469")
+
+
+@pytest.mark.parametrize("design", ["one_at_a_time", "leave_one_out"])
+@pytest.mark.parametrize("name", preset_names())
+def test_what_any_preset_may_find_can_be_ablated_without_naming_factors(name: str, design: Design) -> None:
+    """Or it is said that there is nothing to leave out."""
+    study = load_study_config(name)
+    space = load_space(study.space, around_defaults=False)
+    nested = study.trial.model_dump(mode="json", exclude={"seed"})
+    num_planned = 0
+    for number, values in enumerate(sample_params(space, 8, seed=1)):
+        found = Base(config=study, space=space, trial=number, values=space.apply(nested, values), last_seed=3)
+        try:
+            ablation = plan_ablation(found, AblationOptions(design=design))
+        except ConfigError as error:
+            assert "searches no choice that trial" in str(error)  # noqa: PT017 - some presets have nothing to leave out
+            continue
+        num_planned += 1
+        for config, arms in (tuning_study(ablation), comparison_study(ablation, {})):
+            check_combination(config, arms)
+            for arm in config.sampler.arms:  # type: ignore[union-attr]
+                arms.apply(config.trial.model_dump(mode="json"), arm.params)
+    assert num_planned or design == "leave_one_out"
 
 
 # --- from a sweep to a report -----------------------------------------------------------------------------------------
@@ -201,7 +312,7 @@ def compared(workspace: Path, tmp_path: Path) -> Callable[..., int]:
 
 
 def test_an_ablation_tunes_compares_goes_on_and_is_reported(
-    compared: Callable[..., int], workspace: Path, capsys: pytest.CaptureFixture[str]
+    compared: Callable[..., int], workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
     assert compared(seeds=2, dry_run=True) == 0
@@ -224,8 +335,11 @@ def test_an_ablation_tunes_compares_goes_on_and_is_reported(
     assert not used & set(seeds), "nothing was chosen by the seeds that compare"
     assert record.test_metrics == {}
 
-    assert compared(seeds=3) == 0
+    assert run(str(tmp_path / "tiny.toml"), SweepOptions(slots=2, trials=4), folder=workspace) == 0
+    assert compared(seeds=3, margin=0.5) == 0, "with the seeds and draws of the first time, though the study went on"
     assert trials_of(workspace, "tiny-ablation-tuning") == tuning
+    said = record_of(workspace, "tiny-ablation").manifest.config["ablation"]
+    assert (said["seeds"], said["looks"], said["margin"], said["margin_after"]) == (3, [2], 0.5, 4)
     assert trials_of(workspace, "tiny-ablation")[:4] == trials
     found = compare(record_of(workspace, "tiny-ablation"))
     assert found is not None

@@ -97,6 +97,20 @@ def test_what_an_attempt_said_counts_more_than_how_it_went() -> None:
     assert outcome_of(judged(said(trial_of(stop=TIMED_OUT), "complete"), KILLED))[0] is TrialState.COMPLETE
 
 
+def test_an_arm_that_is_compared_with_others_is_not_trained_in_parts() -> None:
+    verdict = judge(
+        said(trial_of(), "out_of_memory"),
+        Status(Life.EXITED, 1),
+        limits=LimitsConfig(),
+        bound=4.0,
+        output="",
+        is_paired=True,
+    )
+    assert outcome_of(verdict) == (TrialState.FAILED, FailureClass.OUT_OF_MEMORY)
+    assert isinstance(verdict, Settled)
+    assert "arms that are compared train it whole" in verdict.outcome.failure
+
+
 def test_a_pruned_trial_is_pruned_however_soon_it_could_be_killed() -> None:
     assert outcome_of(judged(said(trial_of(stop=PRUNED), "complete"), KILLED))[0] is TrialState.PRUNED
 
