@@ -81,14 +81,14 @@ def _first(importance: Importances, of: Callable[[Importance], tuple[float, Inte
 
 
 def _caution(importance: Importances) -> str:
-    left_out = (
-        f" Left out, since only some trials have them: {listing(importance.left_out)}." if importance.left_out else ""
+    said = (
+        f"Both are drawn from {count(importance.num_trials, 'complete trial')} that differ in everything at once, more "
+        "of them where the sampler found it good. They say where to look, and are no ablation: “lidstudy ablate” "
+        f"changes one thing alone. Ranges are over {RESAMPLES} resamples of the trials."
     )
-    return (
-        f"Both are drawn from {count(importance.num_trials, 'complete trial')} that differ in everything at once, and of "
-        "which a sampler chose more where it was good. They say where to look, and are no ablation: “lidstudy ablate” "
-        f"changes one thing alone. Ranges are over {RESAMPLES} resamples of the trials.{left_out}"
-    )
+    if importance.left_out:
+        said += f" Left out, since only some trials have them: {listing(importance.left_out)}."
+    return said
 
 
 def _cells(each: Importance, names: dict[str, str]) -> tuple[Cell, ...]:
