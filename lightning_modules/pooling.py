@@ -106,7 +106,7 @@ class _MultiHead(nn.Module):
     def __init__(self, input_size: int, *, num_heads: int) -> None:
         super().__init__()
         self.queries = nn.Parameter(torch.randn(input_size) / input_size**0.5)
-        slices = torch.arange(input_size).tensor_split(min(num_heads, input_size))
+        slices = torch.arange(input_size).tensor_split(num_heads)
         self.member_HA: Tensor
         self.register_buffer("member_HA", torch.zeros(input_size, len(slices)), persistent=False)
         for head, members in enumerate(slices):

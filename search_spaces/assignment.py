@@ -109,11 +109,11 @@ def _complaint(detail: ErrorDetails, config: Mapping[str, Any]) -> str:
     if detail["type"] != "extra_forbidden":
         reason = in_plain_words(detail["msg"]).rstrip(".")
         given = "" if isinstance(detail["input"], Mapping | list | tuple) else f" (got {detail['input']!r})"
-        return f"{path or 'configuration'}: {reason[0].lower()}{reason[1:]}{given}."
+        return f"{path}: {reason[0].lower()}{reason[1:]}{given}." if path else f"{reason}."
     if path not in leaves() and path in sections():
         path = sections()[path][0]
     if path not in leaves():
-        return f"{path} is not a path in TrialConfig; {near(path)}"
+        return f"{path} is no parameter of a configuration; {near(path)}"
     only = " and ".join(f"{kind_path} = {' or '.join(kinds)}" for kind_path, kinds in leaves()[path].kinds.items())
     return f"{path} exists only under {only}; choose that kind, or leave this out."
 

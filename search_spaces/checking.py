@@ -119,7 +119,12 @@ def check_base(ordered: Parameters, base: Mapping[str, Any]) -> Iterator[Complai
                 said.add(str(error))
                 yield blamed, f"cannot be {params[blamed]!r} in this space: {error}" if params else str(error)
     yield from _searched_in_vain(unread_at)
-    yield from _set_in_vain(base, unread_at)
+
+
+def set_in_vain(ordered: Parameters, base: Mapping[str, Any]) -> Iterator[Complaint]:
+    """What a base configuration sets, the space leaves as it is, and no corner reads; all of which have to be sound."""
+    places = [params for _, params in corners(ordered)] or [{}]
+    yield from _set_in_vain(base, [(params, unread(validated(overlay(base, params)))) for params in places])
 
 
 Unread = Sequence[tuple[Mapping[str, Value], Mapping[str, str]]]

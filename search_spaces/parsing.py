@@ -138,7 +138,7 @@ def find_leaf(path: str) -> Leaf:
         raise LineError(f"is a section; name one of its fields, the whole path in quotes: {_quoted(sections()[path])}.")
     leaf = leaves().get(path)
     if leaf is None:
-        raise LineError(f"is not a path in TrialConfig; {near(path)}")
+        raise LineError(f"is no parameter of a configuration; {near(path)}")
     if not leaf.searchable:
         raise LineError("holds a list, which cannot be searched; fix it in the study's base configuration.")
     return leaf

@@ -15,7 +15,7 @@ from lightning_modules.config import TrialConfig, content_hash
 from lightning_modules.errors import ConfigError
 from search_spaces import SPACES
 from search_spaces.assignment import complete_base, in_order_of_conditions, is_active, overlay, unmet, validated
-from search_spaces.checking import check_base, check_parameters
+from search_spaces.checking import check_base, check_parameters, set_in_vain
 from search_spaces.parsing import SPACE, LineError, Parameter, Value, parse_parameter
 from search_spaces.schema import space_schema
 from search_spaces.wording import described
@@ -159,6 +159,15 @@ class Space:
         """
         for path, complaint in check_base(in_order_of_conditions(self.parameters), complete_base(base)):
             raise ConfigError(f'space {self.name}, key "{path}" {complaint}')
+
+    def check_read(self, base: Mapping[str, Any]) -> None:
+        """Refuses a base configuration, which has passed `check_base`, with a value that nothing would read.
+
+        Raises:
+            ConfigError: naming the key.
+        """
+        for path, complaint in set_in_vain(in_order_of_conditions(self.parameters), complete_base(base)):
+            raise ConfigError(f"key trial.{path} {complaint}")
 
     def apply(self, base: Mapping[str, Any], params: Mapping[str, Value]) -> TrialConfig:
         """The configuration that params make of a base.

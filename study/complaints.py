@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from search_spaces.plain_words import in_plain_words
+from search_spaces.schema import leaves
 
 MASKED = "storage"  # a URL that cannot be read cannot be masked; its own message shows what it can
 Models = tuple[type[BaseModel], ...]
@@ -28,7 +29,7 @@ def _complaint(finding: Any, path: Sequence[str], section: Models) -> str:
     match finding["type"]:
         case "extra_forbidden":
             known = {name for each in section for name in each.model_fields}
-            return f"{key}: there is no such key; {_meant(path[-1], known)}"
+            return f"{key}: {_of_other_kinds(path) or f'there is no such key; {_meant(path[-1], known)}'}"
         case "union_tag_invalid":
             context = finding["ctx"]
             known = set(re.findall(r"'([^']*)'", context["expected_tags"]))
@@ -37,6 +38,15 @@ def _complaint(finding: Any, path: Sequence[str], section: Models) -> str:
             return f"{key}: the key `kind` is missing"
     given = f" (got {json.dumps(finding['input'])})" if isinstance(finding["input"], str | int | float | bool) else ""
     return f"{key}: {in_plain_words(finding['msg'])}{given if path[:1] != [MASKED] else ''}"
+
+
+def _of_other_kinds(path: Sequence[str]) -> str:
+    """Where a key of a trial exists under other kinds only; "" of what is no key at all."""
+    leaf = leaves().get(".".join(path[1:])) if path[:1] == ["trial"] else None
+    if leaf is None or not leaf.kinds:
+        return ""
+    kinds = " and ".join(f"trial.{kind} = {' or '.join(values)}" for kind, values in leaf.kinds.items())
+    return f"exists only with {kinds}"
 
 
 def _meant(name: str, known: set[str]) -> str:

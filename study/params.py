@@ -1,10 +1,14 @@
 """A configuration as flat params, and in a few words."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from lightning_modules.config import TrialConfig
 from reports.records import SearchedParameter, chosen
+from reports.sections._text import short_names
+
+NAMELESS: Final = ("encoder.kind", "encoder.cell")
+"""Whose values say what they are."""
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -19,21 +23,20 @@ def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def in_words(config: TrialConfig, searched: Sequence[SearchedParameter]) -> str:
-    """What a configuration chose, as `lstm hidden_size 64 attention`: the values of the choices that it had.
+    """What a configuration chose, as `lstm hidden_size 64 pooling mean`: the values of the choices that it had.
 
-    A number and `none` have a name, and a choice of yes or no is the name of what it is about, or nothing.
+    All but the encoder and its cell have a name, and a choice of yes or no is the name of what it is about, or nothing.
     """
     params = flat(config.model_dump(mode="json"))
-    choices = (each for each in searched if each.choices)
-    return " ".join(filter(None, (_word(path, value) for path, value in chosen(choices, params).items())))
+    choices = [each for each in searched if each.choices]
+    names = short_names([each.path for each in choices])
+    return " ".join(filter(None, (_word(path, value, names[path]) for path, value in chosen(choices, params).items())))
 
 
-def _word(path: str, value: object) -> str:
-    section, _, name = path.rpartition(".")
-    if name == "kind":
-        name = section.rpartition(".")[2]
+def _word(path: str, value: object, name: str) -> str:
     if isinstance(value, bool):
         return name if value else ""
-    if isinstance(value, int | float):
-        return f"{name} {value:g}"
-    return f"{name} none" if value == "none" else str(value)
+    if path in NAMELESS:
+        return str(value)
+    said = f"{value:g}" if isinstance(value, int | float) else str(value)
+    return f"{name.removesuffix('.kind')} {said}"

@@ -184,10 +184,14 @@ def _check_base(config: StudyConfig, space: Space) -> None:
         if isinstance(config.sampler, DesignConfig):
             for arm in config.sampler.arms:
                 space.apply(base, arm.params)
-        else:
-            space.check_base(base)
+            return
+        space.check_base(base)
     except ConfigError as error:
         raise ConfigError(f"study {config.name}, with the configuration in its [trial]: {error}") from None
+    try:
+        space.check_read(base)
+    except ConfigError as error:
+        raise ConfigError(f"study {config.name}, {error}") from None
 
 
 @contextmanager

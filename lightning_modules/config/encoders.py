@@ -45,6 +45,11 @@ class RecurrentEncoderConfig(_Recurrence):
     bidirectional: bool = True
     frames_per_step: FramesPerStep = 3
 
+    @property
+    def output_size(self) -> int:
+        """Values a state."""
+        return self.hidden_size * (2 if self.bidirectional else 1)
+
 
 class TeacherForcingConfig(Frozen):
     """In training the true output of the step before is fed back; elsewhere the network's own."""
@@ -89,6 +94,11 @@ class OutputRecurrentEncoderConfig(Frozen):
     dropout: Probability = 0.0
     frames_per_step: FramesPerStep = 3
     feedback: FeedbackConfig = FreeRunningConfig()
+
+    @property
+    def output_size(self) -> int:
+        """Values a state."""
+        return self.hidden_size
 
 
 class LevelConfig(Frozen):
@@ -157,6 +167,11 @@ class HierarchicalEncoderConfig(_Recurrence):
     top: TopLevelConfig = TopLevelConfig()
     dropout: Probability = 0.0
 
+    @property
+    def output_size(self) -> int:
+        """Values a state."""
+        return self.top.hidden_size * (2 if self.top.bidirectional else 1)
+
 
 class TDNNEncoderConfig(Frozen):
     """The time-delay network of x-vectors (Snyder et al., 2018), up to its statistics.
@@ -171,6 +186,11 @@ class TDNNEncoderConfig(Frozen):
     channels: HiddenSize = 512
     output_channels: Annotated[int, Field(ge=1, le=4096)] = 1500
     dropout: Probability = 0.0
+
+    @property
+    def output_size(self) -> int:
+        """Values a state."""
+        return self.output_channels
 
 
 class ECAPAEncoderConfig(Frozen):
@@ -188,6 +208,11 @@ class ECAPAEncoderConfig(Frozen):
     output_channels: Annotated[int, Field(ge=1, le=4096)] = 1536
     bottleneck: PositiveInt = 128
     dropout: Probability = 0.0
+
+    @property
+    def output_size(self) -> int:
+        """Values a state."""
+        return self.output_channels
 
 
 EncoderConfig = Annotated[

@@ -59,8 +59,8 @@ class MultiHeadPoolingConfig(_Pooling):
     """Self multi-head attention: each head weighs its own slice of the states (India et al., 2019).
 
     Attributes:
-        num_heads: slices, at most one a value; the last ones are one value shorter where it does not divide the size
-            of a state.
+        num_heads: slices, at most as many as a state has values; the last ones are one value shorter where it does not
+            divide these.
     """
 
     kind: Literal["multi_head"] = "multi_head"

@@ -13,12 +13,15 @@ from lightning_modules.config.encoders import (
     ECAPAEncoderConfig,
     EncoderConfig,
     HierarchicalEncoderConfig,
+    OutputRecurrentEncoderConfig,
     RecurrentEncoderConfig,
+    ScheduledSamplingConfig,
     TDNNEncoderConfig,
 )
 from lightning_modules.config.pooling import (
     DurationHeadsConfig,
     HeadConfig,
+    MultiHeadPoolingConfig,
     PoolingConfig,
     SingleHeadConfig,
     StatisticsPoolingConfig,
@@ -70,6 +73,8 @@ class TrialConfig(Frozen):
             self._bands,
             self._parts,
             self._warmup,
+            self._never,
+            self._slices,
             self._levels,
         ):
             if said := complaint():
@@ -144,6 +149,31 @@ class TrialConfig(Frozen):
             f"schedule.warmup_steps ({self.schedule.warmup_steps}) would last as long as training or longer, which has "
             f"{num_steps} steps; make it smaller."
         )
+
+    def _never(self) -> str | None:
+        """What takes several epochs to do anything."""
+        epochs = self.training.max_epochs
+        if isinstance(self.schedule, PlateauScheduleConfig) and self.schedule.patience + 1 >= epochs:
+            return (
+                f"schedule.patience ({self.schedule.patience}) lets the learning rate fall after "
+                f"{self.schedule.patience + 2} epochs at the earliest, but training has {epochs}; make it smaller."
+            )
+        encoder = self.encoder
+        is_scheduled = isinstance(encoder, OutputRecurrentEncoderConfig) and isinstance(
+            encoder.feedback, ScheduledSamplingConfig
+        )
+        if is_scheduled and epochs == 1:
+            return "encoder.feedback.kind scheduled_sampling tells the truth throughout the first epoch; train several."
+        return None
+
+    def _slices(self) -> str | None:
+        """An attention head needs a slice of the states."""
+        if not isinstance(self.pooling, MultiHeadPoolingConfig):
+            return None
+        size = self.encoder.output_size
+        if self.pooling.num_heads <= size:
+            return None
+        return f"pooling.num_heads ({self.pooling.num_heads}) must not exceed the encoder's values a state ({size})."
 
     def _parts(self) -> str | None:
         if self.training.accumulation > self.training.batch_size:

@@ -30,7 +30,7 @@ class HierarchicalEncoder(Encoder):
         low, middle, top = config.low, config.middle, config.top
         self.frames_per_step = low.hop * middle.hop
         self.bidirectional = top.bidirectional
-        self.output_size = top.hidden_size * (2 if top.bidirectional else 1)
+        self.output_size = config.output_size
         with named_draws("low"):
             self.low = _Level(low, config, name="low", input_size=input_size)
         with named_draws("middle"):

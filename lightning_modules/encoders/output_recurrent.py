@@ -38,7 +38,7 @@ class OutputRecurrentEncoder(Encoder):
     def __init__(self, config: OutputRecurrentEncoderConfig, *, input_size: int, num_languages: int) -> None:
         super().__init__()
         self.frames_per_step = config.frames_per_step
-        self.output_size = config.hidden_size
+        self.output_size = config.output_size
         self.num_languages = num_languages
         self.feedback_kind = config.feedback
         with named_draws("input"):

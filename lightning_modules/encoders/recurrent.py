@@ -18,7 +18,7 @@ class RecurrentEncoder(Encoder):
         super().__init__()
         self.frames_per_step = config.frames_per_step
         self.bidirectional = config.bidirectional
-        self.output_size = config.hidden_size * (2 if config.bidirectional else 1)
+        self.output_size = config.output_size
         self.window = _window(bptt, frames_per_step=config.frames_per_step)
         self.recurrence = build_recurrence(
             config.cell,

@@ -32,7 +32,8 @@ def look(study: StudyRecord) -> tuple[Status, str]:
 
 
 def _best_is_first(trial: TrialRecord, objective: str) -> bool:
-    return trial.metrics[BEST_EPOCH] == trial.history[objective][0].step
+    first, *others = select.values(trial.history[objective])
+    return trial.metrics[BEST_EPOCH] == trial.history[objective][0].step and first < min(others)
 
 
 CHECK = Check(code="first_epoch", title="Best after the first epoch", look=look)

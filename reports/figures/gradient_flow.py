@@ -30,6 +30,8 @@ _STYLES: Final[tuple[dict[str, Any], ...]] = (  # in line widths; the first dash
     {"linestyle": (0, (2, 5)), "linewidth": 1.6},
 )
 _NETWORKS_A_ROW: Final = 8
+_LETTERS_A_ROW: Final = 130
+_HANDLE_LETTERS: Final = 6  # as wide as a legend's line and the gap after its name
 _RULES_A_ROW: Final = 4
 _LEGEND_ROW: Final = 0.2  # inches
 
@@ -50,7 +52,8 @@ def flow_figure(panels: Mapping[str, Sequence[FlowLine]]) -> "Figure":
     rules = sorted({line.clipping for line in lines}, key=lambda rule: (rule != UNCLIPPED, rule))
     styles = _given(rules, _STYLES if len(rules) > 1 else (_PLAIN,))
     named = styles if len(rules) > 1 else {}  # one rule is no matter of comparison
-    network_rows = -(-len(colours) // _NETWORKS_A_ROW)
+    networks_a_row = max(1, min(_NETWORKS_A_ROW, _LETTERS_A_ROW // (_HANDLE_LETTERS + max(map(len, colours)))))
+    network_rows = -(-len(colours) // networks_a_row)
     top = 0.34 + _LEGEND_ROW * (network_rows + -(-len(named) // _RULES_A_ROW))
     figure, axes = axes_row(len(panels), width=8.6, height=2.56 + top, top=top)
     for axis, (title, here) in zip(axes, panels.items(), strict=True):
@@ -60,7 +63,7 @@ def flow_figure(panels: Mapping[str, Sequence[FlowLine]]) -> "Figure":
         axis.set_title(title, fontsize=SMALL, color=INK, loc="right", y=0.99)
     name_x(axes, "step t")
     name_y(axes[0], "|dL/dh_t|")
-    _legend(figure, [{"label": name, "color": each} for name, each in colours.items()], columns=_NETWORKS_A_ROW)
+    _legend(figure, [{"label": name, "color": each} for name, each in colours.items()], columns=networks_a_row)
     if named:
         shown = [{"label": f"clipping {rule}", "color": INK, **style} for rule, style in named.items()]
         _legend(figure, shown, columns=_RULES_A_ROW, below=network_rows, length=3.4)

@@ -68,5 +68,9 @@ def having(parameter: SearchedParameter, trials: Iterable[TrialRecord]) -> tuple
 
 
 def network(trial: TrialRecord) -> str:
-    """The cell of a trial's encoder, or the encoder where it has none."""
-    return str(trial.params.get("encoder.cell") or trial.params.get("encoder.kind", "?"))
+    """The cell of a trial's encoder, or the encoder where it has none; a hierarchy's cells where they are no GRUs."""
+    kind = str(trial.params.get("encoder.cell") or trial.params.get("encoder.kind", "?"))
+    if kind != "hierarchical":
+        return kind
+    cells = [str(trial.params.get(f"encoder.{level}.cell", "gru")) for level in ("low", "middle", "top")]
+    return kind if set(cells) == {"gru"} else f"{kind} {'/'.join(cells)}"

@@ -1,8 +1,8 @@
 """How much of the loss's gradient reaches each step, |dL/dh_t| against t, before and after training.
 
-Trials of one cell (or encoder) and clipping rule are an arm, where these differ also of one route from
-the loss back to the states (a pooling, a decoder's attention) and one kind of feedback. What the curves show depends on
-direction and initialisation too, so that the section names them; it says what was measured, and promises nothing.
+Trials of one cell (or encoder) and clipping rule are an arm; where these differ in what else the curves depend on, also
+of one route from the loss back to the states (a pooling, a decoder's attention), one kind of feedback, direction and
+initialisation. The section names what they have in common; it says what was measured, and promises nothing.
 """
 
 import math
@@ -22,6 +22,7 @@ FORWARD: Final = "/forward"
 LEAST: Final = 1e-45  # the smallest number of single precision: what has vanished counts as this much
 READS_ONE_STATE: Final = "pooling last"
 EVERY_STEP: Final = "a loss at every step"
+MOST_NETWORKS: Final = 8  # that a figure can tell by colour
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +70,12 @@ class Flow:
     Attributes:
         arms: those of one cell side by side.
         routes: `pooling last`, `attention dot`: how the loss reaches the states.
-        directions: `one` or `both`, where the encoder has any.
+        directions: `one way` or `both ways`, where the encoder has any.
         has_other_encoders: whether there are encoders that have none.
         initialisations: that occur, where the encoder has a choice.
         not_finite: trials whose gradient overflowed, which are left out.
         heard: what has a loss of its own, `utterance` or `recording`.
+        is_in_parts: whether any trial trained its batches in parts, the first of which was measured.
     """
 
     arms: tuple[Arm, ...]
@@ -83,6 +85,7 @@ class Flow:
     initialisations: tuple[str, ...]
     not_finite: tuple[int, ...]
     heard: str
+    is_in_parts: bool = False
 
     @property
     def shown(self) -> tuple[Arm, ...]:
@@ -96,7 +99,8 @@ def summarise(study: StudyRecord) -> Flow:
     measured = [trial for trial in study.trials if trial.number in flows]
     not_finite = tuple(trial.number for trial in measured if not _is_finite(flows[trial.number]))
     trials = [trial for trial in measured if trial.number not in not_finite]
-    differing = [of for of in (_route, _feedback) if len({of(trial) for trial in trials}) > 1]
+    conditions = (_route, _feedback, _directions, _initialisation)
+    differing = [of for of in conditions if len({of(trial) for trial in trials} - {""}) > 1]
     groups: dict[_Key, list[TrialRecord]] = {}
     for trial in trials:
         curve = flows[trial.number].curves[0]
@@ -106,9 +110,10 @@ def summarise(study: StudyRecord) -> Flow:
             key = _Key(name, clipping, states, len(values), is_main=states == _main(curve))
             groups.setdefault(key, []).append(trial)
     return Flow(
-        arms=tuple(_summary(key, group, flows) for key, group in sorted(groups.items())),
+        arms=tuple(_summary(key, group, flows, _lengths(key, groups)) for key, group in sorted(groups.items())),
         routes=tuple(sorted({_route(trial) for trial in trials})),
-        directions=tuple({"false": "one", "true": "both"}[each] for each in _levels(trials, "encoder.bidirectional")),
+        directions=tuple(sorted({_directions(trial) for trial in trials} - {""})),
+        is_in_parts=any(trial.params.get("training.accumulation", 1) != 1 for trial in trials),
         initialisations=_levels(trials, "encoder.initialisation"),
         has_other_encoders=any("encoder.bidirectional" not in trial.params for trial in trials),
         not_finite=not_finite,
@@ -140,9 +145,10 @@ def _route(trial: TrialRecord) -> str:
     task, attention = trial.params.get("task.kind"), trial.params.get("task.attention", "none")
     if task == "labelling":
         return EVERY_STEP
+    route = f"pooling {trial.params.get('pooling.kind', '?')}"
     if task == "sequence" and attention != "none":
-        return f"attention {attention}"
-    return f"pooling {trial.params.get('pooling.kind', '?')}"
+        route = f"attention {attention}"
+    return f"{route} with {EVERY_STEP}" if trial.params.get("encoder.kind") == "output_recurrent" else route
 
 
 def _feedback(trial: TrialRecord) -> str:
@@ -150,14 +156,30 @@ def _feedback(trial: TrialRecord) -> str:
     return str(trial.params.get("encoder.feedback.kind", "")).replace("_", " ")
 
 
+def _directions(trial: TrialRecord) -> str:
+    """`one way`, `both ways`; "" for encoders that have no direction."""
+    is_hierarchy = trial.params.get("encoder.kind") == "hierarchical"
+    name = "encoder.top.bidirectional" if is_hierarchy else "encoder.bidirectional"
+    return {"true": "both ways", "false": "one way"}.get(parameter(trial.params.get(name)), "")
+
+
+def _initialisation(trial: TrialRecord) -> str:
+    return str(trial.params.get("encoder.initialisation", ""))
+
+
+def _lengths(key: "_Key", groups: Iterable["_Key"]) -> set[int]:
+    """The numbers of steps of arms that are alike but for these."""
+    return {each.num_steps for each in groups if each._replace(num_steps=0) == key._replace(num_steps=0)}
+
+
 def _levels(trials: Iterable[TrialRecord], path: str) -> tuple[str, ...]:
     return tuple(sorted({parameter(trial.params[path]) for trial in trials if trial.params.get(path) is not None}))
 
 
-def _summary(key: _Key, trials: Sequence[TrialRecord], flows: dict[int, GradientFlow]) -> Arm:
+def _summary(key: _Key, trials: Sequence[TrialRecord], flows: dict[int, GradientFlow], lengths: set[int]) -> Arm:
     curves = [flows[trial.number].curves for trial in trials]
     return Arm(
-        network=key.network,
+        network=f"{key.network}, {key.num_steps} steps" if len(lengths) > 1 else key.network,
         clipping=key.clipping,
         states=key.states,
         n=len(trials),
@@ -204,19 +226,25 @@ def present(flow: Flow) -> tuple[Block, ...]:
         rows=tuple(_cells(arm) for arm in flow.arms),
     )
     states = listing(sorted({arm.states for arm in shown}))
+    left_out = len({arm.network for arm in shown}) - MOST_NETWORKS
+    drawn = [arm for arm in shown if arm.network in sorted({each.network for each in shown})[:MOST_NETWORKS]]
     drawing = Drawing(
         key="gradient-flow",
-        alt=f"Gradient norm of each state by step, before and after training, of {count(len(shown), 'arm')}.",
+        alt=f"Gradient norm of each state by step, before and after training, of {count(len(drawn), 'arm')}.",
         caption=f"|dL/dh_t| against t of {states}: a colour a network, a line style a clipping "
-        "rule; each line is the geometric mean of its trials.",
+        f"rule; each line is the geometric mean of its trials.{_undrawn(left_out)}",
         draw=lambda: flow_figure(
             {
-                "before training": [_line(arm, arm.before) for arm in shown],
-                "after training": [_line(arm, arm.after) for arm in shown],
+                "before training": [_line(arm, arm.before) for arm in drawn],
+                "after training": [_line(arm, arm.after) for arm in drawn],
             }
         ),
     )
     return (Text(_sentence(shown)), Text(_conditions(flow), tone="quiet"), drawing, table)
+
+
+def _undrawn(number: int) -> str:
+    return f" There was no room for {count(number, 'network')}, which the table has." if number > 0 else ""
 
 
 def _line(arm: Arm, values: tuple[float, ...]) -> FlowLine:
@@ -254,15 +282,17 @@ def _conditions(flow: Flow) -> str:
     conditions = [listing(flow.routes)]
     of_encoder = []
     if flow.directions:
-        of_encoder.append(f"directions {listing(flow.directions)}")
+        of_encoder.append(f"reading {listing(flow.directions)}")
     if flow.initialisations:
         of_encoder.append(f"initialisation {listing(flow.initialisations)}")
     if of_encoder and flow.has_other_encoders:
         of_encoder[-1] += " where the encoder has these"
     conditions += of_encoder
+    batch = "one training batch" + (" (the first part of one that is trained in parts)" if flow.is_in_parts else "")
     said = (
-        f"Measured on one training batch without dropout, under {', '.join(conditions)}. The norm is that of each "
-        f"{flow.heard}'s own loss, averaged over {flow.heard}s; t counts the encoder's steps."
+        f"Measured on {batch} without dropout, under {', '.join(conditions)}. The norm is that of each "
+        f"{flow.heard}'s own loss, averaged over {flow.heard}s; t counts the encoder's steps. Compared is each "
+        "network's last layer that reads forwards."
     )
     if set(flow.routes) != {READS_ONE_STATE}:
         said += (

@@ -37,7 +37,7 @@ class Part:
 
     Attributes:
         network: the cell or encoder.
-        name: `encoder`, `head`; of a gate `forget`.
+        name: `encoder`, `head`; of a gate `forget`, and `decoder forget` outside the encoder.
         n: trials that measured it.
         measures: name -> over trials and layers.
     """
@@ -62,7 +62,8 @@ def summarise(study: StudyRecord) -> Parts:
     trials: dict[tuple[bool, str, str], set[int]] = defaultdict(set)
     for trial in study.trials:
         for measure, layer, gate, value in _measured(trial):
-            key = (bool(gate), network(trial), gate or layer.partition(".")[0])
+            part = layer.partition(".")[0]
+            key = (bool(gate), network(trial), _named(gate, part) if gate else part)
             values[key][measure].append(value)
             trials[key].add(trial.number)
     found = [
@@ -81,6 +82,11 @@ def _measured(trial: TrialRecord) -> Iterable[tuple[str, str, str, float]]:
         if key.startswith(GRAD_FLOW_PREFIX) and math.isfinite(value):
             measure, layer, *gate = key.removeprefix(GRAD_FLOW_PREFIX).split("/")
             yield measure, layer, gate[0] if gate else "", value
+
+
+def _named(gate: str, part: str) -> str:
+    """A gate of the encoder by itself; others with the part that they are of."""
+    return gate if part == ENCODER else f"{part} {gate}"
 
 
 def _spreads(measures: Mapping[str, list[float]]) -> dict[str, Spread]:
@@ -110,7 +116,7 @@ def present(parts: Parts) -> tuple[Block, ...]:
             Column("n", hint="trials"),
             Column("gradient norm", hint="of a gate's recurrent weights, before clipping"),
             Column("spectral radius", hint="largest absolute eigenvalue of a gate's recurrent weights"),
-            Column("saturated", hint="share of a gate's activations below 0.1 or above 0.9"),
+            Column("saturated", hint="share of an encoder's gate's activations below 0.1 or above 0.9"),
         ),
         rows=tuple(_cells(part, OF_GATES) for part in parts.gates),
     )
@@ -123,7 +129,7 @@ def _sentence(parts: Parts) -> str:
     if moved := {part.network: part.measures[UPDATE_RATIO].median for part in parts.parts if _has(part, UPDATE_RATIO)}:
         said.append(f"In the last epoch a step moved the encoder's weights by {_extremes(moved)} of their norm.")
     if radii := _of_gates(parts, RADIUS):
-        said.append(f"Recurrent blocks had a spectral radius of {_extremes(radii)}.")
+        said.append(f"The encoders' recurrent blocks had a spectral radius of {_extremes(radii, digits=3)}.")
     if saturated := _of_gates(parts, SATURATION):
         most = max(saturated, key=lambda name: saturated[name])
         said.append(f"The gate that was saturated most is {most}, in {share(saturated[most])} of its activations.")
@@ -135,13 +141,18 @@ def _has(part: Part, measure: str) -> bool:
 
 
 def _of_gates(parts: Parts, measure: str) -> dict[str, float]:
-    return {f"{g.network} {g.name}": g.measures[measure].median for g in parts.gates if measure in g.measures}
+    """Of the encoders' gates."""
+    return {
+        f"{gate.network} {gate.name}": gate.measures[measure].median
+        for gate in parts.gates
+        if measure in gate.measures and " " not in gate.name
+    }
 
 
-def _extremes(values: Mapping[str, float]) -> str:
+def _extremes(values: Mapping[str, float], *, digits: int = 2) -> str:
     """`0.001 (gru) to 0.003 (lstm)`."""
     ends = dict.fromkeys(pick(values, key=lambda name: values[name]) for pick in (min, max))
-    return " to ".join(f"{significant(values[name], 2)} ({name})" for name in ends)
+    return " to ".join(f"{significant(values[name], digits)} ({name})" for name in ends)
 
 
 def _cells(part: Part, measures: Iterable[str]) -> tuple[Cell, ...]:
@@ -157,7 +168,7 @@ def _measure(spread: Spread | None, *, is_share: bool) -> Cell:
     if spread is None:
         return Cell(NOTHING)
     least, middle, most = (
-        share(value) if is_share else significant(value, 2) for value in (spread.least, spread.median, spread.most)
+        share(value) if is_share else significant(value) for value in (spread.least, spread.median, spread.most)
     )
     return numeric(spread.median, middle if least == most else f"{middle} ({least} to {most})")
 

@@ -220,9 +220,14 @@ def _note(board: Leaderboard) -> str:
 def _tie(rows: tuple[Row, ...]) -> str:
     numbers = listing(str(number) for row in rows for number in row.numbers)
     text = f"Trials {numbers} have the very same objective, {number(rows[0].objective)}, and share a rank"
-    if all(row.share_clipped == 0 for row in rows):
+    if all(row.share_clipped == 0 for row in rows) and len({_unclipped(row) for row in rows}) == 1:
         text += ": none of their gradients was ever clipped, and a threshold that is never reached changes nothing"
     return f"{text}."
+
+
+def _unclipped(row: Row) -> tuple[tuple[str, str], ...]:
+    """What was searched, without what clipping is made of."""
+    return tuple(sorted((path, str(value)) for path, value in row.params.items() if not path.startswith("clipping.")))
 
 
 def _cells(row: Row, *, parameters: tuple[ParameterColumn, ...], replicated: bool) -> tuple[Cell, ...]:

@@ -475,6 +475,32 @@ def test_what_would_do_nothing_is_refused(flat: dict[str, Any], complaint: str) 
         make(flat)
 
 
+@pytest.mark.parametrize(
+    ("flat", "complaint"),
+    [
+        (
+            {"schedule.kind": "plateau", "schedule.patience": 9},
+            r"schedule\.patience \(9\) .* after 11 epochs .* has 10",
+        ),
+        (
+            {
+                "encoder.kind": "output_recurrent",
+                "encoder.feedback.kind": "scheduled_sampling",
+                "training.max_epochs": 1,
+            },
+            "scheduled_sampling tells the truth throughout the first epoch",
+        ),
+        (
+            {"pooling.kind": "multi_head", "pooling.num_heads": 9, "encoder.hidden_size": 4},
+            r"num_heads \(9\) must not exceed the encoder's values a state \(8\)",
+        ),
+    ],
+)
+def test_what_could_never_act_is_refused(flat: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        make(flat)
+
+
 def test_windows_may_be_as_long_as_the_short_segments_where_others_are_longer() -> None:
     truncated = {"training.bptt.kind": "truncated", "training.bptt.frames": 200, "encoder.bidirectional": False}
     assert make({**truncated, "data.long_segment_s": 4.0})

@@ -216,7 +216,7 @@ def test_applying_leaves_the_base_as_it_was(clipping: Space) -> None:
         (
             {"encoder": {"hiden_size": 3}},
             {},
-            'encoder.hiden_size is not a path in TrialConfig; near it: "encoder.hidden_size"',
+            'encoder.hiden_size is no parameter of a configuration; near it: "encoder.hidden_size"',
         ),
         ({"data": {"minimum_s": 9.0}}, {}, "data: minimum_s must not exceed utterance_s"),
         ({"clipping": {"kind": "norms"}}, {}, "clipping: input tag 'norms'"),

@@ -162,12 +162,12 @@ def test_a_space_is_tried_around_the_studys_own_configuration(
         (
             "[trial.task]\nkind = 'labelling'\n[trial.pooling]\nkind = 'mean'\n",
             '"encoder.cell" = { choices = ["gru", "lstm"] }',
-            r'key "pooling" is set, but nothing reads it: task\.kind labelling .*; leave it out\.$',
+            r"^study tiny, key trial\.pooling is set, but nothing reads it: task\.kind labelling .*; leave it out\.$",
         ),
         (
             "[trial.encoder]\nforget_bias = 2.0\n",
             '"encoder.hidden_size" = { choices = [8, 16] }',
-            r'key "encoder\.forget_bias" is set, but nothing reads it: only an lstm has',
+            r"^study tiny, key trial\.encoder\.forget_bias is set, but nothing reads it: only an lstm has",
         ),
         (
             "",

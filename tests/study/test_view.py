@@ -115,8 +115,8 @@ def test_an_ending_names_what_was_chosen_and_nothing_else() -> None:
         config = {"task": {"kind": "sequence", "attention": attention}, "encoder": encoder, "pooling": {"kind": "mean"}}
         return in_words(TrialConfig.model_validate(config), searched)
 
-    assert named("dot", bidirectional=True) == "dot hidden_size 32 bidirectional"
-    assert named("none", bidirectional=False) == "attention none hidden_size 32 mean"
+    assert named("dot", bidirectional=True) == "attention dot hidden_size 32 bidirectional"
+    assert named("none", bidirectional=False) == "attention none hidden_size 32 pooling mean"
     trial = replace(trained(), config=TrialConfig.model_validate({"encoder": {"kind": "recurrent", "hidden_size": 32}}))
     assert ending(trial, Outcome(state=TrialState.PRUNED), searched=searched[1:2]).endswith("epoch 1  (hidden_size 32)")
     assert ending(trial, Outcome(state=TrialState.PRUNED)).endswith("epoch 1")

@@ -101,7 +101,7 @@ def test_the_sentence_says_what_was_measured(study: StudyRecord) -> None:
         "lstm, norm and 0.023 times with rnn_tanh, none; after training 0.16 times and 1.5e-11 times."
     )
     assert isinstance(conditions, Text)
-    assert "pooling last, directions both, initialisation orthogonal" in conditions.text
+    assert "pooling last, reading both ways, initialisation orthogonal" in conditions.text
     assert "every state" not in conditions.text
     assert isinstance(table, Table)
     assert len(table.rows) == 6
@@ -123,7 +123,7 @@ def test_a_pooling_that_reads_every_state_is_said_to(trial: MakeTrial, make_stud
     study = make_study(trial(0, params=params), gradient_flow={0: flow(0.9, 0.9)})
     conditions = present(summarise(study))[1]
     assert isinstance(conditions, Text)
-    assert "under pooling mean, directions one" in conditions.text
+    assert "under pooling mean, reading one way" in conditions.text
     assert "Where the loss is made of every state" in conditions.text
 
 
@@ -136,13 +136,53 @@ def test_trials_of_different_routes_or_feedback_are_arms_of_their_own(trial: Mak
     )
     summary = summarise(make_study(*trials, gradient_flow=dict.fromkeys(range(3), flow(0.9, 0.9))))
     assert [arm.name for arm in summary.shown] == [
-        "gru, pooling last, teacher forcing, norm",
+        "gru, pooling last with a loss at every step, norm",
         "lstm, attention dot, norm",
         "lstm, pooling last, norm",
     ]
     conditions = present(summary)[1]
     assert isinstance(conditions, Text)
-    assert "under attention dot and pooling last," in conditions.text
+    assert "under attention dot, pooling last and pooling last with a loss at every step," in conditions.text
+    assert "each state has a gradient of its own" in conditions.text
+
+
+def test_arms_that_differ_in_direction_initialisation_or_length_are_told_apart(
+    trial: MakeTrial, make_study: MakeStudy
+) -> None:
+    def shorter(curves: GradientFlow) -> GradientFlow:
+        cut = [
+            FlowCurve(
+                epochs_trained=each.epochs_trained, norms={name: values[:30] for name, values in each.norms.items()}
+            )
+            for each in curves.curves
+        ]
+        return GradientFlow(curves=tuple(cut))
+
+    trials = (
+        trial(0, params=arms_params("gru", "norm")),
+        trial(1, params=arms_params("gru", "norm", **{"encoder.bidirectional": False})),
+        trial(2, params=arms_params("gru", "norm", **{"encoder.initialisation": "uniform"})),
+        trial(3, params=arms_params("gru", "norm")),
+    )
+    flows = dict.fromkeys(range(3), flow(0.9, 0.9)) | {3: shorter(flow(0.9, 0.9))}
+    assert [arm.name for arm in summarise(make_study(*trials, gradient_flow=flows)).shown] == [
+        "gru, both ways, orthogonal, 30 steps, norm",
+        "gru, both ways, orthogonal, 40 steps, norm",
+        "gru, both ways, uniform, norm",
+        "gru, one way, orthogonal, norm",
+    ]
+
+
+def test_more_networks_than_colours_are_left_to_the_table(trial: MakeTrial, make_study: MakeStudy) -> None:
+    poolings = ("last", "mean", "max", "statistics", "attention", "multi_head", "attentive_statistics", "a", "b", "c")
+    params = [arms_params("gru", "norm", **{"pooling.kind": name}) for name in poolings]
+    trials = [trial(number, params=each) for number, each in enumerate(params)]
+    blocks = present(summarise(make_study(*trials, gradient_flow=dict.fromkeys(range(10), flow(0.9, 0.8)))))
+    drawing = next(block for block in blocks if isinstance(block, Drawing))
+    assert len(drawing.draw().legends[0].get_texts()) == 8
+    assert "no room for 2 networks, which the table has" in drawing.caption
+    table = next(block for block in blocks if isinstance(block, Table))
+    assert len({row[0].text for row in table.rows}) == 10
 
 
 def test_labels_of_every_step_have_no_pooling(trial: MakeTrial, make_study: MakeStudy) -> None:

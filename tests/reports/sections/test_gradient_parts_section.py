@@ -19,6 +19,7 @@ def study(trial: MakeTrial, make_study: MakeStudy) -> StudyRecord:
             f"{GRAD_FLOW_PREFIX}update_ratio/head.output": 0.5,
             f"{GRAD_FLOW_PREFIX}norm/head.output": 1.0 + number,
             f"{GRAD_FLOW_PREFIX}spectral_radius/encoder.recurrence.l0/forget": 1.25,
+            f"{GRAD_FLOW_PREFIX}spectral_radius/decoder.cell/update": 7.0,
             f"{GRAD_FLOW_PREFIX}saturation/encoder.recurrence.l0/forget": saturation,
         }
 
@@ -38,7 +39,8 @@ def test_parts_are_over_trials_and_layers_and_gates_by_name(study: StudyRecord) 
     assert parts["lstm", "encoder"].measures["update_ratio"] == Spread(0.001, 0.003, 0.008)
     assert parts["lstm", "head"].measures["norm"] == Spread(1.0, 1.5, 2.0)
     assert (parts["gru", "encoder"].n, parts["gru", "encoder"].measures["update_ratio"].most) == (1, 0.01)
-    [gate] = found.gates
+    decoders, gate = found.gates
+    assert (decoders.name, decoders.measures["spectral_radius"].median) == ("decoder update", 7.0)
     assert (gate.network, gate.name, gate.n) == ("lstm", "forget", 2)
     assert gate.measures["saturation"] == Spread(0.25, 0.5, 0.75)
 
@@ -47,19 +49,19 @@ def test_the_sentence_names_the_extremes(study: StudyRecord) -> None:
     text, layers, gates = present(summarise(study))
     assert isinstance(text, Text)
     assert text.text == (
-        "In the last epoch a step moved the encoder's weights by 0.003 (lstm) to 0.01 (gru) of their norm. Recurrent "
-        "blocks had a spectral radius of 1.2 (lstm forget). The gate that was saturated most is lstm forget, in "
-        "50.0\N{NO-BREAK SPACE}% of its activations. These are medians over trials, which differ in more than their "
-        "cell."
+        "In the last epoch a step moved the encoder's weights by 0.003 (lstm) to 0.01 (gru) of their norm. The "
+        "encoders' recurrent blocks had a spectral radius of 1.25 (lstm forget). The gate that was saturated most is "
+        "lstm forget, in 50.0\N{NO-BREAK SPACE}% of its activations. These are medians over trials, which differ in "
+        "more than their cell."
     )
     assert isinstance(layers, Table)
     assert isinstance(gates, Table)
-    assert [cell.text for cell in gates.rows[0]] == [
+    assert [cell.text for cell in gates.rows[1]] == [
         "lstm",
         "forget",
         "2",
         "–",
-        "1.2",
+        "1.25",
         "50.0\N{NO-BREAK SPACE}% (25.0\N{NO-BREAK SPACE}% to 75.0\N{NO-BREAK SPACE}%)",
     ]
 

@@ -81,11 +81,13 @@ def test_what_exists_under_a_choice_stands_beside_it(trial: MakeTrial, make_stud
 
 @pytest.mark.parametrize(("share", "said"), [(0.0, True), (0.4, False)])
 def test_equal_results_share_a_rank(trial: MakeTrial, make_study: MakeStudy, share: float, said: bool) -> None:  # noqa: FBT001
-    def clipped_at(number: int, norm: float, objective: float) -> TrialRecord:
-        found = trial(number, params={"clipping.kind": "norm", "clipping.max_norm": norm}, objective=objective)
+    def clipped_at(number: int, norm: float, objective: float, **others: str) -> TrialRecord:
+        params = trial(0).params | {"clipping.kind": "norm", "clipping.max_norm": norm} | others
+        found = trial(number, params=params, objective=objective)
         points = (MetricPoint(step=0, value=share, time_ms=0),)
         return dataclasses.replace(found, history={GRAD_SHARE_CLIPPED: points})
 
+    norm_cell = trial(0).params["encoder.cell"]
     study = make_study(clipped_at(0, 9.0, 1.5), clipped_at(1, 5.0, 1.5), trial(2, objective=1.7))
     board = leaderboard.summarise(study)
     assert [row.rank for row in board.rows] == [1, 1, 3]
@@ -94,6 +96,10 @@ def test_equal_results_share_a_rank(trial: MakeTrial, make_study: MakeStudy, sha
     assert isinstance(note, Text)
     assert "Trials 0 and 1 have the very same objective" in note.text
     assert ("never reached" in note.text) is said
+    other_cell = clipped_at(1, 5.0, 1.5, **{"encoder.cell": "lstm" if norm_cell != "lstm" else "gru"})
+    note = leaderboard.present(leaderboard.summarise(make_study(clipped_at(0, 9.0, 1.5), other_cell)))[0]
+    assert isinstance(note, Text)
+    assert "never reached" not in note.text, "they differ in more than clipping"
 
 
 def test_intervals_have_a_column_where_there_are_replicates(trial: MakeTrial, make_study: MakeStudy) -> None:
