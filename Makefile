@@ -6,7 +6,9 @@ BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 TESTS ?= tests
 
-.PHONY: demo test test-services test-gpu lint format benchmark chaos clean
+.PHONY: install demo test test-services test-gpu lint format benchmark chaos clean
+
+install: .venv/.installed
 
 demo: .venv/.installed
 	@if command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then study=demo; corpus=prompts; else \

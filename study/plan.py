@@ -29,6 +29,7 @@ from study.workspace import Workspace
 
 PRECISION_PATH: Final = "training.precision"
 ENCODER_PATH: Final = "encoder.kind"
+BORDER_PATH: Final = "head.border_s"
 SPLIT_RULE = "Training shares no {kept_apart} with development or test; these two share no recording."
 
 
@@ -153,6 +154,7 @@ def make_plan(
     if config.evaluate:
         _check_sources(of_split["test"], corpus=corpus.name)
     check_sources(config, len({each.source for each in of_split["dev"]}))
+    _check_border(config, space, [each.duration_s for each in of_split["dev"]])
     num_cores = len(os.sched_getaffinity(0))
     chosen = choose_devices(devices)
     _check_precision(config, space, has_gpu=_has_gpu(config.launcher, chosen))
@@ -252,6 +254,20 @@ def _check_ranks(config: StudyConfig, space: Space, *, num_ranks: int) -> None:
         raise ConfigError(
             f"study {config.name}, key trial.{ENCODER_PATH}: {' and '.join(normalising)} normalise over the batch, "
             f"which {num_ranks} devices a trial would cut in parts; give these trials one device."
+        )
+
+
+def _check_border(config: StudyConfig, space: Space, durations_s: Sequence[float]) -> None:
+    """A border between heads is told from another by the development utterances that lie between the two alone."""
+    searched = next((each for each in space.parameters if each.path == BORDER_PATH), None)
+    if searched is None:
+        return
+    low, high = min(map(float, searched.extremes)), max(map(float, searched.extremes))
+    if not any(low <= duration < high for duration in durations_s):
+        raise ConfigError(
+            f"space {space.name}, key {BORDER_PATH}: no development utterance is as long as {low:g} s and shorter than "
+            f"{high:g} s, so that all its values score the same; leave it out of study {config.name}, or let "
+            "trial.data.minimum_s and trial.data.utterance_s leave some."
         )
 
 

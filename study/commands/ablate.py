@@ -186,6 +186,7 @@ def power_lines(ablation: Ablation, *, num_seeds: int, num_looks: int, noise: Po
 
 def _print_cost(console: Console, plans: Sequence[StudyPlan]) -> None:
     left = {plan.config.name: _num_left(plan) for plan in plans}
+    console.print("measuring a few steps of some arms …")
     measured = [plan for plan in plans if left[plan.config.name] and not are_missing(plan)]
     costs = dict(
         zip(

@@ -195,6 +195,7 @@ def dry(study: str, options: SweepOptions, *, folder: Path) -> None:
     if are_missing(plan):
         console.print("its cost can be measured once its features are made; the sweep itself begins with that")
         return
+    console.print("measuring a few steps of some configurations …")
     (cost,) = costs_of([(plan, num_left)])
     console.print(
         f"a trial takes about {duration(cost.trial_s)} (measured on {cost.num_samples} sampled configurations: "

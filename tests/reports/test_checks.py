@@ -15,6 +15,7 @@ from reports.checks import (
     evaluations,
     failures,
     first_epoch,
+    heads,
     levels,
     seeds,
     split,
@@ -187,3 +188,21 @@ def test_a_trial_whose_every_step_was_dropped_is_told(trial: MakeTrial, make_stu
     points = (MetricPoint(step=0, value=40.0, time_ms=0),)
     nothing_finite = dataclasses.replace(trial(2), history={GRAD_NON_FINITE: points})
     assert dropped.CHECK.run(make_study(nothing_finite)).status == "warning"
+
+
+@pytest.mark.parametrize(
+    ("border_s", "status", "said"),
+    [(6.5, "passed", "of 120 "), (5.0, "warning", "the short head"), (9.0, "warning", "the long head")],
+)
+def test_a_head_that_no_development_utterance_reaches_is_told(
+    demo: StudyRecord, border_s: float, status: str, said: str
+) -> None:
+    """Those of the demo have six to seven seconds."""
+    assert heads.CHECK.run(demo).status == "skipped"
+    with_heads = tuple(
+        dataclasses.replace(each, params=each.params | {"head.kind": "by_duration", "head.border_s": border_s})
+        for each in demo.trials
+    )
+    found = heads.CHECK.run(dataclasses.replace(demo, trials=with_heads))
+    assert found.status == status
+    assert said in found.message

@@ -234,3 +234,17 @@ def test_a_space_whose_sections_do_not_go_together_is_refused(workspace: Path, t
     )
     with pytest.raises(ConfigError, match=r"clipping\.kind recurrent needs a recurrence, which encoder\.kind tdnn"):
         make_plan(config_of(study), workspace=Workspace(workspace), slots=1)
+
+
+def test_a_border_between_heads_that_no_development_utterance_can_tell_is_not_searched(
+    workspace: Path, tmp_path: Path
+) -> None:
+    base = "[trial.head]\nkind = 'by_duration'\nborder_s = 3.0\n"
+    study = write_tiny_study(tmp_path, changes=base)
+    study.write_text(study.read_text().replace("segment_s = 1.0", "segment_s = 1.0\nlong_segment_s = 30.0"))
+    space = tmp_path / "tiny_space.toml"
+    space.write_text('[space]\n"head.border_s" = { choices = [20.0, 25.0] }\n')
+    with pytest.raises(ConfigError, match=r"no development utterance is as long as 20 s and shorter than 25 s"):
+        make_plan(config_of(study), workspace=Workspace(workspace), slots=1)
+    space.write_text('[space]\n"head.border_s" = { choices = [1.5, 25.0] }\n')
+    assert make_plan(config_of(study), workspace=Workspace(workspace), slots=1)
