@@ -6,6 +6,7 @@ from reports.figures.calibration import Believed, calibration_figure
 from reports.figures.corpus import corpus_figure
 from reports.figures.effects import EffectLine, effects_figure
 from reports.figures.gradient_flow import FlowLine, flow_figure
+from reports.figures.histograms import ScoreHistogram, score_histograms
 from reports.figures.one_trial import confusion_figure, learning_curves
 from reports.figures.output import to_png, to_svg, to_svg_file
 
@@ -22,6 +23,7 @@ __all__ = [
     "EffectLine",
     "FlowLine",
     "Panel",
+    "ScoreHistogram",
     "calibration_figure",
     "confusion_figure",
     "corpus_figure",
@@ -30,6 +32,7 @@ __all__ = [
     "flow_figure",
     "learning_curves",
     "scatter_figure",
+    "score_histograms",
     "to_png",
     "to_svg",
     "to_svg_file",

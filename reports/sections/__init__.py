@@ -19,10 +19,12 @@ from reports.sections import (
     front,
     gradient_flow,
     gradient_parts,
+    histograms,
     history,
     importance,
     leaderboard,
     reproduce,
+    speakers,
     unseen,
 )
 from reports.sections._blocks import Section
@@ -44,7 +46,9 @@ SECTIONS: Final[tuple[Section[Any], ...]] = (
     gradient_flow.SECTION,
     gradient_parts.SECTION,
     confusion.SECTION,
+    speakers.SECTION,
     calibration.SECTION,
+    histograms.SECTION,
     failures.SECTION,
     cost.SECTION,
     data.SECTION,

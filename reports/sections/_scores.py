@@ -7,6 +7,11 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
+from lightning_modules import scoring
+from reports.records import ScoreTable
+
 _CALIBRATED: Final = "_calibrated"
 _SEGMENT: Final = "The part of a code-switched recording that is in one language. Its scores are"
 SEGMENTS: Final = {
@@ -102,3 +107,20 @@ def chance(metric: str, num_languages: int) -> float | None:
         "eer": 0.5,
         "cllr": math.log2(num_languages),
     }.get(key_of(metric))
+
+
+def calibrated_on(development: ScoreTable, test: ScoreTable) -> np.ndarray | None:
+    """Test log-likelihood ratios (N, L), calibrated on development scores; None where these lack a language.
+
+    Args:
+        development: scores that the calibration is fitted on.
+        test: scores of the same trial.
+    """
+    if development.targets != test.targets or set(development.language) != set(development.targets):
+        return None
+    truth = np.array([development.targets.index(language) for language in development.language])
+    fitted = scoring.fit_calibration(scoring.log_posteriors_from_llr(development.llr), truth)
+    calibrated: np.ndarray = scoring.llr_from_log_likelihoods(
+        fitted.apply(scoring.log_posteriors_from_llr(np.array(test.llr)))
+    )
+    return calibrated

@@ -6,13 +6,13 @@ from typing import Final
 
 import numpy as np
 
-from lightning_modules import scoring
 from lightning_modules.detection_curves import cost_curve, det_curve
 from lightning_modules.errors import ConfigError
 from lightning_modules.reliability import Interval, reliability_of_decisions, reliability_of_guesses
 from reports.figures import Believed, calibration_figure
 from reports.records import ScoreTable, StudyRecord
 from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
+from reports.sections._scores import calibrated_on
 from reports.sections._text import number, numeric, share
 
 LOG_BETA: Final = tuple(float(point) for point in np.linspace(-3.0, 5.0, 33))
@@ -72,10 +72,8 @@ def summarise(study: StudyRecord) -> Calibration:
         return Calibration()
     llr, truth = np.array(test.llr), _truth(test)
     sets = [_stated("raw", llr, truth)]
-    if development is not None and development.targets == test.targets and _has_all_languages(development):
-        fitted = scoring.fit_calibration(scoring.log_posteriors_from_llr(development.llr), _truth(development))
-        calibrated = fitted.apply(scoring.log_posteriors_from_llr(llr))
-        sets.append(_stated("calibrated", scoring.llr_from_log_likelihoods(calibrated), truth))
+    if development is not None and (calibrated := calibrated_on(development, test)) is not None:
+        sets.append(_stated("calibrated", calibrated, truth))
     return Calibration(sets=tuple(sets), scored=study.manifest.scored)
 
 
