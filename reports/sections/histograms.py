@@ -103,8 +103,8 @@ def present(sets: tuple[Scores, ...]) -> tuple[Block, ...]:
 
 def _sentence(each: Scores) -> str:
     return (
-        f"{each.name.capitalize()} scores favour the spoken language in {share(each.spoken.above)} of the cases, and "
-        f"another one in {share(each.others.above)}."
+        f"{each.name.capitalize()} scores favour the spoken language in {share(each.spoken.above)} of the cases, and a "
+        f"language that is not spoken in {share(each.others.above)}."
     )
 
 

@@ -7,8 +7,9 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -125,4 +126,70 @@ def test_the_report_opens_offline_without_a_request_or_an_error(
     page.keyboard.press("Enter")
     assert page.locator("th[aria-sort='ascending'], th[aria-sort='descending']").count() >= 1
     assert page.evaluate("[...document.querySelectorAll('svg')].every(svg => svg.getBoundingClientRect().width > 50)")
+    page.close()
+
+
+CONTRAST = """
+([text, ground]) => {
+  const light = (color) => {
+    const shares = color.match(/[\\d.]+/g).slice(0, 3).map((value) => value / 255);
+    const [r, g, b] = shares.map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const [a, b] = [light(text), light(ground)].sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05);
+}
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_on_light_and_on_dark(
+    finished: Path,
+    browser: "Browser",
+    tmp_path: Path,
+    scheme: Literal["light", "dark"],
+) -> None:
+    """At least 4.5 to 1, as WCAG 2.1 asks of text."""
+    page = browser.new_page(color_scheme=scheme)
+    page.goto(write_report(record_of(finished), tmp_path).html.as_uri())
+    ground = page.evaluate("getComputedStyle(document.querySelector('section')).backgroundColor")
+    for selector in ("section h2", "section p", "td", "th button", "caption", "figcaption", "nav a"):
+        text = page.evaluate(f"getComputedStyle(document.querySelector('{selector}')).color")
+        assert page.evaluate(CONTRAST, [text, ground]) >= 4.5, selector
+    behind = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    dark_page = page.evaluate(CONTRAST, [behind, "rgb(0,0,0)"])
+    assert (dark_page < 3.0) is (scheme == "dark")
+    page.close()
+
+
+def test_the_report_prints_without_navigation_and_within_its_page(
+    finished: Path, browser: "Browser", tmp_path: Path
+) -> None:
+    page = browser.new_page(viewport={"width": 794, "height": 1123})  # A4 at 96 dots an inch
+    page.goto(write_report(record_of(finished), tmp_path).html.as_uri())
+    page.emulate_media(media="print")
+    assert not page.locator("nav").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth + 1")
+    assert page.pdf(format="A4").startswith(b"%PDF")
+    page.close()
+
+
+def test_the_report_is_used_by_keyboard_and_read_aloud(finished: Path, browser: "Browser", tmp_path: Path) -> None:
+    page = browser.new_page()
+    page.goto(write_report(record_of(finished), tmp_path).html.as_uri())
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip", "the first stop leads past the contents"
+    target = page.evaluate("document.activeElement.getAttribute('href')")
+    assert page.locator(target).count() == 1
+    pictures = page.locator("figure svg")
+    assert pictures.count() >= 3
+    for number in range(pictures.count()):
+        assert pictures.nth(number).get_attribute("role") == "img"
+        assert pictures.nth(number).get_attribute("aria-label")
+    assert page.locator("table:not(:has(caption))").count() == 0
+    levels = page.evaluate("[...document.querySelectorAll('h1, h2, h3')].map(heading => Number(heading.tagName[1]))")
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(later - earlier <= 1 for earlier, later in pairwise(levels))
+    assert page.evaluate("document.documentElement.lang") == "en"
     page.close()
