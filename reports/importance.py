@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from optuna import Study
 
 FEWEST_TRIALS: Final = 20
+MOST_TRIALS: Final = 300
+"""Of more, so many are drawn: forests of thousands would take minutes, and say little more."""
 RESAMPLES: Final = 10
 BEST_SHARE: Final = 0.25
 """Of trials that PED-ANOVA takes for the best; of so few trials a tenth would be two or three."""
@@ -57,6 +59,9 @@ def importances(trials: Sequence[TrialRecord], parameters: Sequence[SearchedPara
     known = [trial for trial in trials if all(_allows(each, trial.params.get(each.path)) for each in comparable)]
     if len(known) < FEWEST_TRIALS or len(comparable) < 2 or len({trial.objective for trial in known}) < 2:  # noqa: PLR2004
         return ()  # the only parameter would have all of it
+    if len(known) > MOST_TRIALS:
+        places = np.random.default_rng(SEED).choice(len(known), size=MOST_TRIALS, replace=False)
+        known = [known[place] for place in sorted(places)]
     over_space, over_space_ranges = _with_ranges(_fanova, known, comparable)
     among_best, among_best_ranges = _with_ranges(_ped_anova, known, comparable)
     found = [

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from reports.importance import RESAMPLES, Importance, importances
+from reports.importance import MOST_TRIALS, RESAMPLES, Importance, importances
 from reports.records import StudyRecord
 from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Column, Section, Table, Text
@@ -82,13 +82,19 @@ def _first(importance: Importances, of: Callable[[Importance], tuple[float, Inte
 
 def _caution(importance: Importances) -> str:
     said = (
-        f"Both are drawn from {count(importance.num_trials, 'complete trial')} that differ in everything at once, more "
+        f"Both are drawn from {_trials(importance.num_trials)} that differ in everything at once, more "
         "of them where the sampler found it good. They say where to look, and are no ablation: “lidstudy ablate” "
         f"changes one thing alone. Ranges are over {RESAMPLES} resamples of the trials."
     )
     if importance.left_out:
         said += f" Left out, since only some trials have them: {listing(importance.left_out)}."
     return said
+
+
+def _trials(number: int) -> str:
+    if number > MOST_TRIALS:
+        return f"{MOST_TRIALS} of {count(number, 'complete trial')}, taken by chance,"
+    return count(number, "complete trial")
 
 
 def _cells(each: Importance, names: dict[str, str]) -> tuple[Cell, ...]:

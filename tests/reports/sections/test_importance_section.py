@@ -83,3 +83,13 @@ def test_arms_that_nobody_searched_have_none(trial: MakeTrial, make_study: MakeS
     study = study_of(trial, make_study)
     manifest = dataclasses.replace(study.manifest, config={"sampler": {"kind": "design"}})
     assert SECTION.blocks(dataclasses.replace(study, manifest=manifest)) == ()
+
+
+def test_of_very_many_trials_some_are_taken(trial: MakeTrial, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = trials_of(trial, 40)
+    whole = importances(trials, [CELL, RATE, SIZE])
+    monkeypatch.setattr("reports.importance.MOST_TRIALS", 25)
+    some = importances(trials, [CELL, RATE, SIZE])
+    assert some == importances(trials, [CELL, RATE, SIZE])
+    assert some != whole
+    assert some[0].path == whole[0].path
