@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from optuna import Study
 
 FEWEST_TRIALS: Final = 20
-MOST_TRIALS: Final = 300
+MOST_TRIALS: Final = 120
 """Of more, so many are drawn: forests of thousands would take minutes, and say little more."""
 RESAMPLES: Final = 10
 BEST_SHARE: Final = 0.25
