@@ -3,6 +3,7 @@
 from typing import Final
 
 from reports.checks import (
+    budget,
     commits,
     convergence,
     diverged,
@@ -14,6 +15,7 @@ from reports.checks import (
     heads,
     levels,
     seeds,
+    single_source,
     split,
 )
 from reports.checks._base import Check
@@ -23,6 +25,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     seeds.CHECK,
     levels.CHECK,
     split.CHECK,
+    single_source.CHECK,
     heads.CHECK,
     convergence.CHECK,
     first_epoch.CHECK,
@@ -30,5 +33,6 @@ CHECKS: Final[tuple[Check, ...]] = (
     diverged.CHECK,
     dropped.CHECK,
     failures.CHECK,
+    budget.CHECK,
     commits.CHECK,
 )

@@ -18,6 +18,7 @@ from reports.checks import (
     heads,
     levels,
     seeds,
+    single_source,
     split,
 )
 from reports.records import (
@@ -206,3 +207,27 @@ def test_a_head_that_no_development_utterance_reaches_is_told(
     found = heads.CHECK.run(dataclasses.replace(demo, trials=with_heads))
     assert found.status == status
     assert said in found.message
+
+
+def test_languages_of_a_single_source_are_named(demo: StudyRecord) -> None:
+    """The demo has two test sources a language, and one for development."""
+    assert single_source.CHECK.run(demo).status == "passed"
+    untested = single_source.CHECK.run(dataclasses.replace(demo, test_metrics={}))
+    assert untested.status == "warning"
+    assert "en, es, fr, it and ru have one development source" in untested.message
+    rows = [{"split": "test", "language": "fr", "source": "a"}]
+    assert "fr has one test source" in single_source.CHECK.run(with_corpus(demo, rows=rows)).message
+    assert single_source.CHECK.run(with_corpus(demo, rows=[])).status == "skipped"
+
+
+def test_failures_that_go_with_a_level_are_told(trial: MakeTrial, make_study: MakeStudy) -> None:
+    def with_cell(number: int, cell: str, state: TrialState) -> TrialRecord:
+        return trial(number, state, params=trial(0).params | {"encoder.cell": cell})
+
+    fine = [with_cell(number, "gru", TrialState.COMPLETE) for number in range(12)]
+    broken = [with_cell(number, "lstm", TrialState.FAILED) for number in range(12, 18)]
+    found = failures.CHECK.run(make_study(*fine, *broken))
+    assert "6 trials of 18 failed" in found.message
+    assert "They are no random part: 6 of 6 with encoder.cell = lstm did" in found.message
+    spread = [with_cell(18, "gru", TrialState.FAILED), with_cell(19, "lstm", TrialState.COMPLETE)]
+    assert "no random part" not in failures.CHECK.run(make_study(*fine, broken[0], *spread)).message

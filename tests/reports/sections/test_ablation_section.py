@@ -9,6 +9,7 @@ import pytest
 
 from reports.ablation import Ablation, compare
 from reports.ablation_statistics import Verdict
+from reports.checks import budget
 from reports.figures import to_svg
 from reports.load import load_study
 from reports.records import SearchedParameter, StudyRecord, TrialRecord, TrialState
@@ -262,3 +263,17 @@ def test_costs_of_sources_come_back_from_mlflow(
     study = dataclasses.replace(study, source_costs={number: study.source_costs[number] for number in (0, 1)})
     write_study(study, tracking_uri)
     assert load_study(study.manifest.name, tracking_uri=tracking_uri).source_costs == study.source_costs
+
+
+def test_arms_with_unequal_budgets_are_told(study_of: Callable[..., StudyRecord], demo: StudyRecord) -> None:
+    results = {"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": NEAR}
+    assert budget.CHECK.run(study_of(results)).status == "passed"
+    assert budget.CHECK.run(demo).status == "skipped"
+    assert "Nothing was tuned" in budget.CHECK.run(study_of(results, tuning=0)).message
+    untuned = budget.CHECK.run(study_of(results, untuned=["encoder.cell lstm"]))
+    assert "No draw of encoder.cell lstm trained to its end" in untuned.message
+    fewer = budget.CHECK.run(study_of({**results, "clipping.kind norm": {0: 2.0}}))
+    assert (fewer.status, fewer.message) == (
+        "warning",
+        "Of some arms fewer than 8 seeds have a result: clipping.kind norm (1).",
+    )
