@@ -220,7 +220,7 @@ class GradientFlowConfig(Frozen):
         over_time: whether |dL/dh_t| against t is measured too, before the first step and at the end of each epoch.
     """
 
-    every: Annotated[int, Field(ge=0)] = 20
+    every: Annotated[int, Field(ge=0)] = 40
     over_time: bool = False
 
 
