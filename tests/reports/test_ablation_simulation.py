@@ -116,3 +116,30 @@ def test_a_detectable_effect_is_detected_as_often_as_promised(num_seeds: int, po
         if compared.interval is not None
     ]
     assert np.mean(found) == pytest.approx(power, abs=0.03)
+
+
+def claims_once_decided(objectives: Floats, looks: tuple[int, ...], *, times_looks: bool) -> bool:
+    """Whether a user who raises the seeds until something is decided ends with a claim."""
+    base, *arms = objectives
+    for number, num_seeds in enumerate(looks, start=1):
+        effects = [
+            paired_effect(dict(enumerate(base[:num_seeds].tolist())), dict(enumerate(arm[:num_seeds].tolist())))
+            for arm in arms
+        ]
+        factor = number if times_looks else 1
+        adjusted = [min(1.0, factor * (p or 0.0)) for p in holm([effect.p_value for effect in effects])]
+        if any(
+            verdict(effect, adjusted_p=p) is not Verdict.UNDECIDED for effect, p in zip(effects, adjusted, strict=True)
+        ):
+            return True
+    return False
+
+
+def test_raising_the_seeds_until_something_is_decided_makes_false_claims_unless_looks_are_counted() -> None:
+    objectives = np.random.default_rng(21).standard_normal((500, 1 + ARMS, 16))
+    counted, uncounted = (
+        np.mean([claims_once_decided(each, (8, 12, 16), times_looks=times_looks) for each in objectives])
+        for times_looks in (True, False)
+    )
+    assert counted <= 0.065
+    assert uncounted > 0.065, "there is something to count"
