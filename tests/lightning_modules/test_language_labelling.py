@@ -206,7 +206,7 @@ def test_rows_have_the_languages_of_their_parts() -> None:
 def test_every_cell_learns_eight_recordings_by_heart(cell: str) -> None:
     module, batch = make(encoder={"cell": cell, "hidden_size": 32, "frames_per_step": 1}), eight_recordings()
     optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
-    for _ in range(120):
+    for _ in range(160):
         optimizer.zero_grad()
         torch.autograd.backward(module.training_step(batch, 0))
         module.configure_gradient_clipping(optimizer)
