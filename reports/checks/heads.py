@@ -10,7 +10,7 @@ def look(study: StudyRecord) -> tuple[Status, str]:
     """Compare the lengths of development utterances with the border between the chosen trial's heads."""
     chosen, table = select.chosen(study), study.scores_dev
     if chosen is None or table is None or chosen.params.get("head.kind") != "by_duration":
-        return "skipped", "The chosen trial has one head for all utterances."
+        return "skipped", "The chosen trial has a single head."
     border_s = float(str(chosen.params["head.border_s"]))
     num_short = sum(duration < border_s for duration in table.duration_s)
     if 0 < num_short < len(table.duration_s):

@@ -52,5 +52,5 @@ def test_reports_say_what_is_scored(
         f"Confusion on test data, {scored}s",
     ):
         assert said in text
-    assert text.count(f"| {scored}s |") == 2, "recalls and ledger"
+    assert text.count(f"| {scored}s |") == 3, "recalls, speakers and ledger"
     assert f" {other}s" not in text.replace(demo.manifest.question, "")
