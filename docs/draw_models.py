@@ -286,6 +286,8 @@ def reconstruction() -> None:
     picture.chain(decoder)
     for state, frame in zip(decoder, frames, strict=True):
         picture.up(state, frame)
+    for frame, state in zip(frames, decoder[1:], strict=False):
+        picture.arrow((frame[0] + 37, frame[1]), (state[0] - 39, state[1] + 8))
     picture.text(360, 60, "squared error against every tenth frame is added to the loss", size=12)
     picture.save()
 
