@@ -5,8 +5,9 @@ is a mean over utterances, of the utterance's own. What is kept is the mean over
 
     g_t = 1/R Σ_r |d(B · L)/dh_rt|,
 
-where a row is an utterance or, in a hierarchy's lower levels, a window of one. All are cut to the shortest: t would
-lie at the end of one and in the midst of another, and past the end of a third there is no gradient. The curve says what
+where a row is an utterance or, in a hierarchy's lower levels, a window of one. All are cut to the shortest that there
+can be: t would lie at the end of one and in the midst of another, and past the end of a third there is no gradient; and
+curves of batches that were drawn under other seeds would differ in length. The curve says what
 pooling hides as well: a pooling that reads every state gives each a gradient of its own, and only what reads the last
 state alone shows how much the recurrence carries back.
 
@@ -19,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_modules.data.switched import cut_to_shortest
+from lightning_modules.config import ClassificationConfig
+from lightning_modules.data.switched import cut_to_shortest, least_frames
 from lightning_modules.lid_module import LidModule
 
 
@@ -48,7 +50,9 @@ def gradients_over_time(module: LidModule, batch: Any) -> dict[str, list[float]]
         module: with any encoder.
         batch: of training, on the module's device.
     """
-    batch, tap, is_training = cut_to_shortest(batch), StateTap(), module.training
+    task, data = module.config.task, module.config.data
+    at_most = None if isinstance(task, ClassificationConfig) else least_frames(task.switching, data)
+    batch, tap, is_training = cut_to_shortest(batch, at_most=at_most), StateTap(), module.training
     gpus = [module.device] if module.device.type == "cuda" else []
     module.eval()
     module.encoder.training = True  # itself, and not what it is made of: feedback as in training, without dropout

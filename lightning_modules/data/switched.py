@@ -158,9 +158,14 @@ def languages_of_frames(batch: SwitchedBatch) -> Tensor:
     return batch.part_languages.gather(1, parts_BT)
 
 
-def cut_to_shortest(batch: AnyBatch) -> AnyBatch:
-    """The beginnings of a batch's utterances or recordings, all as long as the shortest."""
-    shortest = int(batch.lengths.min())
+def least_frames(switching: SwitchingConfig, data: DataConfig) -> int:
+    """Frames that every recording has."""
+    return switching.min_parts * _num_frames(switching.min_part_s, data)
+
+
+def cut_to_shortest(batch: AnyBatch, *, at_most: int | None = None) -> AnyBatch:
+    """The beginnings of a batch's utterances or recordings, as long as the shortest, and no longer than `at_most`."""
+    shortest = min(int(batch.lengths.min()), at_most or batch.features.shape[1])
     changes = {"features": batch.features[:, :shortest], "lengths": torch.full_like(batch.lengths, shortest)}
     if not isinstance(batch, SwitchedBatch):
         return batch._replace(**changes)

@@ -346,6 +346,8 @@ def test_gradients_over_time_of_recordings_know_no_padding(kind: str) -> None:
     found = gradients_over_time(build_module(config), batch)["layer0/forward"]
     assert len(found) == 10, "steps of four frames in the shorter one's forty"
     assert min(found) > 0.0
+    longer = noise([[0, 1], [1, 2, 0]], [[30, 40], [20, 30, 40]])
+    assert len(gradients_over_time(build_module(config), longer)["layer0/forward"]) == 10, "as the next seed's batch"
 
 
 def test_gradients_over_time_depend_neither_on_batch_size_nor_on_dropout() -> None:
