@@ -141,14 +141,13 @@ class LocalLauncher:
     def warm_up(self) -> None:
         """Starts the forkserver deaf to Ctrl-C, which a terminal sends to it as well."""
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        # A forkserver takes no arguments.
-        arguments = {SPEECH_VARIABLE: self._speech, REHEARSAL_VARIABLE: "" if self._has_gpus() else "1"}
-        os.environ.update(arguments)
+        # A forkserver takes no arguments. These stay: a variable that is taken away fails whoever walks through the
+        # environment in another thread, as `requests` does before each of MLflow's calls.
+        os.environ[SPEECH_VARIABLE] = self._speech
+        os.environ[REHEARSAL_VARIABLE] = "" if self._has_gpus() else "1"
         try:
             forkserver.ensure_running()
         finally:
-            for name in arguments:
-                del os.environ[name]
             signal.signal(signal.SIGINT, before)
 
     def close(self) -> None:

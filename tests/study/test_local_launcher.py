@@ -249,6 +249,16 @@ def test_no_backward_pass_asks_cuda_for_its_devices_before_attempts_on_gpus_are_
     assert done.stdout == ran
 
 
+def test_warming_up_takes_nothing_from_the_environment_that_another_thread_may_be_walking_through(
+    launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[str] = set()
+    monkeypatch.setattr("multiprocessing.forkserver.ensure_running", lambda: seen.update(os.environ))
+    launcher.warm_up()
+    assert "LIDSTUDY_WARM_SPEECH" in seen
+    assert seen <= set(os.environ)
+
+
 def test_a_broken_spec_leaves_its_traceback_in_the_output(
     launcher: LocalLauncher, make_spec: Callable[..., AttemptSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
