@@ -15,6 +15,7 @@ from lightning_modules.data.tasks import scored_speech, training_batches
 from lightning_modules.latency import wait_for
 from lightning_modules.optimizers import build_optimizer
 from study.devices import let_see
+from study.launchers.config import RayConfig, SlurmConfig
 from study.plan import StudyPlan
 from study.sampler_config import DesignConfig
 from study.samplers import sample_params
@@ -60,7 +61,7 @@ def estimate_cost(plan: StudyPlan, *, num_trials: int) -> Cost:
         config.training.max_epochs * (config.training.steps_per_epoch * step + development)
         for config, (step, development, _) in zip(configs, measured, strict=False)
     )
-    num_rounds = -(-num_trials // min(len(plan.slots), plan.num_cores))
+    num_rounds = -(-num_trials // _num_at_once(plan))
     size_mb = statistics.mean(size for _, _, size in measured) * BYTES_A_PARAMETER * COPIES / 1e6
     return Cost(
         num_samples=len(measured),
@@ -71,6 +72,14 @@ def estimate_cost(plan: StudyPlan, *, num_trials: int) -> Cost:
         disk_mb=num_trials * (size_mb + ARTIFACTS_MB),
         free_mb=shutil.disk_usage(plan.workspace.root).free / 1e6,
     )
+
+
+def _num_at_once(plan: StudyPlan) -> int:
+    """Trials that keep each other from nothing; of a Ray cluster of unknown size, what this machine would take."""
+    launcher = plan.config.launcher
+    if isinstance(launcher, RayConfig | SlurmConfig) and launcher.slots and launcher.is_elsewhere:
+        return launcher.slots
+    return min(len(plan.slots), plan.num_cores)
 
 
 def _samples(plan: StudyPlan) -> list[dict[str, Any]]:

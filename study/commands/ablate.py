@@ -24,6 +24,7 @@ from study.commands.console import make_console
 from study.commands.sweep import SweepOptions, costs_of, plan_of, run_plan
 from study.config import StudyConfig
 from study.features import are_missing
+from study.launchers.build import check_launcher
 from study.opening import read_trials
 from study.plan import StudyPlan
 from study.recovery import read_config
@@ -48,6 +49,7 @@ def ablate(study: str, options: AblationOptions, sweep: SweepOptions, *, folder:
     tuning = _plan(tuning_study(ablation), sweep, workspace) if options.tuning else None
     # Until all is tuned, the middle stands for the best draws, for what the comparison will cost.
     comparison = _plan(comparison_study(ablation, _tuned(ablation, workspace), said=said), sweep, workspace)
+    check_launcher(comparison.config.launcher, workspace.study(ablation.name))
     console = make_console()
     _print_plan(console, ablation, said, noise=_noise(trials))
     _print_cost(console, [plan for plan in (tuning, comparison) if plan is not None])

@@ -29,7 +29,7 @@ from study.config import StudyConfig, load_study_config
 from study.control import forget_stops
 from study.features import are_missing, make_features
 from study.idle import refuse_other_launchers
-from study.launchers.build import build_launcher
+from study.launchers.build import build_launcher, check_launcher
 from study.launchers.config import launcher_named
 from study.opening import open_trial_store, read_trials
 from study.plan import StudyPlan, make_plan
@@ -183,6 +183,7 @@ def dry(study: str, options: SweepOptions, *, folder: Path) -> None:
     plan = plan_of(config, options, open_workspace(folder))
     study_folder = plan.workspace.study(config.name)
     check_settled(plan, study_folder)
+    check_launcher(config.launcher, study_folder)
     console.print(headline(plan))
     for parameter in plan.space.parameters:
         console.print(f"  {parameter.path:<28} {described(parameter)}", markup=False)

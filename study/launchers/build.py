@@ -1,5 +1,6 @@
 """From a LauncherConfig to the launcher; engines are imported only where they are asked for."""
 
+import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from study.launchers._base import Launcher
 from study.launchers.config import InlineConfig, LauncherConfig, LocalConfig, RayConfig, SlurmConfig
 from study.launchers.inline import InlineLauncher
 from study.launchers.local import LocalLauncher
-from study.workspace import Workspace
+from study.workspace import StudyFolder, Workspace
 
 RAY_BEYOND_THIS_MACHINE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Read when ray is imported; "0" keeps all of a cluster to 127.0.0.1, on Linux too, whatever its name says."""
@@ -58,6 +59,23 @@ def build_launcher(
             return SlurmLauncher(config, study=workspace.study(study))
         case _:
             assert_never(config)
+
+
+def check_launcher(config: LauncherConfig, study: StudyFolder) -> None:
+    """What a configuration asks for is there; starts nothing, and does not look whether a cluster answers.
+
+    Raises:
+        ConfigError: the engine is not installed, or there is no Slurm on this machine.
+    """
+    if isinstance(config, RayConfig):
+        with _needs("ray"):
+            if importlib.util.find_spec("ray") is None:
+                raise ModuleNotFoundError(name="ray")
+    if isinstance(config, SlurmConfig):
+        with _needs("slurm"):
+            from study.launchers.slurm import SlurmLauncher
+
+            SlurmLauncher(config, study=study)
 
 
 @contextmanager

@@ -49,6 +49,11 @@ class RayConfig(Frozen):
     node_folder: Path | None = None
     linger_s: PositiveFloat = 1800.0
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether attempts have other cores than this machine's."""
+        return self.address is not None
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.address is not None and self.address.startswith("ray://"):
@@ -95,6 +100,11 @@ class SlurmConfig(Frozen):
     def engine(self) -> str:
         """Who knows its jobs."""
         return "slurm" if self.executor == "slurm" else f"slurm with executor {self.executor}"
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether attempts have other cores than this machine's."""
+        return self.executor == "slurm"
 
     @property
     def num_gpus(self) -> int:

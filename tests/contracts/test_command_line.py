@@ -162,6 +162,15 @@ def test_a_dry_run_counts_what_is_left_and_refuses_what_a_sweep_would(
         dry(str(study), SweepOptions(), folder=workspace)
 
 
+def test_a_dry_run_looks_whether_its_launcher_is_there(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = write_tiny_study(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="Run the coordinator where sbatch works"):
+        dry(str(study), SweepOptions(launcher="slurm"), folder=workspace)
+
+
 def test_a_damaged_journal_is_one_line_and_hides_no_other_study(workspace: Path, tmp_path: Path) -> None:
     study = write_tiny_study(tmp_path, trials=1)
     run_study(study, workspace)

@@ -10,6 +10,7 @@ from reports.sections import unseen
 from study.commands import sweep
 from study.cost import estimate_cost
 from study.evaluation import read_ledger
+from study.launchers.config import SlurmConfig
 from study.plan import make_plan
 from study.workspace import Workspace
 from tests.conftest import write_tiny_study
@@ -72,6 +73,12 @@ def test_what_a_study_costs_can_be_measured_under_a_schedule(workspace: Path, tm
     study = write_tiny_study(tmp_path, changes='\n[trial.schedule]\nkind = "cosine"\nwarmup_steps = 2\n')
     cost = estimate_cost(make_plan(config_of(study), workspace=Workspace(workspace), slots=2), num_trials=3)
     assert 0.0 < cost.step_s < cost.trial_s
+
+
+def test_a_study_on_a_cluster_takes_as_many_rounds_as_its_jobs_at_a_time_make(workspace: Path, tmp_path: Path) -> None:
+    config = config_of(write_tiny_study(tmp_path)).model_copy(update={"launcher": SlurmConfig(kind="slurm", slots=4)})
+    cost = estimate_cost(make_plan(config, workspace=Workspace(workspace), slots=2), num_trials=8)
+    assert cost.study_s == pytest.approx(2 * cost.trial_s)
 
 
 @pytest.mark.parametrize("objective", TASKS)
