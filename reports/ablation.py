@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from reports.ablation_statistics import PairedEffect, Replicates, Verdict, paired_effect, verdict
-from reports.factorial_effects import main_effects
+from reports.factorial_effects import Change, Training, changes, interaction, interactions, main_effect
 from reports.multiple_comparisons import holm, smallest_adjusted_p
 from reports.power import seeds_to_decide
 from reports.records import StudyRecord, TrialRecord, TrialState
@@ -16,9 +16,10 @@ from reports.source_bootstrap import SourceEffect, effect_over_sources
 from reports.source_costs import languages_of_sources
 from reports.statistics import Interval, MeanSd, mean_sd, t_interval
 from search_spaces.designs import Factor
-from search_spaces.two_level_designs import Alias, TwoLevelDesign, two_level_design
+from search_spaces.two_level_designs import Alias, two_level_design
 
-TWO_LEVEL = ("factorial", "fractional")
+FACTORIAL = ("factorial", "fractional")
+"""Designs in which factors vary together, so that comparisons are main effects."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,8 @@ class Comparison:
     """An arm beside the base, or a factor's other level beside its base level.
 
     Attributes:
-        name: the arm, or the factor.
+        name: the arm, or that level.
+        change: where factors vary together, the factor's levels.
         effect: paired over seeds; positive is worse.
         adjusted_p: corrected over the whole table (Holm).
         verdict: what may be said.
@@ -77,9 +79,27 @@ class Comparison:
     effect: PairedEffect
     adjusted_p: float | None
     verdict: Verdict
+    change: Change | None = None
     seeds_needed: int | None = None
     over_sources: SourceEffect | None = None
     aliases: tuple[Alias, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interaction:
+    """What two changes do together beyond what each does alone.
+
+    Attributes:
+        changes: the two.
+        effect: a difference of differences, paired over seeds; positive is worse than the sum of both.
+        adjusted_p: corrected over all interactions (Holm).
+        is_shown: whether the interval excludes zero, and the corrected p is small enough.
+    """
+
+    changes: tuple[Change, Change]
+    effect: PairedEffect
+    adjusted_p: float | None
+    is_shown: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +109,8 @@ class Ablation:
     Attributes:
         config: as the study wrote it down (`study.ablation_config.AblationConfig`).
         arms: the base first.
-        comparisons: in the order of the arms, or of the factors where the design is of two levels.
+        comparisons: in the order of the arms, or of the factors where these vary together.
+        interactions: of the full factorial.
         num_asked: seeds that each arm is to be trained under.
         smallest_p: the least that a corrected p-value of this table can be.
         looks: seeds that each arm had whenever somebody could look at all results and then asked for more.
@@ -106,12 +127,13 @@ class Ablation:
     looks: tuple[int, ...]
     sources: tuple[str, ...]
     objective_name: str
+    interactions: tuple[Interaction, ...] = ()
     num_test_looks: int = 0
 
     @property
-    def is_two_level(self) -> bool:
+    def is_factorial(self) -> bool:
         """Whether comparisons are main effects of factors."""
-        return self.config["design"] in TWO_LEVEL
+        return self.config["design"] in FACTORIAL
 
 
 def compare(study: StudyRecord) -> Ablation | None:
@@ -120,13 +142,13 @@ def compare(study: StudyRecord) -> Ablation | None:
     if not config:
         return None
     arms = _arms(study, config)
-    effects, aliases = _effects(arms, config)
     looks = tuple(config.get("looks", ()))
     num_looks = 1 + len(looks)
-    adjusted = [
-        None if p is None else min(1.0, num_looks * p) for p in holm([effect.p_value for effect in effects.values()])
-    ]
-    over_sources = _over_sources(arms, study) if study.source_costs else {}
+    varied = _changes(config)
+    effects = _effects(arms, varied)
+    aliases = _aliases(config)
+    adjusted = _adjusted(list(effects.values()), num_looks=num_looks)
+    over_sources = _over_sources(arms, varied, study) if study.source_costs else {}
     return Ablation(
         config=config,
         arms=arms,
@@ -137,11 +159,13 @@ def compare(study: StudyRecord) -> Ablation | None:
                 p,
                 num=len(effects),
                 margin=config.get("margin"),
+                change=varied.get(name),
                 over_sources=over_sources.get(name),
-                aliases=aliases.get(name, ()),
+                aliases=aliases.get(varied[name].factor, ()) if name in varied else (),
             )
             for (name, effect), p in zip(effects.items(), adjusted, strict=True)
         ),
+        interactions=_interactions(arms, config, num_looks=num_looks),
         num_asked=study.manifest.num_trials // len(arms),
         smallest_p=min(
             1.0,
@@ -191,28 +215,59 @@ def _arm(name: str, levels: Mapping[str, Any], params: Mapping[str, Any], trials
     )
 
 
-def _effects(
-    arms: tuple[Arm, ...], config: Mapping[str, Any]
-) -> tuple[dict[str, PairedEffect], dict[str, tuple[Alias, ...]]]:
+def _factors(config: Mapping[str, Any]) -> list[Factor]:
+    return [Factor(path, levels[0], tuple(levels[1:])) for path, levels in config["factors"].items()]
+
+
+def _changes(config: Mapping[str, Any]) -> dict[str, Change]:
+    """Name of a comparison -> what is changed, where factors vary together."""
+    if config["design"] not in FACTORIAL:
+        return {}
+    return {f"{change.factor} {change.level}": change for change in changes(_factors(config))}
+
+
+def _aliases(config: Mapping[str, Any]) -> dict[str, tuple[Alias, ...]]:
+    if config["design"] != "fractional":
+        return {}
+    return two_level_design(_factors(config), num_halvings=config["halvings"]).aliases()
+
+
+def _trainings(arms: Sequence[Arm]) -> list[Training]:
+    return [Training(arm.levels, arm.replicates) for arm in arms]
+
+
+def _effects(arms: tuple[Arm, ...], varied: Mapping[str, Change]) -> dict[str, PairedEffect]:
+    """Name of a comparison -> its effect."""
+    if varied:
+        return {name: main_effect(change, _trainings(arms)) for name, change in varied.items()}
     base, *others = arms
-    if config["design"] not in TWO_LEVEL:
-        return {arm.name: paired_effect(base.replicates, arm.replicates) for arm in others}, {}
-    design = _two_level(config)
-    return main_effects(design, [arm.replicates for arm in arms]), design.aliases()
+    return {arm.name: paired_effect(base.replicates, arm.replicates) for arm in others}
 
 
-def _over_sources(arms: tuple[Arm, ...], study: StudyRecord) -> dict[str, SourceEffect]:
+def _interactions(arms: Sequence[Arm], config: Mapping[str, Any], *, num_looks: int) -> tuple[Interaction, ...]:
+    if config["design"] != "factorial":
+        return ()
+    pairs = interactions(_factors(config))
+    effects = [interaction(pair, _trainings(arms)) for pair in pairs]
+    return tuple(
+        Interaction(
+            changes=pair, effect=effect, adjusted_p=p, is_shown=verdict(effect, adjusted_p=p) is not Verdict.UNDECIDED
+        )
+        for pair, effect, p in zip(pairs, effects, _adjusted(effects, num_looks=num_looks), strict=True)
+    )
+
+
+def _adjusted(effects: Sequence[PairedEffect], *, num_looks: int) -> list[float | None]:
+    """p-values of a table, corrected for all of it, and for each time that somebody could look."""
+    return [None if p is None else min(1.0, num_looks * p) for p in holm([effect.p_value for effect in effects])]
+
+
+def _over_sources(arms: tuple[Arm, ...], varied: Mapping[str, Change], study: StudyRecord) -> dict[str, SourceEffect]:
     """Name of a comparison -> its effect over sources, averaged over the seeds under which every arm of it trained."""
-    if study.manifest.config["ablation"]["design"] in TWO_LEVEL:
-        design = _two_level(study.manifest.config["ablation"])
-        sides = {
-            factor.name: tuple(
-                [arm for arm, row in zip(arms, design.signs, strict=True) if row[place] == sign] for sign in (-1, 1)
-            )
-            for place, factor in enumerate(design.factors)
-        }
-    else:
-        sides = {arm.name: ([arms[0]], [arm]) for arm in arms[1:]}
+    sides = {
+        name: tuple([arm for arm in arms if arm.levels[to.factor] == level] for level in (to.base, to.level))
+        for name, to in varied.items()
+    } or {arm.name: ([arms[0]], [arm]) for arm in arms[1:]}
     found = {name: _effect_over_sources(base, other, study) for name, (base, other) in sides.items()}
     return {name: effect for name, effect in found.items() if effect is not None}
 
@@ -232,11 +287,6 @@ def _effect_over_sources(base: Sequence[Arm], other: Sequence[Arm], study: Study
     return effect_over_sources(by_language) if by_language else None
 
 
-def _two_level(config: Mapping[str, Any]) -> TwoLevelDesign:
-    factors = [Factor(path, levels[0], tuple(levels[1:])) for path, levels in config["factors"].items()]
-    return two_level_design(factors, num_halvings=config["halvings"] if config["design"] == "fractional" else 0)
-
-
 def _comparison(
     name: str,
     effect: PairedEffect,
@@ -244,6 +294,7 @@ def _comparison(
     *,
     num: int,
     margin: float | None,
+    change: Change | None,
     over_sources: SourceEffect | None,
     aliases: tuple[Alias, ...],
 ) -> Comparison:
@@ -256,6 +307,7 @@ def _comparison(
         effect=effect,
         adjusted_p=adjusted_p,
         verdict=said,
+        change=change,
         seeds_needed=None if seeds is not None and seeds <= effect.n else seeds,
         over_sources=over_sources,
         aliases=aliases,

@@ -5,6 +5,7 @@ A design is a tuple of assignments, factor -> level. The first one is the base: 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from lightning_modules.errors import ConfigError
 from search_spaces.parsing import Value
@@ -65,6 +66,16 @@ def leave_one_out(components: Sequence[Factor]) -> tuple[Assignment, ...]:
     """
     check_two_levels(components, design="leaves a component out")
     return one_at_a_time(components)
+
+
+def full_factorial(factors: Sequence[Factor]) -> tuple[Assignment, ...]:
+    """Every combination of all levels of all factors, the base first.
+
+    Raises:
+        ConfigError: for no factors, or two of one name.
+    """
+    names = list(base_assignment(factors))
+    return tuple(dict(zip(names, levels, strict=True)) for levels in product(*(factor.levels for factor in factors)))
 
 
 def base_assignment(factors: Sequence[Factor]) -> Assignment:

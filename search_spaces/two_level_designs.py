@@ -1,4 +1,4 @@
-"""Two-level designs, whole or a regular fraction: every main effect from all trainings at once.
+"""Regular fractions of two-level designs: every main effect from all trainings at once.
 
 A fraction of 2^(k-p) trainings sets p of the k factors by products of the others, and pays with aliases: an effect and
 the interactions that share its column cannot be told apart. Its resolution is the length of the shortest product of
@@ -58,7 +58,7 @@ class TwoLevelDesign:
     """
 
     factors: tuple[Factor, ...]
-    generators: tuple[tuple[int, ...], ...] = ()
+    generators: tuple[tuple[int, ...], ...]
 
     @property
     def signs(self) -> tuple[tuple[int, ...], ...]:
@@ -96,20 +96,18 @@ class TwoLevelDesign:
         return {name: tuple(aliases) for name, aliases in found.items()}
 
 
-def two_level_design(factors: Sequence[Factor], *, num_halvings: int = 0) -> TwoLevelDesign:
-    """A full factorial of two-level factors, or the usual fraction 1 / 2^p of it.
+def two_level_design(factors: Sequence[Factor], *, num_halvings: int) -> TwoLevelDesign:
+    """The usual fraction 1 / 2^p of the full factorial of two-level factors.
 
     Args:
         factors: k of them, each with one other level.
-        num_halvings: p; 0 for the full factorial.
+        num_halvings: p.
 
     Raises:
         ConfigError: for a factor with more levels, or a fraction that is not tabulated.
     """
     base_assignment(factors)
     check_two_levels(factors, design="has two levels")
-    if not num_halvings:
-        return TwoLevelDesign(tuple(factors))
     words = GENERATORS.get((len(factors), num_halvings))
     if words is None:
         raise ConfigError(

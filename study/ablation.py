@@ -10,8 +10,9 @@ from typing import Any, Final, assert_never
 
 from lightning_modules.config import TrialConfig
 from lightning_modules.errors import ConfigError
+from reports.ablation import FACTORIAL
 from search_spaces.assignment import overlay, validated
-from search_spaces.designs import Assignment, Factor, leave_one_out, one_at_a_time
+from search_spaces.designs import Assignment, Factor, full_factorial, leave_one_out, one_at_a_time
 from search_spaces.parsing import LineError, Value, find_leaf
 from search_spaces.schema import KIND
 from search_spaces.space import Space, space_from_json
@@ -94,6 +95,7 @@ def plan_ablation(base: Base, options: AblationOptions) -> Ablation:
         _name(each, factors, design=options.design): _existing(each, base) for each in _assignments(factors, options)
     }
     for name, levels in arms.items():
+        _check_whole(name, levels, factors, design=options.design)
         try:
             validated(overlay(base.nested, levels))
         except ConfigError as error:
@@ -118,6 +120,16 @@ def _check_tuned(paths: Sequence[str], factors: Sequence[Factor]) -> None:
             raise ConfigError(f"--tune {path}: it is a factor, whose levels are what is compared.")
 
 
+def _check_whole(name: str, levels: Assignment, factors: Sequence[Factor], *, design: Design) -> None:
+    """Where all factors vary together, an arm without one of them would stand for each of its levels."""
+    lacking = [factor.name for factor in factors if factor.name not in levels]
+    if lacking and design in FACTORIAL:
+        raise ConfigError(
+            f"--design {design} takes every factor in every arm, but there is no {lacking[0]} in arm {name!r}; name "
+            "other factors, or compare one_at_a_time."
+        )
+
+
 def _assignments(factors: Sequence[Factor], options: AblationOptions) -> tuple[Assignment, ...]:
     match options.design:
         case "one_at_a_time":
@@ -125,7 +137,7 @@ def _assignments(factors: Sequence[Factor], options: AblationOptions) -> tuple[A
         case "leave_one_out":
             return leave_one_out(factors)
         case "factorial":
-            return two_level_design(factors).assignments
+            return full_factorial(factors)
         case "fractional":
             return two_level_design(factors, num_halvings=max(1, options.halvings)).assignments
         case _:

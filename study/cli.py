@@ -146,7 +146,7 @@ def ablate(
     ] = None,
     design: Annotated[
         Literal["one_at_a_time", "leave_one_out", "factorial", "fractional"],
-        typer.Option(help="Which combinations of levels are compared; the last two take two levels a factor."),
+        typer.Option(help="Which combinations of levels are compared; a fraction takes two levels a factor."),
     ] = "one_at_a_time",
     halvings: Annotated[int, typer.Option(help="How often a fractional design halves the factorial.", min=0)] = 0,
     seeds: Annotated[int, typer.Option(help="Replicates of each arm, under seeds that all arms share.", min=1)] = 8,

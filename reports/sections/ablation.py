@@ -6,7 +6,9 @@ from reports.ablation import Ablation, Arm, Comparison, compare
 from reports.ablation_statistics import Verdict
 from reports.figures import EffectLine, effects_figure
 from reports.records import StudyRecord
+from reports.sections._ablation_text import change_in_words, correction, interval_in_words, p_digits, signed_number
 from reports.sections._blocks import Block, Cell, Column, Drawing, Items, Section, Table, Text, Tone
+from reports.sections._factorial import grid, interactions_table, together
 from reports.sections._text import (
     NOTHING,
     count,
@@ -16,15 +18,12 @@ from reports.sections._text import (
     p_value,
     parameter,
     short_names,
-    significant,
     spread,
     times,
 )
-from reports.statistics import Interval
 
 ALPHA: Final = 0.05
 MANY_SOURCES: Final = 12  # more are counted instead of named
-LEAST_P: Final = 0.01  # below it, three digits behind the point say too little
 TONES: Final[dict[Verdict, Tone]] = {
     Verdict.BETTER: "good",
     Verdict.WORSE: "bad",
@@ -39,10 +38,14 @@ def summarise(study: StudyRecord) -> Ablation | None:
 
 
 def sentences(ablation: Ablation) -> tuple[str, ...]:
-    """What every comparison says, the decided ones first; then what could not be decided."""
+    """What every comparison says, the decided ones first; then what could not be decided, and what does not add up."""
     decided = [each for each in ablation.comparisons if each.verdict is not Verdict.UNDECIDED]
     open_ones = [each for each in ablation.comparisons if each.verdict is Verdict.UNDECIDED]
-    return (*(_decided(each, ablation) for each in decided), *(_undecided(each, ablation) for each in open_ones))
+    return (
+        *(_decided(each, ablation) for each in decided),
+        *(_undecided(each, ablation) for each in open_ones),
+        *together(ablation),
+    )
 
 
 def in_a_sentence(ablation: Ablation | None) -> str:
@@ -61,7 +64,7 @@ def in_a_sentence(ablation: Ablation | None) -> str:
     margin = ablation.config.get("margin")
     within = f", within {number(margin)}" if margin else ""
     changes = count(len(ablation.comparisons), "change")
-    how = "averaged over the other factors" if ablation.is_two_level else "each alone"
+    how = "averaged over the other factors" if ablation.is_factorial else "each alone"
     tuned = " and tuned like the base" if ablation.config["tuning"] else ", with the values that were chosen for it"
     diverged = [_named(each, ablation) for each in ablation.comparisons if each.effect.arm_divergence.diverged]
     more = f" Some trainings diverged with {listing(diverged)}." if diverged else ""
@@ -69,9 +72,9 @@ def in_a_sentence(ablation: Ablation | None) -> str:
 
 
 def _decided(each: Comparison, ablation: Ablation) -> str:
-    """In a design of two levels the name says what is compared, and the effect is over all arms."""
+    """Where factors vary together the name says what is compared, and the effect is over all arms."""
     to, than = " to the base", " than the base"
-    if ablation.is_two_level:
+    if ablation.is_factorial:
         to, than = "", ", averaged over the other factors"
     said = f"is {each.verdict.value}{than}"
     if each.verdict is Verdict.EQUIVALENT:
@@ -88,7 +91,7 @@ def _undecided(each: Comparison, ablation: Ablation) -> str:
     more = ""
     if each.seeds_needed is not None:
         more = f" Were that difference the true one, {count(each.seeds_needed, 'seed')} would probably show it."
-    against = "" if ablation.is_two_level else " against the base"
+    against = "" if ablation.is_factorial else " against the base"
     return f"{name}{against} is undecided: {_measured(each, ablation)}.{more}{_further(each, ablation)}"
 
 
@@ -96,15 +99,15 @@ def _further(each: Comparison, ablation: Ablation) -> str:
     """What has to be read with an effect: which trainings diverged, other sources, and what it cannot be told from."""
     said, (arm, base) = [], (each.effect.arm_divergence, each.effect.base_divergence)
     if arm.diverged or base.diverged:
-        names = ("its trainings", "those beside it") if ablation.is_two_level else ("its trainings", "the base's")
+        names = ("its trainings", "those beside it") if ablation.is_factorial else ("its trainings", "the base's")
         said.append(
             f"Of {names[0]} {arm.diverged} of {arm.trained} diverged, of {names[1]} {base.diverged} of {base.trained}."
         )
     if each.over_sources is not None and each.over_sources.interval is not None:
-        low, high = (_signed(value) for value in each.over_sources.interval)
+        low, high = (signed_number(value) for value in each.over_sources.interval)
         said.append(
-            f"For other sources of these languages it would be {_signed(each.over_sources.mean)} bits an utterance "
-            f"(95 % interval {low} to {high}, bootstrap over sources)."
+            f"For other sources of these languages it would be {signed_number(each.over_sources.mean)} bits an "
+            f"utterance (95 % interval {low} to {high}, bootstrap over sources)."
         )
     if each.aliases:
         interactions = listing(" × ".join(_short(name, ablation) for name in alias.factors) for alias in each.aliases)
@@ -113,11 +116,7 @@ def _further(each: Comparison, ablation: Ablation) -> str:
 
 
 def _named(each: Comparison, ablation: Ablation) -> str:
-    if not ablation.is_two_level:
-        return _short(each.name, ablation)
-    base, *others = ablation.config["factors"][each.name]
-    name = short_names(list(ablation.config["factors"]))[each.name]
-    return f"{name} {parameter(others[0])} instead of {parameter(base)}"
+    return _short(each.name, ablation) if each.change is None else change_in_words(each.change, ablation)
 
 
 def _short(arm: str, ablation: Ablation) -> str:
@@ -132,7 +131,7 @@ def _measured(each: Comparison, ablation: Ablation) -> str:
     assert effect.mean is not None
     p = "" if each.adjusted_p is None else f", {p_value(each.adjusted_p)} after correction"
     return (
-        f"{ablation.objective_name} {_signed(effect.mean)} ({_interval(effect.interval)}; "
+        f"{ablation.objective_name} {signed_number(effect.mean)} ({interval_in_words(effect.interval)}; "
         f"{count(effect.n, 'paired seed')}{p})"
     )
 
@@ -152,7 +151,13 @@ def present(ablation: Ablation | None) -> tuple[Block, ...]:
                 draw=lambda: effects_figure(lines, name=f"difference in {ablation.objective_name}"),
             )
         )
-    return (*blocks, _arms_table(ablation), *_notes(ablation))
+    return (
+        *blocks,
+        *interactions_table(ablation),
+        *grid(ablation),
+        _arms_table(ablation),
+        *_notes(ablation),
+    )
 
 
 def _intro(ablation: Ablation) -> str:
@@ -173,14 +178,14 @@ def _intro(ablation: Ablation) -> str:
 
 
 def _effects_table(ablation: Ablation) -> Table:
-    what = "main effect" if ablation.is_two_level else "arm"
+    what = "main effect" if ablation.is_factorial else "arm"
     columns = (
         Column(what, numeric=False),
         Column("difference", hint="mean over paired seeds; below zero is better"),
         Column("95 % interval", numeric=False),
         Column("seeds"),
         Column("p", hint="sign-flip test over seeds"),
-        Column("p, corrected", hint=_correction(ablation)),
+        Column("p, corrected", hint=correction(ablation)),
         Column("pair correlation", hint="of arm and base over seeds: what pairing gains"),
         Column("diverged", numeric=False, hint="arm and base, of the seeds that ended"),
         Column("verdict", numeric=False),
@@ -189,26 +194,16 @@ def _effects_table(ablation: Ablation) -> Table:
     return Table(caption=f"Effects on {ablation.objective_name}, against the base", columns=columns, rows=rows)
 
 
-def _correction(ablation: Ablation) -> str:
-    looks = 1 + len(ablation.looks)
-    return "Holm, over this table" + (f", times {looks} looks" if looks > 1 else "")
-
-
-def _p(value: float | None) -> str:
-    """`0.0078`, and no zero: a p-value is none."""
-    return number(value) if value is None or value >= LEAST_P else significant(value, 2)
-
-
 def _effect_row(each: Comparison, ablation: Ablation) -> tuple[Cell, ...]:
     effect = each.effect
     arm, base = effect.arm_divergence, effect.base_divergence
     return (
         Cell(_named(each, ablation)),
-        numeric(effect.mean, NOTHING if effect.mean is None else _signed(effect.mean)),
-        Cell(_interval(effect.interval, words=False)),
+        numeric(effect.mean, NOTHING if effect.mean is None else signed_number(effect.mean)),
+        Cell(interval_in_words(effect.interval, words=False)),
         Cell(str(effect.n), sort=float(effect.n)),
-        numeric(effect.p_value, _p(effect.p_value)),
-        numeric(each.adjusted_p, _p(each.adjusted_p)),
+        numeric(effect.p_value, p_digits(effect.p_value)),
+        numeric(each.adjusted_p, p_digits(each.adjusted_p)),
         numeric(effect.correlation, number(effect.correlation, 2).replace("-", "\N{MINUS SIGN}")),
         Cell(f"{arm.diverged} of {arm.trained}, {base.diverged} of {base.trained}"),
         Cell(each.verdict.value, tone=TONES[each.verdict]),
@@ -242,7 +237,7 @@ def _arm_row(arm: Arm, factors: list[str], tuned: list[str], ablation: Ablation)
         *(Cell(parameter(arm.levels.get(path))) for path in factors),
         *(Cell(parameter(arm.tuned.get(path))) for path in tuned),
         numeric(mean.mean if mean else None, spread(mean.mean, mean.sd) if mean else NOTHING),
-        Cell(_interval(arm.interval, words=False, signed=False)),
+        Cell(interval_in_words(arm.interval, words=False, signed=False)),
         Cell(str(len(arm.objectives)), sort=float(len(arm.objectives))),
         Cell(str(diverged), sort=float(diverged)),
         Cell(str(arm.num_failed), sort=float(arm.num_failed)),
@@ -321,17 +316,6 @@ def _lines(ablation: Ablation) -> tuple[EffectLine, ...]:
         for each in ablation.comparisons
         if each.effect.differences
     )
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _interval(interval: Interval | None, *, words: bool = True, signed: bool = True) -> str:
-    if interval is None:
-        return "one seed gives no interval" if words else NOTHING
-    low, high = (_signed(value) if signed else number(value) for value in (interval.low, interval.high))
-    return f"95 % interval {low} to {high}" if words else f"{low} to {high}"
 
 
 SECTION: Section[Ablation | None] = Section(

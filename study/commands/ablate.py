@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_modules.errors import ConfigError
-from reports.ablation import TWO_LEVEL
+from reports.ablation import FACTORIAL
 from reports.multiple_comparisons import seeds_needed, smallest_adjusted_p
 from reports.power import smallest_separable_effect
 from reports.records import TrialState
@@ -159,11 +159,12 @@ def _print_plan(console: Console, ablation: Ablation, said: AblationConfig, *, n
 def power_lines(ablation: Ablation, *, num_seeds: int, num_looks: int, noise: PooledSd | None) -> list[str]:
     """What so many seeds can show at all, and how large an effect has to be.
 
-    In a design of two levels the comparisons are main effects, one a factor: the mean of one half of the arms less that
-    of the other.
+    Where factors vary together the comparisons are main effects, one for each other level: the mean of the arms with it
+    less that of those with the base's, which are the fewer, the more levels a factor has.
     """
-    if ablation.options.design in TWO_LEVEL:
-        what, num_comparisons, spread = "main effect", len(ablation.factors), 2.0 / sqrt(len(ablation.arms))
+    if ablation.options.design in FACTORIAL:
+        what, num_comparisons = "main effect", sum(len(factor.others) for factor in ablation.factors)
+        spread = sqrt(2.0 * max(len(factor.levels) for factor in ablation.factors) / len(ablation.arms))
     else:
         what, num_comparisons, spread = "comparison", len(ablation.arms) - 1, sqrt(2.0)
     least_p = min(1.0, num_looks * smallest_adjusted_p(num_comparisons=num_comparisons, num_seeds=num_seeds))

@@ -1,10 +1,12 @@
 """Main effects of designs whose truth is known."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
-from reports.ablation_statistics import Divergence, Replicates, paired_effect
-from reports.factorial_effects import main_effects
+from reports.ablation_statistics import Divergence, PairedEffect, Replicates, paired_effect
+from reports.factorial_effects import Training, changes, interaction, interactions, main_effect
 from search_spaces.designs import Factor
 from search_spaces.two_level_designs import TwoLevelDesign, two_level_design
 
@@ -13,7 +15,13 @@ SEEDS = (11, 12, 13, 14)
 
 def design_of(num_factors: int, num_halvings: int = 0) -> TwoLevelDesign:
     factors = [Factor(letter, base="off", others=("on",)) for letter in "ABCDEFGH"[:num_factors]]
-    return two_level_design(factors, num_halvings=num_halvings)
+    return two_level_design(factors, num_halvings=num_halvings) if num_halvings else TwoLevelDesign(tuple(factors), ())
+
+
+def main_effects(design: TwoLevelDesign, objectives: Sequence[Replicates]) -> dict[str, PairedEffect]:
+    """Factor -> its effect."""
+    trainings = list(map(Training, design.assignments, objectives))
+    return {change.factor: main_effect(change, trainings) for change in changes(design.factors)}
 
 
 def noiseless(design: TwoLevelDesign, effects: list[float], interaction: float = 0.0) -> list[dict[int, float | None]]:
@@ -77,6 +85,39 @@ def test_divergence_rates_count_trainings() -> None:
     assert (found["B"].base_divergence, found["B"].arm_divergence) == (Divergence(0, 8), Divergence(3, 8))
 
 
-def test_another_number_of_trainings_is_refused() -> None:
-    with pytest.raises(ValueError, match="of 4 trainings are needed but got 1"):
-        main_effects(design_of(2), [{1: 0.5}])
+def test_what_two_changes_do_together_is_told_from_what_each_does() -> None:
+    design = design_of(3)
+    trainings = list(map(Training, design.assignments, noiseless(design, [0.3, -0.2, 0.1], interaction=0.4)))
+    found = {
+        (one.factor, other.factor): interaction((one, other), trainings) for one, other in interactions(design.factors)
+    }
+    assert {pair: effect.mean for pair, effect in found.items()} == pytest.approx(
+        {("A", "B"): 2 * 0.4, ("A", "C"): 0.0, ("B", "C"): 0.0}
+    )
+    assert all(effect.seeds == SEEDS for effect in found.values())
+
+
+def test_levels_of_several_factors_are_compared_with_the_base_each() -> None:
+    """Against differences of means over the table, written out."""
+    cells, rules = ("gru", "lstm", "rnn"), ("none", "norm")
+    table = {("gru", "none"): 1.0, ("gru", "norm"): 1.1, ("lstm", "none"): 1.4, ("lstm", "norm"): 1.2}
+    table |= {("rnn", "none"): 2.0, ("rnn", "norm"): 1.5}
+    trainings = [
+        Training({"cell": cell, "rule": rule}, {seed: value + seed for seed in SEEDS})
+        for (cell, rule), value in table.items()
+    ]
+    factors = [Factor("cell", "gru", cells[1:]), Factor("rule", "none", rules[1:])]
+    means = [main_effect(change, trainings).mean for change in changes(factors)]
+    assert means == pytest.approx([(1.4 + 1.2 - 1.0 - 1.1) / 2, (2.0 + 1.5 - 1.0 - 1.1) / 2, -0.6 / 3])
+    together = [interaction(pair, trainings).mean for pair in interactions(factors)]
+    assert together == pytest.approx([(1.2 - 1.4) - (1.1 - 1.0), (1.5 - 2.0) - (1.1 - 1.0)])
+
+
+def test_an_interaction_leaves_out_a_seed_under_which_one_of_its_trainings_diverged() -> None:
+    design = design_of(2)
+    objectives = noiseless(design, [0.3, -0.2], interaction=0.4)
+    objectives[3][12] = None
+    (pair,) = interactions(design.factors)
+    found = interaction(pair, list(map(Training, design.assignments, objectives)))
+    assert found.seeds == (11, 13, 14)
+    assert (found.base_divergence, found.arm_divergence) == (Divergence(0, 8), Divergence(1, 8))

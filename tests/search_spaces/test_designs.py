@@ -3,7 +3,7 @@
 import pytest
 
 from lightning_modules.errors import ConfigError
-from search_spaces.designs import Factor, leave_one_out, one_at_a_time
+from search_spaces.designs import Factor, full_factorial, leave_one_out, one_at_a_time
 
 CELL = Factor("cell", "gru", ("lstm", "rnn_tanh"))
 CLIPPING = Factor("clipping", "norm", ("none",))
@@ -25,6 +25,19 @@ def test_leave_one_out_has_the_base_and_an_arm_a_component() -> None:
         {"noise": False, "clipping": "norm"},
         {"noise": True, "clipping": "none"},
     )
+
+
+def test_a_full_factorial_has_every_combination_and_the_base_first() -> None:
+    assert full_factorial([CELL, CLIPPING]) == (
+        {"cell": "gru", "clipping": "norm"},
+        {"cell": "gru", "clipping": "none"},
+        {"cell": "lstm", "clipping": "norm"},
+        {"cell": "lstm", "clipping": "none"},
+        {"cell": "rnn_tanh", "clipping": "norm"},
+        {"cell": "rnn_tanh", "clipping": "none"},
+    )
+    with pytest.raises(ConfigError, match="factor cell is there twice"):
+        full_factorial([CELL, CELL])
 
 
 def test_a_component_is_there_or_left_out() -> None:

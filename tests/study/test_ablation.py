@@ -83,8 +83,15 @@ def test_the_studys_choices_are_the_factors_and_each_level_is_an_arm() -> None:
         ),
         (
             "factorial",
-            ("encoder.cell=lstm", "clipping.kind=none"),
-            {"base", "encoder.cell lstm", "clipping.kind none", "encoder.cell lstm, clipping.kind none"},
+            ("encoder.cell=lstm,rnn_tanh", "clipping.kind=none"),
+            {
+                "base",
+                "clipping.kind none",
+                "encoder.cell lstm",
+                "encoder.cell lstm, clipping.kind none",
+                "encoder.cell rnn_tanh",
+                "encoder.cell rnn_tanh, clipping.kind none",
+            },
         ),
         (
             "fractional",
@@ -261,6 +268,13 @@ def test_halvings_belong_to_a_fraction() -> None:
         planned("encoder.cell=lstm", design="factorial", halvings=1)
 
 
+@pytest.mark.parametrize(("design", "more"), [("factorial", ()), ("fractional", ("training.label_smoothing=0.0",))])
+def test_where_factors_vary_together_none_does_another_away(design: str, more: tuple[str, ...]) -> None:
+    factors = ("clipping.kind=none", "clipping.max_norm=3.0", *more)
+    with pytest.raises(ConfigError, match=r"there is no clipping\.max_norm in arm 'clipping.kind none"):
+        planned(*factors, design=design)
+
+
 def test_a_plan_of_main_effects_counts_factors_and_halves_of_arms() -> None:
     noise = PooledSd(sd=0.1, degrees=9)
     factors = ("encoder.cell=lstm", "clipping.kind=none", "training.label_smoothing=0.0")
@@ -268,6 +282,11 @@ def test_a_plan_of_main_effects_counts_factors_and_halves_of_arms() -> None:
     first, second = power_lines(factorial, num_seeds=8, num_looks=1, noise=noise)
     assert first == "3 main effects over 8 seeds: the smallest p, corrected (Holm), is 0.0234"
     expected = smallest_separable_effect(0.1 * 2 / 8**0.5, num_pairs=8, num_comparisons=3)
+    assert f"an effect of {expected:.3g} is shown" in second
+    of_levels = planned("encoder.cell=lstm,rnn_tanh", "clipping.kind=none", design="factorial")
+    first, second = power_lines(of_levels, num_seeds=8, num_looks=1, noise=noise)
+    assert first.startswith("3 main effects over 8 seeds")
+    expected = smallest_separable_effect(0.1, num_pairs=8, num_comparisons=3)  # means of two arms each
     assert f"an effect of {expected:.3g} is shown" in second
     alone = power_lines(planned(*factors), num_seeds=8, num_looks=2, noise=noise)
     assert alone[0].startswith("3 comparisons over 8 seeds: the smallest p, corrected (Holm, times 2 looks), is 0.0469")

@@ -156,6 +156,49 @@ def test_a_factorial_shows_main_effects_of_factors(study_of: Callable[..., Study
     assert "to the base, averaged over the other factors and tuned" in section.in_a_sentence(ablation)
 
 
+def test_a_factorial_of_several_levels_shows_what_does_not_add_up(study_of: Callable[..., StudyRecord]) -> None:
+    factors = {"encoder.cell": ["gru", "lstm", "rnn_tanh"], "clipping.kind": ["none", "norm"]}
+    costs = {"gru": 0.0, "lstm": 0.1, "rnn_tanh": 0.2, "none": 0.0, "norm": -0.05}
+    arms, results = {}, {}
+    for cell in factors["encoder.cell"]:
+        for kind in factors["clipping.kind"]:
+            name = "base" if (cell, kind) == ("gru", "none") else f"encoder.cell {cell}, clipping.kind {kind}"
+            arms[name] = {"encoder.cell": cell, "clipping.kind": kind, "optimizer.learning_rate": 0.002}
+            both = -0.3 if (cell, kind) == ("rnn_tanh", "norm") else 0.0
+            noise = 1e-3 * len(arms)  # no two arms move alike
+            results[name] = {
+                seed: value + costs[cell] + costs[kind] + both + noise * (seed % 2) for seed, value in BASE.items()
+            }
+    ablation = found(study_of(results, arms, design="factorial", factors=factors))
+    assert [each.name for each in ablation.comparisons] == [
+        "encoder.cell lstm",
+        "encoder.cell rnn_tanh",
+        "clipping.kind norm",
+    ]
+    assert [each.effect.mean for each in ablation.comparisons] == pytest.approx([0.1, 0.05, -0.15], abs=4e-3)
+    assert [each.is_shown for each in ablation.interactions] == [False, True]
+    assert [each.effect.mean for each in ablation.interactions] == pytest.approx([0.0, -0.3], abs=4e-3)
+    assert (
+        "cell rnn_tanh instead of gru and clipping.kind norm instead of none do not add up: what they do "
+        in (section.sentences(ablation)[-1])
+    )
+    tables = {block.caption: block for block in section.present(ablation) if isinstance(block, Table)}
+    assert len(tables["Whether changes add up"].rows) == 2
+    (grid,) = (table for caption, table in tables.items() if caption.startswith("cell against clipping.kind; "))
+    assert [column.title for column in grid.columns] == ["cell", "clipping.kind none", "clipping.kind norm"]
+    assert [row[0].text for row in grid.rows] == ["gru", "lstm", "rnn_tanh"]
+    assert ablation.arms[5].mean is not None
+    assert grid.rows[2][2].sort == pytest.approx(ablation.arms[5].mean.mean)
+
+
+def test_effects_that_add_up_are_said_to(study_of: Callable[..., StudyRecord]) -> None:
+    lstm, norm = ARMS["encoder.cell lstm"], ARMS["clipping.kind norm"]
+    arms = {"base": ARMS["base"], "norm": norm, "lstm": lstm, "both": norm | {"encoder.cell": "lstm"}}
+    results = {"base": BASE, "norm": NEAR, "lstm": WORSE, "both": {s: WORSE[s] + NEAR[s] - BASE[s] for s in BASE}}
+    said = section.sentences(found(study_of(results, arms, design="factorial")))
+    assert said[-1].startswith("That one change does more or less where another is made is not shown for any of 1 comb")
+
+
 def test_the_figure_is_drawn_and_a_plain_study_has_no_such_section(
     study_of: Callable[..., StudyRecord], demo: StudyRecord
 ) -> None:
