@@ -23,7 +23,9 @@ from reports.sections._text import (
 
 SIGNIFICANT: Final = 0.05
 ACCURACY: Final = "test/accuracy"
+CALIBRATED_ACCURACY: Final = "test/accuracy_calibrated"
 C_PRIMARY: Final = "test/c_primary"
+FAR_APART: Final = 0.05  # raw and calibrated accuracy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,8 @@ class TestScore:
     """What the chosen trial reached on test data.
 
     Attributes:
-        p_value: of the accuracy under languages permuted over sources, or None if it was not computed.
+        accuracy: of raw decisions; `accuracy_calibrated` of those after calibration on development data.
+        p_value: of raw accuracy under languages permuted over sources, or None if it was not computed.
         num_evaluations: looks at test data so far; each was a chance of a small p-value.
         trained_on: test sources that training had too, or None if that is not recorded.
         chosen_on: test sources that development data, which chose the trial, had too; they share no recording.
@@ -41,6 +44,7 @@ class TestScore:
     __test__ = False  # no test of pytest's
 
     accuracy: float | None
+    accuracy_calibrated: float | None
     c_primary: float | None
     p_value: float | None
     num_evaluations: int
@@ -151,6 +155,7 @@ def _test(study: StudyRecord) -> TestScore | None:
         counts = (entry.num_utterances, entry.num_sources, entry.num_speakers) if entry else (0, 0, 0)
     return TestScore(
         accuracy=study.test_metrics.get(ACCURACY),
+        accuracy_calibrated=study.test_metrics.get(CALIBRATED_ACCURACY),
         c_primary=study.test_metrics.get(C_PRIMARY),
         p_value=study.test_metrics.get(TEST_P_VALUE),
         num_evaluations=max(1, len(study.looks)),  # there are metrics, so somebody looked
@@ -228,7 +233,19 @@ def _found(answer: Answer) -> str:
     return (
         f"On {count(test.num_scored, f'test {test.scored}')} from {count(test.num_sources, 'source')} and "
         f"{count(test.num_speakers, 'speaker')}, {_independence(test)}, it reached {reached}; "
-        f"{_verdict(test)}{_dependence(test)}. {_below(test)}Test data was evaluated {times(answer.num_evaluations)}."
+        f"{_verdict(test)}{_dependence(test)}. {_below(test)}{_calibration(test)}"
+        f"Test data was evaluated {times(answer.num_evaluations)}."
+    )
+
+
+def _calibration(test: TestScore) -> str:
+    """What raw decisions hide, or flatter: a sweep's objective is that of calibrated scores."""
+    raw, calibrated = test.accuracy, test.accuracy_calibrated
+    if raw is None or calibrated is None or abs(calibrated - raw) < FAR_APART:
+        return ""
+    return (
+        f"All this is of raw decisions; calibrated on development data, its scores reach an accuracy of "
+        f"{number(calibrated)}, which was not tested against chance. "
     )
 
 

@@ -360,7 +360,8 @@ def _test_lines(folder: StudyFolder) -> list[str]:
     entry = of_study[-1]
     num_languages, scored = len(manifest["languages"]), scored_of(manifest["config"])
     shown = "above chance" if entry.metrics[TEST_P_VALUE] * len(entries) < SIGNIFICANT else "above chance is not shown"
-    accuracy = f"accuracy {entry.metrics['test/accuracy']:.3f} (chance {1 / num_languages:.3f})"
+    raw, calibrated = (entry.metrics[f"test/{name}"] for name in ("accuracy", "accuracy_calibrated"))
+    accuracy = f"accuracy {raw:.3f}, calibrated {calibrated:.3f} (chance {1 / num_languages:.3f})"
     c_primary = f"C_primary {entry.metrics['test/c_primary']:.3f} (chance 1.000)"
     return [
         f"test data, {entry.num_utterances} {scored}s, {entry.num_sources} sources: {accuracy}, {c_primary}",

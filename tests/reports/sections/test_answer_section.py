@@ -65,6 +65,17 @@ def test_where_none_is_below_guessing_none_is_named(demo: StudyRecord) -> None:
         assert "less often" not in answer.lines(found)[2]
 
 
+@pytest.mark.parametrize(("calibrated", "is_said"), [(0.53, False), (0.75, True)])
+def test_raw_decisions_far_from_calibrated_ones_are_said_to_be(
+    demo: StudyRecord,
+    calibrated: float,
+    is_said: bool,  # noqa: FBT001
+) -> None:
+    study = dataclasses.replace(demo, test_metrics=demo.test_metrics | {"test/accuracy_calibrated": calibrated})
+    found = answer.lines(answer.summarise(study))[2]
+    assert ("its scores reach an accuracy of 0.750, which was not tested against chance" in found) == is_said
+
+
 def test_a_champion_that_is_not_the_best_is_not_called_so(trial: MakeTrial, make_study: MakeStudy) -> None:
     study = make_study(trial(0, objective=1.0), trial(1, objective=2.0), champion=1)
     assert "not the least of 2 complete trials, which trial 0 has" in answer.lines(answer.summarise(study))[1]
