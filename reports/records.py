@@ -556,6 +556,7 @@ class StudyRecord:
         source_costs: trial's number -> source -> what it costs at the best epoch, in bits an utterance, calibrated; of
             studies that compare arms, where every language has enough sources to draw from.
         tags: the parent run's lidstudy tags (state, commit, data hash), optional.
+        clips: utterance -> MP3 to hear it by; MLflow has none, and whoever has the audio adds them.
     """
 
     manifest: StudyManifest
@@ -571,6 +572,7 @@ class StudyRecord:
     gradient_flow: dict[int, GradientFlow] = field(default_factory=dict)
     source_costs: dict[int, dict[str, float]] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    clips: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def looks(self) -> tuple[LedgerEntry, ...]:

@@ -4,6 +4,7 @@ The same runs give the same bytes: nothing here asks for the time, and figures c
 """
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from reports import comparison, latex
 from reports.figures import to_png, to_svg, to_svg_file
 from reports.records import StudyRecord
 from reports.sections import SECTIONS, answer, cost
-from reports.sections._blocks import Block, Drawing
+from reports.sections._blocks import Block, Clips, Drawing
 from reports.sections._scores import SCORES, key_of
 from reports.sections._text import NOTHING, count, duration, listing, number, states_text, times
 from reports.trials_table import trials_csv, write_trials_parquet
@@ -29,6 +30,7 @@ LATEX: Final = "tables.tex"
 CSV: Final = "trials.csv"
 PARQUET: Final = "trials.parquet"
 FIGURES: Final = "figures"
+CLIPS: Final = "clips"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,7 @@ class ReportFiles:
     csv: Path
     parquet: Path
     figures: Path
+    clips: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +81,8 @@ def write_report(study: StudyRecord, folder: Path) -> ReportFiles:
 
     Args:
         study: what `reports.load.load_study` read.
-        folder: gets index.html, report.md, tables.tex, trials.csv and .parquet, and each figure as SVG and PNG in
-            `figures`; files of these names are replaced.
+        folder: gets index.html, report.md, tables.tex, trials.csv and .parquet, each figure as SVG and PNG in
+            `figures`, and what the study has to hear in `clips`; files of these names are replaced.
     """
     parts = [Part(key=s.key, title=s.title, blocks=s.blocks(study)) for s in SECTIONS]
     page = Page(
@@ -123,10 +126,11 @@ def _write(page: Page, studies: Sequence[StudyRecord], folder: Path) -> ReportFi
         csv=folder / CSV,
         parquet=folder / PARQUET,
         figures=folder / FIGURES,
+        clips=folder / CLIPS,
     )
     folder.mkdir(parents=True, exist_ok=True)
     files.html.write_text(environment.get_template("report.html").render(page=page), encoding="utf-8")
-    markdown = environment.get_template("report.md").render(page=page, figures=FIGURES)
+    markdown = environment.get_template("report.md").render(page=page, figures=FIGURES, clips=CLIPS)
     files.markdown.write_text(markdown, encoding="utf-8")
     files.latex.write_text(_latex(environment, page), encoding="ascii")
     files.csv.write_text(trials_csv(*studies), encoding="utf-8")
@@ -136,6 +140,11 @@ def _write(page: Page, studies: Sequence[StudyRecord], folder: Path) -> ReportFi
     for key, figure in drawn.items():
         (files.figures / f"{key}.svg").write_text(to_svg_file(figure), encoding="utf-8")
         (files.figures / f"{key}.png").write_bytes(to_png(figure))
+    clips = [clip for part in page.parts for block in part.blocks if isinstance(block, Clips) for clip in block.clips]
+    if clips:
+        files.clips.mkdir(exist_ok=True)
+    for clip in clips:
+        (files.clips / f"{clip.key}.mp3").write_bytes(clip.mp3)
     return files
 
 
@@ -214,13 +223,17 @@ def _environment(drawn: Mapping[str, "Figure"]) -> "Environment":
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        kind=lambda block: type(block).__name__.lower(), svg=svg, md=_markdown_cell, sort=_sort_key
+        kind=lambda block: type(block).__name__.lower(), svg=svg, md=_markdown_cell, sort=_sort_key, base64=_base64
     )
     return environment
 
 
 def _markdown_cell(text: str) -> str:
     return re.sub(r"\s+", " ", text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").strip()
+
+
+def _base64(content: bytes) -> str:
+    return b64encode(content).decode("ascii")
 
 
 def _sort_key(value: float | str) -> str:

@@ -331,12 +331,16 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report; by default reports/STUDY in the workspace.")
     ] = None,
+    clips: Annotated[
+        bool,
+        typer.Option("--clips", help="Let readers hear mistakes: puts audio of this workspace's corpus into the page."),
+    ] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Write a study's report, or set several side by side: one HTML file, Markdown, LaTeX, CSV, Parquet, figures."""
     from study.commands.report import write
 
-    write(studies, workspace, out=out)
+    write(studies, workspace, out=out, clips=clips)
 
 
 @app.command()

@@ -80,7 +80,24 @@ class Items:
     items: tuple[str, ...]
 
 
-Block = Text | Table | Drawing | Code | Items
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """Something to hear, as MP3."""
+
+    key: str
+    title: str
+    mp3: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clips:
+    """Players, where the medium has any."""
+
+    caption: str
+    clips: tuple[Clip, ...]
+
+
+Block = Text | Table | Drawing | Code | Items | Clips
 
 
 @dataclass(frozen=True, kw_only=True)

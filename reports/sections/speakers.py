@@ -1,15 +1,17 @@
 """Errors a speaker: what an accuracy over languages hides, when one voice is always taken for another language."""
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from reports.records import ScoreTable, StudyRecord
 from reports.sections import _selection as select
-from reports.sections._blocks import Block, Cell, Column, Section, Table, Text
+from reports.sections._blocks import Block, Cell, Clip, Clips, Column, Section, Table, Text
 from reports.sections._text import NOTHING, count, listing, numeric, share
 
 SHOWN: Final = 60
+HEARD: Final = 12  # speakers, one mistake each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +22,8 @@ class Speaker:
         num: utterances or segments that were scored.
         num_right: that were recognised.
         taken_for: the language that most others were taken for, "" where none were.
+        mistake: the utterance that another language leads in by most, "" where all are recognised.
+        heard: the language that it was taken for.
     """
 
     speaker: str
@@ -28,6 +32,8 @@ class Speaker:
     num: int
     num_right: int
     taken_for: str
+    mistake: str
+    heard: str
 
     @property
     def recall(self) -> float:
@@ -43,12 +49,14 @@ class Speakers:
         split: whose they are: test data, or development data where test data was left alone.
         scored: what is counted, `utterance` or `segment`.
         chance: share that guessing recognises.
+        clips: utterance -> MP3, of those that can be heard.
     """
 
     split: str
     scored: str
     chance: float
     found: tuple[Speaker, ...]
+    clips: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def summarise(study: StudyRecord) -> Speakers | None:
@@ -57,34 +65,52 @@ def summarise(study: StudyRecord) -> Speakers | None:
     if table is None or not table.utterance:
         return None
     split = "test" if study.scores_test else "development"
-    return Speakers(split=split, scored=study.manifest.scored, chance=1.0 / len(table.targets), found=_speakers(table))
+    return Speakers(
+        split=split,
+        scored=study.manifest.scored,
+        chance=1.0 / len(table.targets),
+        found=_speakers(table),
+        clips=study.clips,
+    )
+
+
+def worth_hearing(speakers: Speakers | None) -> tuple[str, ...]:
+    """Utterances: the surest mistake with each of the least recognised speakers."""
+    found = () if speakers is None else tuple(each.mistake for each in speakers.found if each.mistake)
+    return found[:HEARD]
 
 
 def _speakers(table: ScoreTable) -> tuple[Speaker, ...]:
-    guesses = defaultdict[tuple[str, str, str], list[str]](list)
-    for language, source, speaker, guess in zip(
-        table.language, table.source, table.speaker, select.recognised(table), strict=True
-    ):
-        if language in table.targets:
-            guesses[language, source, speaker].append(guess)
-    found = [_speaker(*key, heard) for key, heard in guesses.items()]
+    rows = defaultdict[tuple[str, str, str], list[int]](list)
+    for row, key in enumerate(zip(table.language, table.source, table.speaker, strict=True)):
+        if key[0] in table.targets:
+            rows[key].append(row)
+    guesses = select.recognised(table)
+    found = [_speaker(theirs, guesses, table) for theirs in rows.values()]
     return tuple(sorted(found, key=lambda each: (each.recall, -each.num, each.speaker, each.language)))
 
 
-def _speaker(language: str, source: str, speaker: str, guesses: list[str]) -> Speaker:
-    wrong = Counter(guess for guess in guesses if guess != language)
+def _speaker(rows: list[int], guesses: Sequence[str], table: ScoreTable) -> Speaker:
+    """Args: the rows of one speaker."""
+    language = table.language[rows[0]]
+    place = table.targets.index(language)
+    mistakes = [row for row in rows if guesses[row] != language]
+    wrong = Counter(guesses[row] for row in mistakes)
+    surest = max(mistakes, key=lambda row: (max(table.llr[row]) - table.llr[row][place], -row), default=None)
     return Speaker(
-        speaker=speaker,
+        speaker=table.speaker[rows[0]],
         language=language,
-        source=source,
-        num=len(guesses),
-        num_right=len(guesses) - wrong.total(),
+        source=table.source[rows[0]],
+        num=len(rows),
+        num_right=len(rows) - len(mistakes),
         taken_for=min(wrong, key=lambda guess: (-wrong[guess], guess), default=""),
+        mistake="" if surest is None else table.utterance[surest],
+        heard="" if surest is None else guesses[surest],
     )
 
 
 def present(speakers: Speakers | None) -> tuple[Block, ...]:
-    """A sentence and a table; nothing where nothing was scored, or a single speaker was."""
+    """A sentence, a table and what can be heard; nothing where nothing was scored, or a single speaker was."""
     if speakers is None or len(speakers.found) < 2:  # noqa: PLR2004 - one speaker is the whole accuracy
         return ()
     table = Table(
@@ -99,7 +125,21 @@ def present(speakers: Speakers | None) -> tuple[Block, ...]:
         ),
         rows=tuple(_cells(each, speakers.chance) for each in speakers.found[:SHOWN]),
     )
-    return (Text(sentence(speakers)), table)
+    return (Text(sentence(speakers)), table, *_players(speakers))
+
+
+def _players(speakers: Speakers) -> tuple[Clips, ...]:
+    clips = tuple(
+        Clip(
+            key=f"mistake-{number:02d}",
+            title=f"{each.speaker} ({each.language}), taken for {each.heard}: {each.mistake}",
+            mp3=speakers.clips[each.mistake],
+        )
+        for number, each in enumerate(speakers.found)
+        if each.mistake in speakers.clips
+    )
+    caption = "The surest mistake with each of the least recognised speakers, its first seconds"
+    return (Clips(caption=caption, clips=clips),) if clips else ()
 
 
 def sentence(speakers: Speakers) -> str:

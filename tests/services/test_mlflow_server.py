@@ -1,5 +1,6 @@
 """`lidstudy ui` is a real MLflow server: its runs are found over HTTP, and its page opens in a real browser."""
 
+import dataclasses
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from reports.load import load_study
 from reports.render import write_report
+from study.clips import clips_of
 from tests.conftest import write_tiny_study
 from tests.study.helpers import record_of, run_study
 
@@ -110,7 +112,9 @@ def test_the_training_view_shows_the_runs(address: str, browser: "Browser") -> N
 def test_the_report_opens_offline_without_a_request_or_an_error(
     finished: Path, browser: "Browser", tmp_path: Path
 ) -> None:
-    files = write_report(record_of(finished), tmp_path)
+    record = record_of(finished)
+    record = dataclasses.replace(record, clips=clips_of(record, finished))
+    files = write_report(record, tmp_path)
     page = browser.new_page()
     requests: list[str] = []
     errors: list[str] = []
@@ -118,7 +122,10 @@ def test_the_report_opens_offline_without_a_request_or_an_error(
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(files.html.as_uri())
-    assert requests == [files.html.as_uri()]
+    page.wait_for_function("[...document.querySelectorAll('audio')].every(each => each.readyState > 0)")
+    assert page.locator("audio").count() == len(record.clips)
+    assert page.evaluate("[...document.querySelectorAll('audio')].every(each => each.duration > 0.5)")
+    assert [url for url in requests if not url.startswith("data:")] == [files.html.as_uri()]
     assert errors == []
     assert page.locator("svg").count() >= 3
     header = page.locator("th button").first

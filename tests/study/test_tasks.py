@@ -6,7 +6,9 @@ import pytest
 
 from reports.records import StudyState, TrialState
 from reports.render import write_report
-from reports.sections import unseen
+from reports.sections import speakers, unseen
+from reports.sections.speakers import worth_hearing
+from study.clips import clips_of
 from study.commands import sweep
 from study.cost import estimate_cost
 from study.evaluation import read_ledger
@@ -62,6 +64,8 @@ def test_a_study_of_a_task_runs_from_its_file_to_its_report(objective: str, work
 
     line = sweep._test_lines(Workspace(workspace).study("tiny"))[0]
     assert line.startswith(f"test data, {entry.num_utterances} segments, ")
+
+    assert set(clips_of(record, workspace)) == set(worth_hearing(speakers.summarise(record)))
 
     metric = next(each for each in unseen.summarise(record).metrics if each.objective == "raw")
     assert metric.test.raw == entry.metrics[f"test/{objective}"]

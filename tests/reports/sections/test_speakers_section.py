@@ -1,10 +1,13 @@
 """Errors by speaker: who is recognised how often, the least recognised first."""
 
 import dataclasses
+from base64 import b64encode
+from pathlib import Path
 
 from reports.records import ScoreTable, StudyRecord
+from reports.render import write_report
 from reports.sections._blocks import Table, Text
-from reports.sections.speakers import SECTION, present, summarise
+from reports.sections.speakers import SECTION, present, summarise, worth_hearing
 
 
 def table_of(*rows: tuple[str, str, str]) -> ScoreTable:
@@ -49,6 +52,20 @@ def test_speakers_are_told_by_their_recall_and_what_they_are_taken_for(demo: Stu
     )
     assert isinstance(table, Table)
     assert table.rows[0][-1].text == "en"
+
+
+def test_the_surest_mistake_with_each_speaker_can_be_heard(demo: StudyRecord, tmp_path: Path) -> None:
+    table = table_of(*ROWS)
+    surer = tuple((9.0, -9.0) if each == "u5" else llr for each, llr in zip(table.utterance, table.llr, strict=True))
+    study = dataclasses.replace(demo, scores_test=dataclasses.replace(table, llr=surer))
+    assert worth_hearing(summarise(study)) == ("u5", "u2")
+    assert not (tmp_path / "clips").exists()
+    files = write_report(dataclasses.replace(study, clips={"u5": b"of chloe"}), tmp_path)
+    assert "chloe (fr), taken for en: u5" in files.html.read_text()
+    assert f'src="data:audio/mpeg;base64,{b64encode(b"of chloe").decode()}"' in files.html.read_text()
+    assert "- [chloe (fr), taken for en: u5](clips/mistake-00.mp3)" in files.markdown.read_text()
+    assert (files.clips / "mistake-00.mp3").read_bytes() == b"of chloe"
+    assert "u2" not in files.html.read_text(), "only what there is"
 
 
 def test_without_test_data_they_are_those_of_development(demo: StudyRecord) -> None:
