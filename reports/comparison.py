@@ -5,12 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from lightning_modules.detection_curves import det_curve
+from reports.figures import DetLine, det_figure
 from reports.multiple_comparisons import holm
 from reports.records import ScoreTable, StudyRecord, TrialState
 from reports.sections import _selection as select
 from reports.sections import answer, cost
-from reports.sections._blocks import Block, Cell, Column, Items, Table
+from reports.sections._blocks import Block, Cell, Column, Drawing, Items, Table
 from reports.sections._text import NOTHING, count, duration, listing, number, numeric, p_value, spread
+from reports.sections.calibration import has_all_languages, truth_of
 from reports.statistics import mean_sd, sign_test
 
 ALPHA = 0.05
@@ -23,11 +28,14 @@ class Compared:
     Attributes:
         seeds: objectives of the chosen trial's configuration, one a seed.
         diverged: trials whose training diverged.
+        detection: of the chosen trial's raw test scores; None where not every language was scored, or other speech than
+            the first study scored.
     """
 
     name: str
     found: answer.Answer
     data_hash: str
+    detection: DetLine | None
     seeds: tuple[float, ...]
     diverged: int
     spent: cost.Cost
@@ -79,22 +87,34 @@ def summarise(studies: Sequence[StudyRecord]) -> Comparison:
     pairs = [found for other in others if (found := _paired(first, other)) is not None]
     adjusted = holm([sign_test(found.sources_first, found.sources_other) for found in pairs])
     return Comparison(
-        studies=tuple(map(_compared, studies)),
+        studies=tuple(_compared(study, first) for study in studies),
         pairs=tuple(replace(pair, p_value=p or 0.0) for pair, p in zip(pairs, adjusted, strict=True)),
     )
 
 
-def _compared(study: StudyRecord) -> Compared:
+def _compared(study: StudyRecord, first: StudyRecord) -> Compared:
     trial = select.chosen(study)
     seeds = [each for each in select.scored(study) if trial and each.configuration_hash == trial.configuration_hash]
     return Compared(
         name=study.manifest.name,
         found=answer.summarise(study),
         data_hash=_data_hash(study),
+        detection=_detection(study, first),
         seeds=select.objectives(seeds),
         diverged=len(select.with_state(study, TrialState.DIVERGED)),
         spent=cost.summarise(study),
     )
+
+
+def _detection(study: StudyRecord, first: StudyRecord) -> DetLine | None:
+    table = study.scores_test
+    if table is None or not has_all_languages(table) or _data_hash(study) != _data_hash(first):
+        return None
+    if _recognised(table).keys() != _recognised(first.scores_test).keys():
+        return None
+    det = det_curve(np.array(table.llr), truth_of(table))
+    p_miss, p_fa = (tuple(values.tolist()) for values in (det.p_miss, det.p_fa))
+    return DetLine(name=study.manifest.name, p_miss=p_miss, p_fa=p_fa, eer=det.eer)
 
 
 def _data_hash(study: StudyRecord) -> str:
@@ -141,6 +161,18 @@ def present(comparison: Comparison) -> tuple[Block, ...]:
     blocks: list[Block] = [Items(_sentences(comparison)), _studies_table(comparison)]
     if comparison.pairs:
         blocks.append(_pairs_table(comparison))
+    lines = [study.detection for study in comparison.studies if study.detection is not None]
+    if len(lines) > 1:
+        blocks.append(
+            Drawing(
+                key="detection",
+                alt="Misses against false alarms of the studies' chosen trials.",
+                caption="Detection error of the chosen trials' raw test scores: all languages' detectors under one "
+                "threshold, every language counting the same, on normal deviates; the dot, and the number behind the "
+                "name, is the EER of that threshold. That one curve lies below another is no test of which is better.",
+                draw=lambda: det_figure(lines),
+            )
+        )
     return tuple(blocks)
 
 
@@ -158,7 +190,7 @@ def _sentences(comparison: Comparison) -> tuple[str, ...]:
     if single:
         lines.append(
             f"The configuration that was chosen has one seed in {listing(single)}: what another seed would change is "
-            "not known, and a difference between studies may be that. `lidstudy ablate` trains arms under the same "
+            "not known, and a difference between studies may be that. “lidstudy ablate” trains arms under the same "
             "seeds."
         )
     lines += [_said(studies[0].name, pair) for pair in comparison.pairs]

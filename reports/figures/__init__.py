@@ -2,7 +2,7 @@
 
 from reports.figures._axes import BLUE, INK, ORANGE, QUIET, RULE, SERIES
 from reports.figures.all_trials import Curve, Dot, Panel, curves_figure, scatter_figure
-from reports.figures.calibration import Believed, calibration_figure
+from reports.figures.calibration import Believed, DetLine, calibration_figure, det_figure
 from reports.figures.corpus import corpus_figure
 from reports.figures.effects import EffectLine, effects_figure
 from reports.figures.gradient_flow import FlowLine, flow_figure
@@ -19,6 +19,7 @@ __all__ = [
     "SERIES",
     "Believed",
     "Curve",
+    "DetLine",
     "Dot",
     "EffectLine",
     "FlowLine",
@@ -28,6 +29,7 @@ __all__ = [
     "confusion_figure",
     "corpus_figure",
     "curves_figure",
+    "det_figure",
     "effects_figure",
     "flow_figure",
     "learning_curves",

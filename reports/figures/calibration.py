@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from reports.figures._axes import BLUE, ORANGE, QUIET, axes_row, legend, name_x, name_y
+from reports.figures._axes import BLUE, ORANGE, QUIET, SERIES, axes_row, legend, name_x, name_y
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS: Final = (BLUE, ORANGE)
+LINE_STYLES: Final = ("-", "--", ":")
 _RATES: Final = (0.02, 0.1, 0.3, 0.6, 0.9)
 _LEAST_RATE: Final = 0.005
 
@@ -50,6 +51,29 @@ class Believed:
     least: tuple[float, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class DetLine:
+    """Detection error of one system: `p_miss` and `p_fa` over thresholds, and `eer` where both are equal."""
+
+    name: str
+    p_miss: tuple[float, ...]
+    p_fa: tuple[float, ...]
+    eer: float
+
+
+def det_figure(lines: Sequence[DetLine]) -> "Figure":
+    """Misses against false alarms of several systems, on normal deviates; a dot at each EER."""
+    figure, (axis,) = axes_row(1, width=5.2, height=4.2 + 0.16 * (len(lines) // 3), top=0.25 + 0.16 * (len(lines) // 3))
+    for number, each in enumerate(lines):
+        style = LINE_STYLES[number // len(SERIES) % len(LINE_STYLES)]
+        _det(axis, each, SERIES[number % len(SERIES)], name=f"{each.name} ({each.eer:.3f})", style=style)
+    _probits(axis)
+    name_x([axis], "false alarms")
+    name_y(axis, "misses")
+    legend(axis, columns=min(3, len(lines)))
+    return figure
+
+
 def calibration_figure(shown: Sequence[Believed]) -> "Figure":
     """Three panels: stated against observed probability, misses against false alarms, cost against its weight."""
     figure, axes = axes_row(3, width=9.6, height=3.0, top=0.48)
@@ -80,9 +104,9 @@ def _reliability(axis: "Axes", each: Believed, colour: str) -> None:
     axis.plot(each.decisions_stated, each.decisions_observed, color=colour, linewidth=1.0, linestyle="--")
 
 
-def _det(axis: "Axes", each: Believed, colour: str) -> None:
+def _det(axis: "Axes", each: "Believed | DetLine", colour: str, *, name: str | None = None, style: str = "-") -> None:
     points = [(_probit(fa), _probit(miss)) for fa, miss in zip(each.p_fa, each.p_miss, strict=True)]
-    axis.plot([x for x, _ in points], [y for _, y in points], color=colour, linewidth=1.3)
+    axis.plot([x for x, _ in points], [y for _, y in points], color=colour, linewidth=1.3, linestyle=style, label=name)
     axis.plot([_probit(each.eer)], [_probit(each.eer)], color=colour, marker="o", markersize=4.5)
 
 

@@ -68,9 +68,9 @@ class Calibration:
 def summarise(study: StudyRecord) -> Calibration:
     """Raw test scores, and the same calibrated on development scores where these are on record."""
     test, development = study.scores_test, study.scores_dev
-    if test is None or not _has_all_languages(test):
+    if test is None or not has_all_languages(test):
         return Calibration()
-    llr, truth = np.array(test.llr), _truth(test)
+    llr, truth = np.array(test.llr), truth_of(test)
     sets = [_stated("raw", llr, truth)]
     if development is not None and (calibrated := calibrated_on(development, test)) is not None:
         sets.append(_stated("calibrated", calibrated, truth))
@@ -93,11 +93,13 @@ def curves_of(scores: dict[str, np.ndarray], table: ScoreTable) -> list[Believed
     return [_stated(name, llr[rows], truth).curves for name, llr in scores.items()]
 
 
-def _has_all_languages(table: ScoreTable) -> bool:
+def has_all_languages(table: ScoreTable) -> bool:
+    """Whether every target language was spoken, and no other."""
     return set(table.language) == set(table.targets)
 
 
-def _truth(table: ScoreTable) -> np.ndarray:
+def truth_of(table: ScoreTable) -> np.ndarray:
+    """(N,) index of each utterance's language."""
     return np.array([table.targets.index(language) for language in table.language])
 
 

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from reports.comparison import Comparison, present, summarise
+from reports.figures import to_svg
 from reports.records import ScoreTable, StudyRecord
 from reports.render import write_comparison
-from reports.sections._blocks import Items, Table
+from reports.sections._blocks import Drawing, Items, Table
 from tests.reports.helpers import MakeStudy, MakeTrial, replicates
 
 RIGHT, WRONG = (1.0, 0.0), (0.0, 1.0)
@@ -51,6 +52,25 @@ def test_utterances_that_both_scored_are_counted_by_source(trial: MakeTrial, mak
     assert (pair.num_sources, pair.sources_first, pair.sources_other) == (3, 1, 1)
     assert pair.p_value == 1.0
     assert "which is better is not shown" in said(summarise([first, other]))
+
+
+def test_detection_error_of_several_systems_is_drawn_where_they_scored_the_same(
+    trial: MakeTrial, make_study: MakeStudy
+) -> None:
+    both = dataclasses.replace(scores(("a", RIGHT), ("b", WRONG), ("c", RIGHT)), language=("en", "es", "en"))
+    confused = dataclasses.replace(both, llr=((0.1, 0.0), (0.2, 0.0), (-0.5, 0.0)))
+    study = make_study(trial(0))
+    first, other = scored_on(study, "first", both), scored_on(study, "other", confused)
+    elsewhere = scored_on(study, "elsewhere", both, data_hash="another")
+    (drawing,) = (block for block in present(summarise([first, other, elsewhere])) if isinstance(block, Drawing))
+    drawn = to_svg(drawing.draw())
+    assert ("first (0.000)" in drawn, "other (" in drawn, "elsewhere" in drawn) == (True, True, False)
+    assert drawings_of([first, elsewhere]) == []
+    assert drawings_of([first, scored_on(study, "english", scores(("a", RIGHT)))]) == [], "one language was spoken"
+
+
+def drawings_of(studies: list[StudyRecord]) -> list[Drawing]:
+    return [block for block in present(summarise(studies)) if isinstance(block, Drawing)]
 
 
 def test_a_study_is_called_better_only_by_sources_and_after_correction(trial: MakeTrial, make_study: MakeStudy) -> None:
