@@ -158,6 +158,12 @@ class TrialConfig(Frozen):
                 f"schedule.patience ({self.schedule.patience}) lets the learning rate fall after "
                 f"{self.schedule.patience + 2} epochs at the earliest, but training has {epochs}; make it smaller."
             )
+        patience = self.training.patience
+        if patience is not None and patience + 1 >= epochs:
+            return (
+                f"training.patience ({patience}) stops a trial after {patience + 1} epochs at the earliest, but "
+                f"training has {epochs}; make it smaller, or leave it out."
+            )
         encoder = self.encoder
         is_scheduled = isinstance(encoder, OutputRecurrentEncoderConfig) and isinstance(
             encoder.feedback, ScheduledSamplingConfig

@@ -479,6 +479,10 @@ def test_what_would_do_nothing_is_refused(flat: dict[str, Any], complaint: str) 
     ("flat", "complaint"),
     [
         (
+            {"training.max_epochs": 10, "training.patience": 9},
+            r"training\.patience \(9\) stops a trial after 10 epochs at the earliest, but training has 10",
+        ),
+        (
             {"schedule.kind": "plateau", "schedule.patience": 9},
             r"schedule\.patience \(9\) .* after 11 epochs .* has 10",
         ),
