@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -509,6 +510,12 @@ def main() -> None:
         app()
     except LidstudyError as error:
         sys.stderr.write(f"lidstudy: error: {masked(str(error))}\n")
+        sys.exit(2)
+    except BrokenExecutor:
+        sys.stderr.write(
+            "lidstudy: error: a process that worked for this one was killed, perhaps since memory ran out. "
+        )
+        sys.stderr.write("Run the same command again: nothing is lost.\n")
         sys.exit(2)
     except OSError as error:
         from study.workspace import STORAGE_ERRORS

@@ -10,7 +10,8 @@ import io
 import json
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -38,6 +39,7 @@ JOURNAL: Final = "converted.jsonl"
 _HEAD_S: Final = 0.5
 _LOUD: Final = 0.05  # of full scale; above the noise of 8 bits
 _CHUNK: Final = 32
+TOO_LARGE: Final = "takes more memory than there is"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,10 @@ class Converted(NamedTuple):
     duration_s: float
     audio_hash: str
     head_hash: str
+
+
+Results = list[Converted | str]
+"""Of jobs: a recording, or why there is none."""
 
 
 def convert(jobs: Sequence[Job], *, folder: Path, progress: Progress) -> Harvest:
@@ -183,16 +189,44 @@ def _run(jobs: Sequence[Job], *, folder: Path, progress: Progress) -> dict[str, 
     chunks = [left[start : start + _CHUNK] for start in range(0, len(left), _CHUNK)]
     if not chunks:
         return results
-    with (
-        (folder / JOURNAL).open("a", encoding="utf-8") as journal,
-        worker_pool(min(os.cpu_count() or 1, len(chunks))) as pool,
-    ):
-        for chunk, converted in zip(chunks, pool.map(_convert_chunk, chunks, [folder] * len(chunks)), strict=True):
+    with (folder / JOURNAL).open("a", encoding="utf-8") as journal:
+        for chunk, converted in _all_converted(chunks, folder):
             for job, result in zip(chunk, converted, strict=True):
                 results[job.id] = result
-                journal.write(json.dumps([job.id, marks[job.id], result]) + "\n")
+                if result != TOO_LARGE:  # which says as much of the machine as of the file
+                    journal.write(json.dumps([job.id, marks[job.id], result]) + "\n")
             journal.flush()
             progress("converting recordings", len(results), len(jobs))
+    return results
+
+
+def _all_converted(chunks: Sequence[Sequence[Job]], folder: Path) -> Iterator[tuple[Sequence[Job], Results]]:
+    """Each chunk with its results, on all cores; where a worker is killed, what was under way goes on file by file."""
+    num_workers = min(os.cpu_count() or 1, len(chunks))
+    num_done = 0
+    while num_done < len(chunks):
+        left = chunks[num_done:]
+        try:
+            with worker_pool(num_workers) as pool:
+                for chunk, results in zip(left, pool.map(_convert_chunk, left, [folder] * len(left)), strict=True):
+                    yield chunk, results
+                    num_done += 1
+        except BrokenProcessPool:
+            for chunk in chunks[num_done : num_done + num_workers]:
+                yield chunk, _converted_alone(chunk, folder)
+                num_done += 1
+
+
+def _converted_alone(jobs: Sequence[Job], folder: Path) -> Results:
+    """Results of a chunk, one after another; a file over which its process is killed even so is too large."""
+    results: Results = []
+    while len(results) < len(jobs):
+        try:
+            with worker_pool(1) as pool:
+                for job in jobs[len(results) :]:
+                    results.append(pool.submit(_convert_one, job, folder).result())
+        except BrokenProcessPool:
+            results.append(TOO_LARGE)
     return results
 
 
@@ -217,7 +251,7 @@ def _read_journal(path: Path) -> dict[str, tuple[str, Converted | str]]:
     return noted
 
 
-def _convert_chunk(jobs: Sequence[Job], folder: Path) -> list[Converted | str]:
+def _convert_chunk(jobs: Sequence[Job], folder: Path) -> Results:
     return [_convert_one(job, folder) for job in jobs]
 
 
@@ -227,6 +261,8 @@ def _convert_one(job: Job, folder: Path) -> Converted | str:
         samples = clean(decoded, rate_hz=rate_hz, cut=lambda speech: only_speech(speech, job.activity))
     except NotSpeechError as error:
         return str(error)
+    except MemoryError:
+        return TOO_LARGE
     return Converted(
         duration_s=round(samples.size / SAMPLE_RATE_HZ, 4),
         audio_hash=write_flac(audio_file(folder, job.id), samples),

@@ -1,6 +1,8 @@
 """The command line's promises: fast help, one clear line and exit status 2 for what a user can mend."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,8 @@ from lightning_modules.errors import ConfigError
 from study.commands.sweep import SweepOptions, dry
 from study.workspace import Workspace, write_json
 from tests.conftest import write_tiny_study
-from tests.study.helpers import run_study
+from tests.faults.chaos import children, command_of
+from tests.study.helpers import run_study, until
 
 HEAVY = ("torch", "mlflow", "optuna", "pandas", "matplotlib")
 LOOK = f"""
@@ -169,6 +172,20 @@ def test_a_dry_run_looks_whether_its_launcher_is_there(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="Run the coordinator where sbatch works"):
         dry(str(study), SweepOptions(launcher="slurm"), folder=workspace)
+
+
+def test_a_killed_worker_is_one_line(workspace: Path, tmp_path: Path) -> None:
+    arguments = ["sweep", str(write_tiny_study(tmp_path)), "--dry-run", "--workspace", str(workspace)]
+    command = [sys.executable, "-c", "from study.cli import main; main()", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: any("spawn_main" in command_of(pid) for pid in children(process.pid)))
+        for pid in children(process.pid):
+            if "spawn_main" in command_of(pid):
+                os.kill(pid, signal.SIGKILL)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert said.startswith("lidstudy: error: a process that worked for this one was killed")
+    assert len(said.splitlines()) == 1
 
 
 def test_a_damaged_journal_is_one_line_and_hides_no_other_study(workspace: Path, tmp_path: Path) -> None:

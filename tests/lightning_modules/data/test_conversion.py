@@ -1,13 +1,20 @@
 """Many files at once: one damaged file never stops the others, duplicates go."""
 
+import multiprocessing
+import os
+import signal
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
 
+from lightning_modules.data import conversion
+from lightning_modules.data.audio import decode as real_decode
 from lightning_modules.data.cards import Harvest, Progress
 from lightning_modules.data.conversion import Converted, Job, convert, duplicates, write_flac
 
@@ -93,6 +100,43 @@ def test_what_an_interrupted_call_converted_and_nobody_wants_any_more_is_removed
     convert(jobs, folder=new_folder(tmp_path), progress=quiet)
     convert(jobs[:1], folder=new_folder(tmp_path), progress=quiet)
     assert [path.name for path in (tmp_path / "corpus").rglob("*.flac")] == ["a.flac"]
+
+
+def deadly_decode(path: Path, *arguments: Any) -> Any:
+    """What the kernel does to who takes more memory than there is."""
+    if path.stem.startswith("deadly"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if path.stem.startswith("large"):
+        raise MemoryError
+    return real_decode(path, *arguments)
+
+
+def short_of_memory() -> None:
+    pytest.MonkeyPatch().setattr(conversion, "decode", deadly_decode)
+
+
+def pool_that_is_short_of_memory(num_workers: int) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(num_workers, mp_context=context, initializer=short_of_memory)
+
+
+def test_a_file_over_which_its_process_is_killed_is_left_out_and_stops_no_other(
+    tmp_path: Path, make_speech: MakeSpeech, quiet: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [*(f"good{number}" for number in range(40)), "deadly", "large"]
+    for seed, name in enumerate(names):
+        soundfile.write(tmp_path / f"{name}.wav", make_speech(seconds=1, seed=seed), 8000)
+    jobs = [job(name, file=tmp_path / f"{name}.wav") for name in names]
+    with monkeypatch.context() as patch:
+        patch.setattr(conversion, "worker_pool", pool_that_is_short_of_memory)
+        harvest = convert(jobs, folder=new_folder(tmp_path), progress=quiet)
+    assert len(harvest.recordings) == 40
+    assert [(each.path, each.reason) for each in harvest.skipped] == [
+        ("s/deadly.wav", "takes more memory than there is"),
+        ("s/large.wav", "takes more memory than there is"),
+    ]
+    roomier = convert(jobs, folder=new_folder(tmp_path), progress=quiet)
+    assert len(roomier.recordings) == 42
 
 
 def test_lines_that_begin_alike_in_one_language_both_stay(tmp_path: Path) -> None:
