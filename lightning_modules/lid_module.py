@@ -67,6 +67,7 @@ class LidModule(pl.LightningModule, ABC):
         self.clipper = GradientClipper(config.clipping)
         self.clipping_steps: list[ClippingStep] = []
         self.gradient_flow = GradientFlow(config.training.gradient_flow)
+        self.development_speakers: Sequence[str] | None = None
         self.development_scores: np.ndarray | None = None
         self.development_calibrated: np.ndarray | None = None
         self.development_metrics: dict[str, float] = {}
@@ -261,7 +262,9 @@ class LidModule(pl.LightningModule, ABC):
             raise Diverged(f"development scores are not finite at epoch {self.current_epoch}")
         truth = scored.languages.numpy()
         self.development_scores = scored.log_likelihoods.double().numpy()
-        self.development_calibrated = scoring.cross_fitted(self.development_scores, truth)
+        self.development_calibrated = scoring.cross_fitted(
+            self.development_scores, truth, groups=self.development_speakers
+        )
         self.development_metrics = development_metrics(
             self.development_scores, truth, calibrated=self.development_calibrated
         )

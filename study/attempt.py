@@ -95,6 +95,7 @@ def _train(spec: AttemptSpec, log: EventLog, speech: Speech | None, *, warm: boo
     most = max(1, config.training.batch_size // num_ranks)  # or a part would be empty
     micro_batches = min(spec.micro_batches * config.training.accumulation, most)
     module = build_module(config, num_parts=micro_batches * num_ranks)
+    module.development_speakers = [row.speaker for row in speech.development.rows]
     progress = TrialProgress(spec, log, utterances=speech.development.rows)
     resume_from = _whole(TrialFolder(spec.trial_folder).last_checkpoint)
     resumed = _resumed(resume_from, patience=config.training.patience)

@@ -1,10 +1,12 @@
 """Several objectives: what cannot be combined is refused where the study is read, and what a trial counts as."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lightning_modules import scoring
 from lightning_modules.config import TrialConfig
 from lightning_modules.errors import ConfigError
 from reports.records import TrialState
@@ -20,7 +22,7 @@ from study.pruner_config import MedianPrunerConfig, NoPrunerConfig
 from study.spec import AttemptSpec
 from study.workspace import TrialFolder, Workspace
 from tests.conftest import write_tiny_study
-from tests.study.helpers import config_of
+from tests.study.helpers import config_of, run_study, trials_of
 
 SEVERAL = 'further_objectives = ["c_primary", "parameters", "latency"]\n'
 STARTED = Started(
@@ -201,3 +203,17 @@ def test_every_score_has_a_bound_and_what_is_no_score_has_none() -> None:
     assert bounds["cllr"] == objective_bound(config) == score_bound("cllr", 5) == pytest.approx(4.6439, abs=1e-4)
     assert (bounds["c_primary"], bounds["eer"], bounds["error_rate"]) == (6.0, 1.0, 1.0)
     assert (bounds["parameters"], bounds["latency"]) == (None, None)
+
+
+def test_the_objective_is_calibrated_on_other_speakers_than_it_is_measured_on(workspace: Path, tmp_path: Path) -> None:
+    run_study(write_tiny_study(tmp_path, trials=1), workspace)
+    (trial,) = trials_of(workspace)
+    table = json.loads(Workspace(workspace).study("tiny").trial(0).scores.read_text())
+    scores = scoring.log_posteriors_from_llr(table["llr"])
+    truth = [table["targets"].index(language) for language in table["language"]]
+    of_speakers, of_utterances = (
+        scoring.cllr(scoring.llr_from_log_likelihoods(scoring.cross_fitted(scores, truth, groups=groups)), truth)
+        for groups in (table["speaker"], None)
+    )
+    assert trial.value == pytest.approx(of_speakers, abs=1e-6)
+    assert of_utterances != pytest.approx(of_speakers, abs=1e-3)
