@@ -11,12 +11,15 @@ from reports.ablation_statistics import PairedEffect, Replicates, Verdict, paire
 from reports.factorial_effects import Change, Training, changes, interaction, interactions, main_effect
 from reports.multiple_comparisons import holm, smallest_adjusted_p
 from reports.power import seeds_to_decide
-from reports.records import StudyRecord, TrialRecord, TrialState
+from reports.records import TAG_STATE, StudyRecord, StudyState, TrialRecord, TrialState
 from reports.source_bootstrap import SourceEffect, effect_over_sources
 from reports.source_costs import languages_of_sources
 from reports.statistics import Interval, MeanSd, mean_sd, t_interval
 from search_spaces.designs import Factor
 from search_spaces.two_level_designs import Alias, two_level_design
+
+ALPHA = 0.05
+"""The error rate of a whole table."""
 
 FACTORIAL = ("factorial", "fractional")
 """Designs in which factors vary together, so that comparisons are main effects."""
@@ -32,7 +35,7 @@ class Arm:
         tuned: what was tuned for it, path -> value.
         replicates: seed -> objective, None where it diverged.
         trials: seed -> number of the trial that reached it.
-        num_failed: trials without any result.
+        num_failed: seeds without any result: their trials failed, or have lost their value.
     """
 
     name: str
@@ -66,7 +69,7 @@ class Comparison:
         name: the arm, or that level.
         change: where factors vary together, the factor's levels.
         effect: paired over seeds; positive is worse.
-        adjusted_p: corrected over the whole table (Holm).
+        adjusted_p: corrected over the whole table (Holm), once all that was planned has ended.
         verdict: what may be said.
         seeds_needed: how many would probably decide it, were the effect what it seems; None where it is decided, where
             so many have been run, or no number would.
@@ -112,7 +115,10 @@ class Ablation:
         comparisons: in the order of the arms, or of the factors where these vary together.
         interactions: of the full factorial.
         num_asked: seeds that each arm is to be trained under.
-        smallest_p: the least that a corrected p-value of this table can be.
+        num_ended: trials of it that have ended, of any seed.
+        is_interim: whether more are to come. What was planned is one test of all results: until then there is no
+            verdict, or who stops at the first would find one too often.
+        smallest_p: the least that a corrected p-value of this table can be; `smallest_interaction_p` of the other one.
         looks: seeds that each arm had whenever somebody could look at all results and then asked for more.
         num_test_looks: at test data.
         sources: that development data come from.
@@ -123,7 +129,10 @@ class Ablation:
     arms: tuple[Arm, ...]
     comparisons: tuple[Comparison, ...]
     num_asked: int
+    num_ended: int
+    is_interim: bool
     smallest_p: float
+    smallest_interaction_p: float
     looks: tuple[int, ...]
     sources: tuple[str, ...]
     objective_name: str
@@ -148,6 +157,12 @@ def compare(study: StudyRecord) -> Ablation | None:
     effects = _effects(arms, varied)
     aliases = _aliases(config)
     adjusted = _adjusted(list(effects.values()), num_looks=num_looks)
+    num_asked, num_ended = study.manifest.num_trials // len(arms), len(_ended(study))
+    is_interim = study.tags.get(TAG_STATE) != StudyState.COMPLETE and num_ended < study.manifest.num_trials
+    if is_interim:
+        adjusted = [None] * len(adjusted)
+    interactions_found = _interactions(arms, config, num_looks=num_looks, is_interim=is_interim)
+    num_seeds = num_asked if is_interim else max((each.n for each in effects.values()), default=0)
     over_sources = _over_sources(arms, varied, study) if study.source_costs else {}
     return Ablation(
         config=config,
@@ -158,6 +173,8 @@ def compare(study: StudyRecord) -> Ablation | None:
                 effect,
                 p,
                 num=len(effects),
+                num_looks=num_looks,
+                is_interim=is_interim,
                 margin=config.get("margin"),
                 change=varied.get(name),
                 over_sources=over_sources.get(name),
@@ -165,20 +182,26 @@ def compare(study: StudyRecord) -> Ablation | None:
             )
             for (name, effect), p in zip(effects.items(), adjusted, strict=True)
         ),
-        interactions=_interactions(arms, config, num_looks=num_looks),
-        num_asked=study.manifest.num_trials // len(arms),
-        smallest_p=min(
-            1.0,
-            num_looks
-            * smallest_adjusted_p(
-                num_comparisons=max(1, len(effects)), num_seeds=max((each.n for each in effects.values()), default=0)
-            ),
-        ),
+        interactions=interactions_found,
+        num_asked=num_asked,
+        num_ended=num_ended,
+        is_interim=is_interim,
+        smallest_p=_smallest_p(len(effects), num_seeds=num_seeds, num_looks=num_looks),
+        smallest_interaction_p=_smallest_p(len(interactions_found), num_seeds=num_seeds, num_looks=num_looks),
         looks=looks,
         sources=tuple(languages_of_sources(study.manifest.corpus)),
         objective_name=study.manifest.objective,
         num_test_looks=len(study.looks),
     )
+
+
+def _ended(study: StudyRecord) -> list[TrialRecord]:
+    return [trial for trial in study.trials if trial.state not in (TrialState.RUNNING, TrialState.INTERRUPTED)]
+
+
+def _smallest_p(num_comparisons: int, *, num_seeds: int, num_looks: int) -> float:
+    least = smallest_adjusted_p(num_comparisons=max(1, num_comparisons), num_seeds=num_seeds)
+    return min(1.0, num_looks * least)
 
 
 def _arms(study: StudyRecord, config: Mapping[str, Any]) -> tuple[Arm, ...]:
@@ -203,7 +226,8 @@ def _arm(name: str, levels: Mapping[str, Any], params: Mapping[str, Any], trials
             replicates.setdefault(trial.seed, None)
         elif trial.state is TrialState.COMPLETE and trial.objective is not None and isfinite(trial.objective):
             replicates[trial.seed], numbers[trial.seed] = trial.objective, trial.number
-    failed = {trial.seed for trial in trials if trial.state in (TrialState.FAILED, TrialState.TIMED_OUT)}
+    over = (TrialState.FAILED, TrialState.TIMED_OUT, TrialState.COMPLETE)  # the last without an objective
+    failed = {trial.seed for trial in trials if trial.state in over}
     tuned = {path: value for path, value in params.items() if path not in levels}
     return Arm(
         name=name,
@@ -244,14 +268,19 @@ def _effects(arms: tuple[Arm, ...], varied: Mapping[str, Change]) -> dict[str, P
     return {arm.name: paired_effect(base.replicates, arm.replicates) for arm in others}
 
 
-def _interactions(arms: Sequence[Arm], config: Mapping[str, Any], *, num_looks: int) -> tuple[Interaction, ...]:
+def _interactions(
+    arms: Sequence[Arm], config: Mapping[str, Any], *, num_looks: int, is_interim: bool
+) -> tuple[Interaction, ...]:
     if config["design"] != "factorial":
         return ()
     pairs = interactions(_factors(config))
     effects = [interaction(pair, _trainings(arms)) for pair in pairs]
     return tuple(
         Interaction(
-            changes=pair, effect=effect, adjusted_p=p, is_shown=verdict(effect, adjusted_p=p) is not Verdict.UNDECIDED
+            changes=pair,
+            effect=effect,
+            adjusted_p=p,
+            is_shown=not is_interim and verdict(effect, adjusted_p=p) is not Verdict.UNDECIDED,
         )
         for pair, effect, p in zip(pairs, effects, _adjusted(effects, num_looks=num_looks), strict=True)
     )
@@ -293,15 +322,18 @@ def _comparison(
     adjusted_p: float | None,
     *,
     num: int,
+    num_looks: int,
+    is_interim: bool,
     margin: float | None,
     change: Change | None,
     over_sources: SourceEffect | None,
     aliases: tuple[Alias, ...],
 ) -> Comparison:
-    said = verdict(effect, adjusted_p=adjusted_p, margin=margin)
+    said = Verdict.UNDECIDED if is_interim else verdict(effect, adjusted_p=adjusted_p, margin=margin)
     seeds = None
-    if said is Verdict.UNDECIDED and effect.mean and effect.sd:
-        seeds = seeds_to_decide(effect.mean, effect.sd, num_comparisons=num)
+    if not is_interim and said is Verdict.UNDECIDED and effect.mean and effect.sd:
+        # Whoever asks for more seeds has looked once more.
+        seeds = seeds_to_decide(effect.mean, effect.sd, num_comparisons=num, alpha=ALPHA / (num_looks + 1))
     return Comparison(
         name=name,
         effect=effect,

@@ -79,8 +79,8 @@ class PairedEffect:
         return len(self.differences)
 
     @property
-    def is_identical(self) -> bool:
-        """Whether both sides came out the same, bit for bit, under every seed: the change did nothing."""
+    def is_tied(self) -> bool:
+        """Whether both sides have the same objective under each seed that both have one for, to the last bit."""
         return bool(self.differences) and not any(self.differences)
 
 

@@ -1,5 +1,6 @@
 """Several studies side by side: what they share, what each found, and whether their test scores can be told apart."""
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ class Compared:
 
     Attributes:
         seeds: objectives of the chosen trial's configuration, one a seed.
+        settings: what the configurations of all its trials begin with, as JSON; `space` what is searched.
         diverged: trials whose training diverged.
         detection: of the chosen trial's raw test scores; None where not every language was scored, or other speech than
             the first study scored.
@@ -35,6 +37,8 @@ class Compared:
     name: str
     found: answer.Answer
     data_hash: str
+    settings: str
+    space: str
     detection: DetLine | None
     seeds: tuple[float, ...]
     diverged: int
@@ -76,6 +80,8 @@ class Comparison:
             "the data": {study.data_hash for study in self.studies},
             "the languages": {each.languages for each in found},
             "the objective": {each.objective_name for each in found},
+            "the search space": {study.space for study in self.studies},
+            "settings that are the same in all trials": {study.settings for study in self.studies},
             "the number of trials": {each.num_compared for each in found},
         }
         return tuple(kind for kind, values in kinds.items() if len(values) > 1)
@@ -99,6 +105,8 @@ def _compared(study: StudyRecord, first: StudyRecord) -> Compared:
         name=study.manifest.name,
         found=answer.summarise(study),
         data_hash=_data_hash(study),
+        settings=json.dumps(study.manifest.config.get("trial"), sort_keys=True),
+        space=repr(sorted(study.manifest.parameters, key=lambda each: each.path)),
         detection=_detection(study, first),
         seeds=select.objectives(seeds),
         diverged=len(select.with_state(study, TrialState.DIVERGED)),
@@ -122,8 +130,8 @@ def _data_hash(study: StudyRecord) -> str:
 
 
 def _paired(first: StudyRecord, other: StudyRecord) -> Paired | None:
-    """None where one was not scored on test data, or on other data."""
-    if _data_hash(first) != _data_hash(other):
+    """None where one was not scored on test data, or on other data, or was to tell other languages apart."""
+    if _data_hash(first) != _data_hash(other) or set(first.manifest.languages) != set(other.manifest.languages):
         return None
     one, two = _recognised(first.scores_test), _recognised(other.scores_test)
     shared = sorted(one.keys() & two.keys())
@@ -180,7 +188,7 @@ def _sentences(comparison: Comparison) -> tuple[str, ...]:
     studies = comparison.studies
     single = [study.name for study in studies if len(study.seeds) == 1]
     untested = [study.name for study in studies if study.found.test is None]
-    together = "The studies share data, languages, objective and the number of complete trials."
+    together = "The studies share data, languages, objective, search space, settings and the number of complete trials."
     if comparison.differing:
         together = (
             f"The studies differ in {listing(comparison.differing)}: their numbers stand beside each other here, and "

@@ -17,6 +17,8 @@ _COMMANDS: Final = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    "[": "{[}",  # which would be an option of the line's end before it
+    "*": "{*}",
     "±": r"$\pm$",
     "×": r"$\times$",
     "−": "$-$",

@@ -72,6 +72,7 @@ _MANY: Final = 100_000_000  # the bulk query wants a limit
 _LOADERS: Final = 8  # requests to a server at the same time
 _BULK: Final = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
 _RUNS_A_REQUEST: Final = 100  # the server refuses more
+_GONE: Final = "RESOURCE_DOES_NOT_EXIST"  # what is said of a run after `mlflow gc`
 _POINTS_A_REQUEST: Final = 25_000  # the server leaves out what exceeds them
 
 Run = Any  # mlflow.entities.Run: mlflow has no type stubs and is not imported here
@@ -222,8 +223,8 @@ def _trial(run: Run, history: dict[str, tuple[MetricPoint, ...]]) -> TrialRecord
         run_id=run.info.run_id,
         number=int(tags[TAG_NUMBER]),
         state=_state(run),
-        seed=int(tags.get(TAG_SEED, "0")),
-        configuration_hash=tags.get(TAG_CONFIGURATION, ""),
+        seed=int(seed) if (seed := tags.get(TAG_SEED, "")).isdecimal() else 0,
+        configuration_hash=tags.get(TAG_CONFIGURATION) or f"trial {tags[TAG_NUMBER]}",  # unknown: no replicate of any
         params={key: param_value(text) for key, text in sorted(run.data.params.items())},
         metrics={key: _decoded(value) for key, value in sorted(run.data.metrics.items())},
         history=history,
@@ -345,11 +346,18 @@ def _point(metric: Any) -> MetricPoint:
 
 
 def _fetcher(client: Client, folder: Path) -> Callable[[str, str], Path | None]:
-    """A function that copies an artifact of a run into the folder, or returns None where there is none."""
+    """A function that copies an artifact of a run into the folder, or returns None where there is none, or no run."""
+    from mlflow.exceptions import MlflowException
 
     def fetch(run_id: str, path: str) -> Path | None:
         parent = path.rpartition("/")[0] or None
-        if path not in {file.path for file in client.list_artifacts(run_id, parent)}:
+        try:
+            there = {file.path for file in client.list_artifacts(run_id, parent)}
+        except MlflowException as error:
+            if error.error_code != _GONE:
+                raise
+            return None
+        if path not in there:
             return None
         target = folder / run_id
         target.mkdir(parents=True, exist_ok=True)

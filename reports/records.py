@@ -271,7 +271,7 @@ class TrialRecord:
         number: the trial's number in the study.
         state: how it ended.
         seed: its seed.
-        configuration_hash: equal for replicates.
+        configuration_hash: equal for replicates; the trial's own where it is not on record.
         params: the flat TrialConfig, path -> value.
         metrics: last value of each metric.
         history: every point of the metrics by epoch, sorted by step.

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 from reports import comparison, latex
 from reports.figures import to_png, to_svg, to_svg_file
 from reports.records import StudyRecord
-from reports.sections import SECTIONS, answer, cost
+from reports.sections import SECTIONS, ablation, answer, cost
 from reports.sections._blocks import Block, Clips, Drawing
 from reports.sections._scores import SCORES, key_of
-from reports.sections._text import NOTHING, count, duration, listing, number, states_text, times
+from reports.sections._text import NOTHING, count, duration, listing, number, spread, states_text, times
 from reports.trials_table import trials_csv, write_trials_parquet
 
 if TYPE_CHECKING:
@@ -135,6 +135,8 @@ def _write(page: Page, studies: Sequence[StudyRecord], folder: Path) -> ReportFi
     files.latex.write_text(_latex(environment, page), encoding="ascii")
     files.csv.write_text(trials_csv(*studies), encoding="utf-8")
     write_trials_parquet(*studies, path=files.parquet)
+    _empty(files.figures, ("*.svg", "*.png"))
+    _empty(files.clips, ("mistake-*.mp3",))
     if drawn:
         files.figures.mkdir(exist_ok=True)
     for key, figure in drawn.items():
@@ -148,6 +150,15 @@ def _write(page: Page, studies: Sequence[StudyRecord], folder: Path) -> ReportFi
     return files
 
 
+def _empty(folder: Path, patterns: tuple[str, ...]) -> None:
+    """What an earlier report left there, which had other figures, or speech to hear."""
+    for pattern in patterns:
+        for file in folder.glob(pattern):
+            file.unlink()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
 # --- the top of the page ----------------------------------------------------------------------------------------------
 
 
@@ -159,6 +170,13 @@ def cards(study: StudyRecord) -> tuple[Card, ...]:
         value=number(found.chosen_objective),
         note=_objective_note(found) if found.chosen is not None else "no complete trial",
     )
+    if compared := ablation.summarise(study):
+        base = compared.arms[0]
+        chosen = Card(
+            title="Objective of the base, development",
+            value=spread(base.mean.mean, base.mean.sd) if base.mean else NOTHING,
+            note=f"{compared.objective_name}, {count(len(base.objectives), 'seed')}; lower is better",
+        )
     trials = Card(title="Trials", value=f"{sum(found.states.values()):,}", note=states_text(found.states) or "none yet")
     each = f"{duration(spent.mean)} a complete trial" if spent.mean is not None else "no complete trial"
     time = Card(title="Wall time", value=duration(spent.wall), note=each if spent.num_ended else "not recorded")

@@ -16,6 +16,7 @@ class AblationConfig(Frozen):
     Attributes:
         of: the study whose trial is the base.
         trial: that trial.
+        named_after_looks: looks at test data before the trial was named by hand; 0 of one that development data chose.
         design: how the arms were chosen.
         halvings: of a fractional design.
         factors: path -> its levels, the base's first.
@@ -26,13 +27,14 @@ class AblationConfig(Frozen):
         untuned: arms of which no draw trained to its end: they have the middle of each range.
         first_seed: of the comparison.
         seeds: that each arm is trained under.
-        looks: seeds that each arm had whenever all results could be seen and more seeds were asked for.
+        looks: seeds that each arm had results of whenever these could be seen and more seeds were asked for.
         margin: a difference in the objective below which arms count as equivalent; None where nobody has said.
         margin_after: trials of the comparison that had ended when the margin was named.
     """
 
     of: str
     trial: Annotated[int, Field(ge=0)]
+    named_after_looks: Annotated[int, Field(ge=0)] = 0
     design: Design = "one_at_a_time"
     halvings: Annotated[int, Field(ge=0)] = 0
     factors: dict[str, tuple[Value, ...]]
@@ -49,7 +51,8 @@ class AblationConfig(Frozen):
 
     def compares(self) -> "AblationConfig":
         """What is compared, without what may be said later, or comes of how far the study is."""
-        return self.model_copy(update={"untuned": (), "seeds": 1, "looks": (), "margin": None, "margin_after": 0})
+        later = {"untuned": (), "seeds": 1, "looks": (), "margin": None, "margin_after": 0, "named_after_looks": 0}
+        return self.model_copy(update=later)
 
     def after(self, before: "AblationConfig", *, num_ended: int, num_seen: int) -> "AblationConfig":
         """The same comparison, asked for again.
@@ -57,15 +60,16 @@ class AblationConfig(Frozen):
         Args:
             before: as it is on record.
             num_ended: trials of it that have ended.
-            num_seen: seeds under which all arms have.
+            num_seen: seeds of which that is results.
         """
         seeds, looks, margin_after = max(self.seeds, before.seeds), before.looks, before.margin_after
-        if seeds > before.seeds and num_seen >= before.seeds:
-            looks = (*looks, before.seeds)
+        if seeds > before.seeds and num_seen:
+            looks = (*looks, min(num_seen, before.seeds))
         margin = self.margin if self.margin is not None else before.margin
         if margin != before.margin:
             margin_after = num_ended
-        return self.model_copy(update={"seeds": seeds, "looks": looks, "margin": margin, "margin_after": margin_after})
+        update = {"seeds": seeds, "looks": looks, "margin": margin, "margin_after": margin_after}
+        return self.model_copy(update=update | {"named_after_looks": before.named_after_looks})
 
 
 class AblationOptions(Frozen):

@@ -28,7 +28,8 @@ class Base:
         space: its search space.
         trial: number of the trial that every arm starts from.
         values: of that trial, path -> value.
-        last_seed: the largest that the study had used when the ablation began.
+        last_seed: the largest that the study and its other ablations had used when the ablation began.
+        num_test_looks: at test data, before the trial was named by hand; 0 of one that development data chose.
     """
 
     config: StudyConfig
@@ -36,6 +37,7 @@ class Base:
     trial: int
     values: TrialConfig
     last_seed: int
+    num_test_looks: int = 0
 
     @property
     def nested(self) -> dict[str, Any]:

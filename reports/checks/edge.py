@@ -14,6 +14,8 @@ NEAR: Final = 0.05
 
 def look(study: StudyRecord) -> tuple[Status, str]:
     """Compare the best trial with the ends of each numeric parameter, and of choices that are numbers."""
+    if study.manifest.config.get("ablation"):
+        return "skipped", "The study compares arms, and searches nothing."
     trial = select.best(study)
     if trial is None:
         return "skipped", "No complete trial."

@@ -32,6 +32,7 @@ def to_png(figure: "Figure") -> bytes:
     """The figure on white, as PNG bytes; equal figures give equal bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    _as_written(figure)
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return buffer.getvalue()
@@ -48,6 +49,7 @@ def to_svg(figure: "Figure", *, key: str = "figure", alt: str = "") -> str:
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
+    _as_written(figure)
     buffer = io.StringIO()
     # Both settings are read while drawing and have no argument; the context puts them back.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "lidstudy"}):
@@ -55,6 +57,14 @@ def to_svg(figure: "Figure", *, key: str = "figure", alt: str = "") -> str:
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
         figure.patch.set_visible(True)
     return _for_page(buffer.getvalue(), key, alt)
+
+
+def _as_written(figure: "Figure") -> None:
+    """Names of levels, languages and sources are no mathematics, whatever dollars they hold."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
 
 
 def _for_page(svg: str, key: str, alt: str) -> str:

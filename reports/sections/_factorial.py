@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from reports.ablation import Ablation, Interaction
+from reports.ablation import ALPHA, Ablation, Interaction
 from reports.sections._ablation_text import change_in_words, correction, interval_in_words, p_digits, signed_number
 from reports.sections._blocks import Cell, Column, Table
 from reports.sections._text import NOTHING, count, listing, numeric, p_value, parameter, short_names, spread
@@ -26,6 +26,12 @@ def together(ablation: Ablation) -> tuple[str, ...]:
         return shown
     least = min((each.adjusted_p for each in ablation.interactions if each.adjusted_p is not None), default=None)
     p = "" if least is None else f", the least corrected {p_value(least)}"
+    if ablation.is_interim:
+        return ()
+    if ablation.smallest_interaction_p > ALPHA:
+        return (
+            f"Whether changes add up could not be shown with {count(ablation.num_asked, 'seed')}, whatever they do.",
+        )
     combinations = count(len(ablation.interactions), "combination")
     return (f"That one change does more or less where another is made is not shown for any of {combinations}{p}.",)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from reports.records import MetricPoint, ScoreTable, SearchedParameter, StudyRecord, TrialRecord, TrialState
+from reports.records import Evaluation, MetricPoint, ScoreTable, SearchedParameter, StudyRecord, TrialRecord, TrialState
 
 
 def with_state(study: StudyRecord, *states: TrialState) -> tuple[TrialRecord, ...]:
@@ -26,6 +26,22 @@ def best(study: StudyRecord) -> TrialRecord | None:
 def chosen(study: StudyRecord) -> TrialRecord | None:
     """The champion, or the best trial while none has been evaluated on test data."""
     return next((trial for trial in study.trials if trial.number == study.champion), None) or best(study)
+
+
+def gone(study: StudyRecord) -> int | None:
+    """Number of the champion where its run has been deleted: test scores are its own, and `chosen` is another trial."""
+    numbers = {trial.number for trial in study.trials}
+    return study.champion if study.champion is not None and study.champion not in numbers else None
+
+
+def corpus_name(evaluation: Evaluation, study: StudyRecord) -> str:
+    """The corpus, with its version where the study was evaluated on the same part of several."""
+    versions = {
+        each.data_hash
+        for each in study.evaluations
+        if (each.corpus, each.split) == (evaluation.corpus, evaluation.split)
+    }
+    return evaluation.corpus if len(versions) == 1 else f"{evaluation.corpus} {evaluation.data_hash}"
 
 
 def is_finite(value: float | None) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from reports.ablation import Ablation, Arm, Comparison, compare
+from reports.ablation import ALPHA, Ablation, Arm, Comparison, compare
 from reports.ablation_statistics import Verdict
 from reports.figures import EffectLine, effects_figure
 from reports.records import StudyRecord
@@ -22,7 +22,6 @@ from reports.sections._text import (
     times,
 )
 
-ALPHA: Final = 0.05
 MANY_SOURCES: Final = 12  # more are counted instead of named
 TONES: Final[dict[Verdict, Tone]] = {
     Verdict.BETTER: "good",
@@ -68,7 +67,16 @@ def in_a_sentence(ablation: Ablation | None) -> str:
     tuned = " and tuned like the base" if ablation.config["tuning"] else ", with the values that were chosen for it"
     diverged = [_named(each, ablation) for each in ablation.comparisons if each.effect.arm_divergence.diverged]
     more = f" Some trainings diverged with {listing(diverged)}." if diverged else ""
+    if base := sum(value is None for value in ablation.arms[0].replicates.values()):
+        more += f" The base diverged under {base} of {count(len(ablation.arms[0].replicates), 'seed')}."
+    if ablation.is_interim:
+        return f"{changes.capitalize()} to the base, {how}{tuned}: {_interim(ablation)}.{more}"
     return f"Of {changes} to the base, {how}{tuned}{within}, {listing(said)}.{more}"
+
+
+def _interim(ablation: Ablation) -> str:
+    total = ablation.num_asked * len(ablation.arms)
+    return f"{ablation.num_ended} of {count(total, 'trial')} have ended, and there is no verdict before all have"
 
 
 def _decided(each: Comparison, ablation: Ablation) -> str:
@@ -86,13 +94,23 @@ def _undecided(each: Comparison, ablation: Ablation) -> str:
     name = _named(each, ablation)
     if each.effect.mean is None:
         return f"{name}: nothing can be said, as no seed trained to the end on both sides.{_further(each, ablation)}"
-    if each.effect.is_identical:
-        return f"{name} changes nothing: every seed came out the same on both sides, bit for bit."
+    if each.effect.is_tied:
+        return f"{name}: {_tied(each, ablation)}.{_further(each, ablation)}"
+    against = "" if ablation.is_factorial else " against the base"
+    if ablation.is_interim:
+        return f"{name}{against}, so far: {_measured(each, ablation)}.{_further(each, ablation)}"
     more = ""
     if each.seeds_needed is not None:
         more = f" Were that difference the true one, {count(each.seeds_needed, 'seed')} would probably show it."
-    against = "" if ablation.is_factorial else " against the base"
     return f"{name}{against} is undecided: {_measured(each, ablation)}.{more}{_further(each, ablation)}"
+
+
+def _tied(each: Comparison, ablation: Ablation) -> str:
+    """Equal networks, or an objective too coarse to tell them apart."""
+    if ablation.is_factorial:
+        return "on average over the other factors it changed the objective under no seed"
+    seeds = "the one seed" if each.effect.n == 1 else f"each of {each.effect.n} seeds"
+    return f"the objective came out the same as the base's under {seeds} that both have one for"
 
 
 def _further(each: Comparison, ablation: Ablation) -> str:
@@ -106,8 +124,8 @@ def _further(each: Comparison, ablation: Ablation) -> str:
     if each.over_sources is not None and each.over_sources.interval is not None:
         low, high = (signed_number(value) for value in each.over_sources.interval)
         said.append(
-            f"For other sources of these languages it would be {signed_number(each.over_sources.mean)} bits an "
-            f"utterance (95 % interval {low} to {high}, bootstrap over sources)."
+            f"Of calibrated Cllr, over other sources of these languages: {signed_number(each.over_sources.mean)} bits "
+            f"(95 % interval {low} to {high}, bootstrap over sources, not corrected)."
         )
     if each.aliases:
         interactions = listing(" × ".join(_short(name, ablation) for name in alias.factors) for alias in each.aliases)
@@ -255,10 +273,16 @@ def _notes(ablation: Ablation) -> tuple[Block, ...]:
         "The objective is that of each replicate's best epoch on development data, in every arm alike; "
         f"{looked or 'test data was not looked at'}."
     )
-    least = f"The smallest p, corrected, that these seeds can reach is {ablation.smallest_p:.3g}"
-    reach = f"{least}, so that nothing can be shown at {ALPHA}." if ablation.smallest_p > ALPHA else f"{least}."
+    reach = _reach("The smallest p, corrected, that these seeds can reach", ablation.smallest_p)
+    if ablation.interactions:
+        reach += f" {_reach('Of what changes do together, it', ablation.smallest_interaction_p)}"
+        reach += " Each of the two tables is corrected by itself, so that either may be wrong with probability 0.05."
     left_out = [_without(each, ablation) for each in ablation.comparisons if each.effect.left_out]
     return (Items((over_seeds, on_development, reach, *_afterwards(ablation), *_missing(ablation), *left_out)),)
+
+
+def _reach(what: str, least: float) -> str:
+    return f"{what} is {least:.3g}{f', so that nothing can be shown at {ALPHA}' if least > ALPHA else ''}."
 
 
 def _sources(ablation: Ablation) -> str:
@@ -276,12 +300,19 @@ def _at_large(ablation: Ablation) -> str:
 def _afterwards(ablation: Ablation) -> list[str]:
     """What was decided once results could be seen."""
     said = []
+    if looks := ablation.config.get("named_after_looks", 0):
+        said.append(
+            f"The base was named by hand when test data of study {ablation.config['of']} had been evaluated "
+            f"{times(looks)}: what chose it may have been that."
+        )
     if ablation.looks:
         before = listing(map(str, ablation.looks))
         said.append(
             f"Results could be seen with {before} seeds, and more were asked for: each p is multiplied by the "
             f"{1 + len(ablation.looks)} looks."
         )
+    if ablation.config.get("margin"):
+        said.append("What is called equivalent is so by its own interval, not corrected for the number of changes.")
     if untuned := ablation.config.get("untuned", ()):
         names = listing(_short(name, ablation) for name in untuned)
         said.append(f"No draw of {names} trained to its end: the middle of each range stands for the best.")
@@ -292,9 +323,11 @@ def _afterwards(ablation: Ablation) -> list[str]:
 
 def _missing(ablation: Ablation) -> list[str]:
     missing = [_short(arm.name, ablation) for arm in ablation.arms if len(arm.replicates) < ablation.num_asked]
+    if ablation.is_interim:
+        return [f"Of this comparison {_interim(ablation)}: the same command goes on."]
     if not missing:
         return []
-    return [f"Not every seed of {listing(missing)} has a result: the same command goes on, or trials failed."]
+    return [f"Not every seed of {listing(missing)} has a result: trials failed, or their runs or values are gone."]
 
 
 def _without(each: Comparison, ablation: Ablation) -> str:

@@ -73,6 +73,8 @@ class Answer:
 
     Attributes:
         chosen: number of the trial that development data chose.
+        gone: number of the trial that development data chose where its run has been deleted: `test` is its own, and
+            `chosen` is the best of those that are left.
         least: number of the trial with the least objective, which is another where a trial was named by hand.
         num_compared: complete trials with an objective.
         untested: why there are no scores on test data; "" where there are.
@@ -91,6 +93,7 @@ class Answer:
     chosen_objective: float | None
     chosen_params: dict[str, object]
     num_compared: int
+    gone: int | None
     least: int | None
     test: TestScore | None
     untested: str
@@ -126,6 +129,7 @@ def summarise(study: StudyRecord) -> Answer:
         chosen_objective=trial.objective if trial else None,
         chosen_params=chosen(searched, trial.params) if trial else {},
         num_compared=len(select.scored(study)),
+        gone=select.gone(study),
         least=least.number if (least := select.best(study)) else None,
         test=_test(study),
         untested="" if study.test_metrics else _untested(study),
@@ -204,13 +208,21 @@ def _asked(answer: Answer) -> str:
 
 
 def _chosen(answer: Answer) -> str:
+    if answer.chosen is None and answer.gone is not None:
+        return f"Development data chose trial {answer.gone}, whose run is gone from MLflow."
     if answer.chosen is None:
         return "No trial is complete with a finite objective, so development data chose none."
     names = short_names(answer.searched)
     params = ", ".join(f"{names[path]} {parameter(value)}" for path, value in answer.chosen_params.items())
     nothing = f" (scores that say nothing: {number(answer.nothing_known)})" if answer.nothing_known is not None else ""
+    chose = f"Development data chose trial {answer.chosen}"
+    if answer.gone is not None:
+        chose = (
+            f"Development data chose trial {answer.gone}, whose run is gone from MLflow. Of what is left, the best is "
+            f"trial {answer.chosen}"
+        )
     return (
-        f"Development data chose trial {answer.chosen}{f' ({params})' if params else ''}, with {answer.objective_name} "
+        f"{chose}{f' ({params})' if params else ''}, with {answer.objective_name} "
         f"= {number(answer.chosen_objective)}{nothing}, {_rank(answer)}."
     )
 
@@ -230,9 +242,10 @@ def _found(answer: Answer) -> str:
     reached = f"a mean accuracy over languages of {number(test.accuracy)} (chance {number(answer.chance_accuracy)})"
     if test.c_primary is not None:
         reached += f" and a C_primary of {number(test.c_primary)} (chance 1.000)"
+    who = "it" if answer.gone is None else f"trial {answer.gone}"
     return (
         f"On {count(test.num_scored, f'test {test.scored}')} from {count(test.num_sources, 'source')} and "
-        f"{count(test.num_speakers, 'speaker')}, {_independence(test)}, it reached {reached}; "
+        f"{count(test.num_speakers, 'speaker')}, {_independence(test)}, {who} reached {reached}; "
         f"{_verdict(test)}{_dependence(test)}. {_below(test)}{_calibration(test)}"
         f"Test data was evaluated {times(answer.num_evaluations)}."
     )

@@ -1,10 +1,12 @@
 """Attention: where its weight lies, and what scores lose without that, as `lidstudy evaluate` found."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from reports.figures.relevance import RelevancePanel, relevance_figure
+from reports.multiple_comparisons import holm
 from reports.records import AttentionResult, RelevanceExample, StudyRecord
+from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
 from reports.sections._text import NOTHING, count, number, numeric, p_value, share
 from reports.statistics import sign_test
@@ -34,12 +36,17 @@ class Condition:
 
 @dataclass(frozen=True, kw_only=True)
 class Attending:
-    """One trial on one part of one corpus."""
+    """One trial on one part of one corpus.
+
+    Attributes:
+        adjusted_p: of its first condition, corrected (Holm) over all that are shown.
+    """
 
     trial: int
     corpus: str
     split: str
     conditions: tuple[Condition, ...]
+    adjusted_p: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +72,15 @@ def summarise(study: StudyRecord) -> Attention:
         if conditions:
             trials.append(
                 Attending(
-                    trial=evaluation.trial, corpus=evaluation.corpus, split=evaluation.split, conditions=conditions
+                    trial=evaluation.trial,
+                    corpus=select.corpus_name(evaluation, study),
+                    split=evaluation.split,
+                    conditions=conditions,
+                    adjusted_p=1.0,
                 )
             )
-    return Attention(trials=tuple(trials))
+    adjusted = holm([trial.conditions[0].p_value for trial in trials])
+    return Attention(trials=tuple(replace(each, adjusted_p=p or 0.0) for each, p in zip(trials, adjusted, strict=True)))
 
 
 def present(attention: Attention) -> tuple[Block, ...]:
@@ -91,15 +103,13 @@ def _sentences(trial: Attending) -> list[str]:
         f"is relevant cost more in {found.num_sources_worse} of {count(found.num_sources, 'source')} and less in "
         f"{found.num_sources_better}"
     )
-    if first.p_value >= SIGNIFICANT:
-        verdict = f": that the weights show what the scores rest on is not shown ({p_value(first.p_value)}, sign test)."
+    tested = f"{p_value(trial.adjusted_p)}, sign test over sources, corrected"
+    if trial.adjusted_p >= SIGNIFICANT:
+        verdict = f": that the weights show what the scores rest on is not shown ({tested})."
     elif found.num_sources_worse > found.num_sources_better:
-        verdict = f": the weights do show what the scores rest on ({p_value(first.p_value)}, sign test over sources)."
+        verdict = f": the weights do show what the scores rest on ({tested})."
     else:
-        verdict = (
-            f": the scores rest on what has little weight ({p_value(first.p_value)}, sign test over sources), so the "
-            "weights mislead."
-        )
+        verdict = f": the scores rest on what has little weight ({tested}), so the weights mislead."
     sentences = [told + verdict]
     if halves := [each for each in trial.conditions if each.found.clean_share is not None]:
         shares = ", ".join(f"{share(each.found.clean_share)} ({each.name.removesuffix(HALF)})" for each in halves)
@@ -120,7 +130,7 @@ def _table(trial: Attending) -> Table:
         Column("without the most relevant"),
         Column("without random ones"),
         Column("sources: relevant cost more / less", numeric=False),
-        Column("p, sign test"),
+        Column("p, sign test", hint="over sources; not corrected for the number of conditions"),
     )
     rows = []
     for each in trial.conditions:
@@ -150,7 +160,7 @@ def _drawing(trial: Attending) -> Drawing:
     examples = shown.found.examples[:MAX_SHOWN]
     shaded = ", noise where it is shaded" if shown.has_clean_half else ""
     return Drawing(
-        key=f"attention-{trial.trial}-{trial.corpus}-{trial.split}",
+        key=f"attention-{trial.trial}-{trial.corpus.replace(' ', '-')}-{trial.split}",
         alt=f"Features and attention weights over time of {count(len(examples), 'utterance')} under {shown.name}.",
         caption=f"Trial {trial.trial} under {shown.name}: features above; below, how often its even share of the "
         f"weight each step has{shaded}. The first utterance of each of the first languages; nobody has chosen them.",

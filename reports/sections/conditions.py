@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 from reports.published import PUBLISHED, Published
 from reports.records import ConditionResult, Evaluation, LanguageResult, StudyRecord, TrialRecord, chosen
+from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Column, Section, Table, Text
 from reports.sections._text import NOTHING, count, listing, number, numeric, parameter, share, short_names
 
 PERCENT = 100.0
+HINTS = {"p_above_chance": "of raw accuracy, languages permuted over sources; not corrected for there being several"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,7 @@ def _place(study: StudyRecord, key: tuple[str, str, str]) -> Place:
     here = [each for each in study.evaluations if (each.corpus, each.data_hash, each.split) == key]
     names = _names(study, [each.trial for each in here])
     return Place(
-        corpus=key[0],
+        corpus=select.corpus_name(here[0], study),
         split=key[2],
         same_corpus=here[0].same_corpus,
         systems=tuple(System(name=names[each.trial], evaluation=each) for each in here),
@@ -158,7 +160,7 @@ def _scores_table(place: Place, system: System) -> Table:
         Column("condition", numeric=False),
         Column("utterances"),
         Column("mean s"),
-        *(Column(names[key]) for key in found),
+        *(Column(names[key], hint=HINTS.get(key, "")) for key in found),
     )
     rows = tuple(
         (

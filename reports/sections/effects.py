@@ -56,10 +56,11 @@ class Effect:
 
 @dataclass(frozen=True, kw_only=True)
 class Effects:
-    """All searched parameters, in the order of the space."""
+    """All searched parameters, in the order of the space; or all in which the arms of an ablation differ."""
 
     objective_name: str
     effects: tuple[Effect, ...]
+    compares_arms: bool = False
 
 
 def summarise(study: StudyRecord) -> Effects:
@@ -67,7 +68,9 @@ def summarise(study: StudyRecord) -> Effects:
     names = short_names([parameter.path for parameter in study.manifest.parameters])
     effects = (_effect(parameter, names[parameter.path], study) for parameter in study.manifest.parameters)
     return Effects(
-        objective_name=study.manifest.objective, effects=tuple(effect for effect in effects if effect is not None)
+        objective_name=study.manifest.objective,
+        effects=tuple(effect for effect in effects if effect is not None),
+        compares_arms=bool(study.manifest.config.get("ablation")),
     )
 
 
@@ -164,6 +167,11 @@ def present(effects: Effects) -> tuple[Block, ...]:
         "drawn as crosses at the upper border: their value is a bound, not a measurement. Pruned trials are only "
         "counted: they were stopped for their early values, so those that remain look better than their level is."
     )
+    if effects.compares_arms:
+        note = (
+            "Means over all trainings that have a level, whatever else their arms have: what a change does is said "
+            "above. Diverged trainings are counted apart and drawn as crosses at the upper border."
+        )
     columns = (
         Column("parameter", numeric=False),
         Column("level", numeric=False),

@@ -103,7 +103,7 @@ def summarise(study: StudyRecord) -> Leaderboard:
     searched = study.manifest.parameters
     groups: dict[str, list[TrialRecord]] = defaultdict(list)
     for trial in study.trials:
-        groups[trial.configuration_hash or f"trial {trial.number}"].append(trial)
+        groups[trial.configuration_hash].append(trial)
     rows = [_row(key, trials, searched) for key, trials in groups.items()]
     rows.sort(key=lambda row: (row.objective is None, row.objective or 0.0, row.numbers))
     return Leaderboard(

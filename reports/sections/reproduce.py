@@ -41,7 +41,7 @@ class Reproduce:
 
 def summarise(study: StudyRecord) -> Reproduce:
     """Facts that are recorded; what is not is said to be missing."""
-    trial = select.chosen(study)
+    trial = select.chosen(study) if select.gone(study) is None else None
     devices = sorted({t.tags[TAG_DEVICE] for t in study.trials if TAG_DEVICE in t.tags})
     data_hash = study.manifest.corpus.get("data_hash") or study.tags.get(TAG_DATA)
     tags = trial.tags if trial else study.tags  # the study's own run names the code that last opened it

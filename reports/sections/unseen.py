@@ -66,6 +66,7 @@ class Unseen:
 
     Attributes:
         metrics: every score that test or development data have; the latter alone before test data was looked at.
+        gone: whether the chosen trial's run has been deleted, so that its development scores are not known.
         smallest_p: the least p-value that the sources allow.
         scored: what each score is of, `utterance` or `segment`.
         segment: what a segment is, or "" where utterances are scored.
@@ -73,6 +74,7 @@ class Unseen:
     """
 
     chosen: int | None
+    gone: bool
     objective_name: str
     test: TestScore | None
     metrics: tuple[Metric, ...]
@@ -85,9 +87,11 @@ class Unseen:
 
 def summarise(study: StudyRecord) -> Unseen:
     """Scores of the champion; all empty where no trial was evaluated."""
-    table, trial, answer = study.scores_test, select.chosen(study), answer_of(study)
+    table, answer, gone = study.scores_test, answer_of(study), select.gone(study)
+    trial = select.chosen(study) if gone is None else None  # development scores of another are not its own
     return Unseen(
         chosen=trial.number if trial else study.champion,
+        gone=gone is not None,
         objective_name=study.manifest.objective,
         test=answer.test,
         untested=answer.untested,
@@ -165,7 +169,8 @@ def _rests_on(unseen: Unseen) -> Text:
         return Text(unseen.untested, tone="quiet")
     amounts = (test.num_scored, test.scored), (test.num_sources, "source"), (test.num_speakers, "speaker")
     on = ", ".join(count(amount, noun) for amount, noun in amounts)
-    return Text(f"Trial {unseen.chosen} on {on}. {_significance(unseen)}")
+    run = ", whose run is gone," if unseen.gone else ""
+    return Text(f"Trial {unseen.chosen}{run} on {on}. {_significance(unseen)}")
 
 
 def _significance(unseen: Unseen) -> str:

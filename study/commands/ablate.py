@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_modules.errors import ConfigError
-from reports.ablation import FACTORIAL
+from reports.ablation import ALPHA, FACTORIAL
+from reports.factorial_effects import interactions
 from reports.multiple_comparisons import seeds_needed, smallest_adjusted_p
 from reports.power import smallest_separable_effect
 from reports.records import TrialState
@@ -28,12 +29,10 @@ from study.launchers.build import check_launcher
 from study.opening import read_trials
 from study.plan import StudyPlan
 from study.recovery import read_config
-from study.settling import recorded_study
+from study.settling import read_manifest, recorded_study
 from study.trials import TrialSummary, best_trial
 from study.view import duration
 from study.workspace import StudyFolder, Workspace, open_workspace
-
-ALPHA = 0.05
 
 
 def ablate(study: str, options: AblationOptions, sweep: SweepOptions, *, folder: Path, dry_run: bool) -> int:
@@ -81,15 +80,24 @@ def _base(study: str, options: AblationOptions, workspace: Workspace) -> tuple[B
         raise ConfigError(f"study '{study}' has no trial {number}; `lidstudy report {study}` lists them.")
     values = read_config(folder, number)
     last_seed = _last_seed(folder, trials, options.name or f"{config.name}-ablation", workspace)
-    return Base(config=config, space=space, trial=number, values=values, last_seed=last_seed), trials
+    from study.evaluation import read_ledger
+
+    num_looks = 0 if options.trial is None else len(read_ledger(folder))
+    base = Base(config=config, space=space, trial=number, values=values, last_seed=last_seed, num_test_looks=num_looks)
+    return base, trials
 
 
 def _last_seed(folder: StudyFolder, trials: Sequence[TrialSummary], name: str, workspace: Workspace) -> int:
-    """The study's largest seed; where the ablation has begun, what that was then: the study may have gone on since."""
+    """The largest seed of the study and of its other ablations; where this one has begun, what that was then."""
     for begun, offset in ((f"{name}-tuning", 1), (name, 2)):
         if workspace.study(begun).manifest.exists():
             return recorded_study(workspace.study(begun))[0].seed - offset
-    return max(read_config(folder, each.number).seed for each in trials if folder.trial(each.number).is_frozen)
+    used = [read_config(folder, each.number).seed for each in trials if folder.trial(each.number).is_frozen]
+    for other in workspace.study_names():
+        said = read_manifest(workspace.study(other))["config"].get("ablation") or {}
+        if said.get("of") == folder.root.name:
+            used.append(said["first_seed"] + said["seeds"] - 1)
+    return max(used)
 
 
 def _plan(study: tuple[StudyConfig, Space], sweep: SweepOptions, workspace: Workspace) -> StudyPlan:
@@ -115,8 +123,8 @@ def _said(ablation: Ablation, workspace: Workspace) -> AblationConfig:
     there = recorded_study(folder)[0].ablation
     if there is None or there.compares() != ablation.config.compares():
         raise ConfigError(f"study '{ablation.name}' exists and compares something else; choose another --name.")
-    num_ended = sum(trial.state is not TrialState.RUNNING for trial in read_trials(folder))
-    return ablation.config.after(there, num_ended=num_ended, num_seen=num_ended // len(ablation.arms))
+    num_ended = len(_own_ended(folder))
+    return ablation.config.after(there, num_ended=num_ended, num_seen=-(-num_ended // len(ablation.arms)))
 
 
 def _noise(trials: Sequence[TrialSummary]) -> PooledSd | None:
@@ -143,6 +151,8 @@ def _print_plan(console: Console, ablation: Ablation, said: AblationConfig, *, n
     for name, levels in ablation.arms.items():
         table.add_row(name, *(str(levels.get(factor.name, NOTHING)) for factor in ablation.factors))
     console.print(table)
+    if further := base.config.further_objectives:
+        console.print(f"{base.config.objective} alone is compared, and not {listing(further)}", markup=False)
     if options.tuning:
         console.print(
             f"first each arm, the base included, is tuned by {options.tuning} draws of {', '.join(options.tuned)} and "
@@ -167,24 +177,34 @@ def power_lines(ablation: Ablation, *, num_seeds: int, num_looks: int, noise: Po
         spread = sqrt(2.0 * max(len(factor.levels) for factor in ablation.factors) / len(ablation.arms))
     else:
         what, num_comparisons, spread = "comparison", len(ablation.arms) - 1, sqrt(2.0)
+    lines = [_least_p_line(num_comparisons, what, num_seeds=num_seeds, num_looks=num_looks)]
+    if ablation.options.design == "factorial" and (pairs := len(interactions(ablation.factors))):
+        lines.append(_least_p_line(pairs, "interaction", num_seeds=num_seeds, num_looks=num_looks))
+    if noise is None:
+        return [*lines, "how large an effect must be is not known yet: no configuration has two seeds"]
+    effect = smallest_separable_effect(
+        spread * noise.sd, num_pairs=num_seeds, num_comparisons=num_comparisons, alpha=ALPHA / num_looks
+    )
+    if effect is None:
+        return lines
+    found = (
+        f"seeds of one configuration differ by {noise.sd:.3g} (standard deviation): an effect of {effect:.3g} is shown "
+        "with probability 0.8, a smaller one where seeds move what is compared alike"
+    )
+    return [*lines, found]
+
+
+def _least_p_line(num_comparisons: int, what: str, *, num_seeds: int, num_looks: int) -> str:
     least_p = min(1.0, num_looks * smallest_adjusted_p(num_comparisons=num_comparisons, num_seeds=num_seeds))
     looks = f", times {num_looks} looks" if num_looks > 1 else ""
     line = (
         f"{count(num_comparisons, what)} over {count(num_seeds, 'seed')}: the smallest p, corrected (Holm{looks}), is "
         f"{least_p:.3g}"
     )
-    if least_p > ALPHA:
-        line += f", so none can be shown at {ALPHA:g}; it takes {seeds_needed(num_comparisons=num_comparisons)} seeds"
-    if noise is None:
-        return [line, "how large an effect must be is not known yet: no configuration has two seeds"]
-    effect = smallest_separable_effect(spread * noise.sd, num_pairs=num_seeds, num_comparisons=num_comparisons)
-    if effect is None:
-        return [line]
-    found = (
-        f"seeds of one configuration differ by {noise.sd:.3g} (standard deviation): an effect of {effect:.3g} is shown "
-        "with probability 0.8, a smaller one where seeds move what is compared alike"
-    )
-    return [line, found]
+    if least_p <= ALPHA:
+        return line
+    needed = seeds_needed(num_comparisons=num_comparisons, alpha=ALPHA / num_looks)
+    return f"{line}, so none can be shown at {ALPHA:g}; it takes {needed} seeds"
 
 
 def _print_cost(console: Console, plans: Sequence[StudyPlan]) -> None:
@@ -210,5 +230,9 @@ def _print_cost(console: Console, plans: Sequence[StudyPlan]) -> None:
 
 
 def _num_left(plan: StudyPlan) -> int:
-    ended = read_trials(plan.workspace.study(plan.config.name))
-    return max(0, plan.config.trials - sum(trial.state is not TrialState.RUNNING for trial in ended))
+    return max(0, plan.config.trials - len(_own_ended(plan.workspace.study(plan.config.name))))
+
+
+def _own_ended(folder: StudyFolder) -> list[TrialSummary]:
+    """Trials of the design that have ended: what somebody asked for beside them, as a retry, is none."""
+    return [each for each in read_trials(folder) if each.state is not TrialState.RUNNING and not each.command]

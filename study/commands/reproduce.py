@@ -1,6 +1,7 @@
 """`lidstudy reproduce RUN`: trains a trial again from its record, and says whether every epoch comes out the same."""
 
 import json
+import tempfile
 from math import inf, isfinite, isnan
 from pathlib import Path
 from typing import Final
@@ -15,17 +16,18 @@ from reports.records import (
     TAG_DIFF,
     TAG_HOST,
     TAG_VERSIONS,
+    StudyRecord,
     TrialRecord,
     TrialState,
 )
+from reports.sections.reproduce import nested
 from study.commands.console import make_console
 from study.commands.evaluate import parsed_run
 from study.commands.train import train_one
 from study.mlflow_place import mlflow_tracking_uri, records_url
 from study.opening import read_trials
-from study.settling import read_manifest
 from study.spec import AttemptSpec, read_spec
-from study.workspace import StudyFolder, Workspace, open_workspace
+from study.workspace import StudyFolder, Workspace, open_workspace, write_json
 
 FACTS: Final = {
     TAG_COMMIT: "commit",
@@ -41,31 +43,47 @@ MEASURED: Final = ("time/", PEAK_MEMORY_MB)
 def reproduce(run: str, *, devices: str, folder: Path) -> int:
     """Trains a trial again in a study of its own; returns 0 where all values agree to the last bit, else 1.
 
+    What it was is read from the workspace, or of a study that this workspace does not know from MLflow alone.
+
     Raises:
         ConfigError: no such trial, or one that never came to an end.
+        StorageError: neither the workspace nor MLflow knows the study.
     """
     study, number = parsed_run(run)
     workspace = open_workspace(folder, writable=True)
-    place = workspace.existing_study(study)
-    original = next((trial for trial in read_trials(place) if trial.number == number), None)
-    if original is None or original.state is not TrialState.COMPLETE:
-        state = "does not exist" if original is None else f"is {original.state.value}"
-        raise ConfigError(f"trial {number} of study '{study}' {state}; only a complete one can be reproduced.")
-    one = _record(workspace, study, number)
+    place = workspace.study(study) if study in workspace.study_names() else None
+    if place is not None:
+        summaries = read_trials(place)
+        _check_complete(next((trial.state for trial in summaries if trial.number == number), None), study, number)
+    record = _study_record(workspace, study)
+    one = _trial_record(record, number)
+    _check_complete(one.state, study, number)
     if not _num_values(one):
         raise ConfigError(f"MLflow has no metrics of trial {number} of study '{study}', so nothing could be compared.")
-    spec, again = _last_spec(place, number), f"{study}-reproduced"
-    if status := train_one(
-        str(place.trial(number).config),
-        study=again,
-        seed=None,
-        devices=devices,
-        folder=folder,
-        objective=read_manifest(place)["objective"].removeprefix("val/"),
-        num_threads=spec.slot.num_threads if spec else 1,
-    ):
-        return status
-    return _compare(one, _record(workspace, again, None), spec)
+    spec, again = None if place is None else _last_spec(place, number), f"{study}-reproduced"
+    with tempfile.TemporaryDirectory(prefix="lidstudy-") as temporary:
+        config = Path(temporary) / "config.json"
+        if place is not None:
+            config = place.trial(number).config
+        else:
+            write_json(config, nested(one.params) | {"seed": one.seed})
+        if status := train_one(
+            str(config),
+            study=again,
+            seed=None,
+            devices=devices,
+            folder=folder,
+            objective=record.manifest.objective.removeprefix("val/"),  # type: ignore[arg-type]
+            num_threads=spec.slot.num_threads if spec else 1,
+        ):
+            return status
+    return _compare(one, _study_record(workspace, again).trials[-1], spec)
+
+
+def _check_complete(state: TrialState | None, study: str, number: int) -> None:
+    if state is not TrialState.COMPLETE:
+        is_what = "does not exist" if state is None else f"is {state.value}"
+        raise ConfigError(f"trial {number} of study '{study}' {is_what}; only a complete one can be reproduced.")
 
 
 def _last_spec(place: StudyFolder, number: int) -> AttemptSpec | None:
@@ -74,17 +92,20 @@ def _last_spec(place: StudyFolder, number: int) -> AttemptSpec | None:
     return read_spec(attempts[-1]) if attempts else None
 
 
-def _record(workspace: Workspace, study: str, number: int | None) -> TrialRecord:
-    """A trial as MLflow has it; the last one where no number is given.
+def _study_record(workspace: Workspace, study: str) -> StudyRecord:
+    return load_study(study, tracking_uri=mlflow_tracking_uri(records_url(workspace, study)))
+
+
+def _trial_record(record: StudyRecord, number: int) -> TrialRecord:
+    """A trial as MLflow has it.
 
     Raises:
-        ConfigError: MLflow does not have it any more.
+        ConfigError: MLflow does not have it, or not any more.
     """
-    trials = load_study(study, tracking_uri=mlflow_tracking_uri(records_url(workspace, study))).trials
-    found = next((trial for trial in trials if number is None or trial.number == number), None)
+    found = next((trial for trial in record.trials if trial.number == number), None)
     if found is None:
-        raise ConfigError(f"MLflow has no run of trial {number} of study '{study}' any more.")
-    return trials[-1] if number is None else found
+        raise ConfigError(f"MLflow has no run of trial {number} of study '{record.manifest.name}'.")
+    return found
 
 
 def _num_values(trial: TrialRecord) -> int:

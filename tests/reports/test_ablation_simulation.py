@@ -4,15 +4,18 @@ A study has a base and five arms under the same seeds. What a seed does to all o
 so that pairs correlate as they do in training; what is left over is normal, or of heavier tails (t of 5 degrees).
 """
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 import pytest
 
 from reports.ablation_statistics import PairedEffect, Verdict, paired_effect, verdict
+from reports.factorial_effects import Training, changes, interaction, interactions, main_effect
 from reports.multiple_comparisons import holm
 from reports.power import smallest_detectable_effect
 from reports.statistics import Floats
+from search_spaces.designs import Assignment, Factor, full_factorial
 
 STUDIES = 2_000
 ARMS = 5
@@ -67,6 +70,34 @@ def test_intervals_cover_the_true_effect(num_seeds: int, tails: str) -> None:
     ]
     assert len(covered) == STUDIES
     assert 0.93 <= np.mean(covered) <= 0.97
+
+
+@pytest.mark.parametrize("tails", TAILS)
+def test_each_table_of_a_factorial_is_wrong_as_rarely_as_it_promises(tails: str) -> None:
+    """Three levels by three, ten seeds: four main effects, four interactions; without any, and with main effects."""
+    factors = [Factor("cell", "gru", ("lstm", "rnn")), Factor("rule", "none", ("norm", "value"))]
+    assignments = full_factorial(factors)
+    generator = np.random.default_rng(21)
+    seeds = SEED_SD * generator.standard_normal((STUDIES, 1, 10))
+    objectives = 0.6 + seeds + NOISE_SD * noise(generator, (STUDIES, len(assignments), 10), tails)
+    added = np.array([0.1 * (each["cell"] == "lstm") - 0.1 * (each["rule"] == "norm") for each in assignments])
+    main, together = 0, {"null": 0, "main effects": 0}
+    for study in objectives:
+        trainings = trainings_of(assignments, study)
+        main += is_any_claimed([main_effect(change, trainings) for change in changes(factors)])
+        for truth, values in (("null", study), ("main effects", study + added[:, None])):
+            trainings = trainings_of(assignments, values)
+            together[truth] += is_any_claimed([interaction(pair, trainings) for pair in interactions(factors)])
+    assert main <= 0.065 * STUDIES
+    assert max(together.values()) <= 0.065 * STUDIES
+
+
+def trainings_of(assignments: Sequence[Assignment], values: Floats) -> list[Training]:
+    return [Training(levels, dict(enumerate(row))) for levels, row in zip(assignments, values.tolist(), strict=True)]
+
+
+def is_any_claimed(effects: list[PairedEffect]) -> bool:
+    return bool({Verdict.BETTER, Verdict.WORSE} & set(verdicts(tuple(effects))))
 
 
 def test_pairs_correlate_as_simulated() -> None:

@@ -175,6 +175,6 @@ def test_a_margin_that_is_not_above_zero_is_refused(margin: float) -> None:
 
 
 def test_a_change_that_did_nothing_is_told_from_one_without_effect() -> None:
-    assert paired_effect(BASE, BASE).is_identical
-    assert not paired_effect(BASE, ARM).is_identical
-    assert not paired_effect(BASE, {}).is_identical
+    assert paired_effect(BASE, BASE).is_tied
+    assert not paired_effect(BASE, ARM).is_tied
+    assert not paired_effect(BASE, {}).is_tied

@@ -54,6 +54,21 @@ def test_utterances_that_both_scored_are_counted_by_source(trial: MakeTrial, mak
     assert "which is better is not shown" in said(summarise([first, other]))
 
 
+def test_systems_that_tell_other_languages_apart_are_not_compared(trial: MakeTrial, make_study: MakeStudy) -> None:
+    first = scored_on(make_study(trial(0)), "first", scores(("a", RIGHT)))
+    manifest = dataclasses.replace(first.manifest, name="two", languages=("en", "es"))
+    assert summarise([first, dataclasses.replace(first, manifest=manifest)]).pairs == ()
+
+
+def test_what_the_studies_do_not_share_is_said(trial: MakeTrial, make_study: MakeStudy) -> None:
+    first = scored_on(make_study(trial(0)), "first", scores(("a", RIGHT)))
+    config = first.manifest.config | {"trial": {"training": {"max_epochs": 3}}}
+    longer = dataclasses.replace(first, manifest=dataclasses.replace(first.manifest, name="longer", config=config))
+    assert "The studies differ in settings that are the same in all trials: " in said(summarise([first, longer]))
+    other = dataclasses.replace(first, manifest=dataclasses.replace(first.manifest, name="other", parameters=()))
+    assert "The studies differ in the search space: " in said(summarise([first, other]))
+
+
 def test_detection_error_of_several_systems_is_drawn_where_they_scored_the_same(
     trial: MakeTrial, make_study: MakeStudy
 ) -> None:

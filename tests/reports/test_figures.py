@@ -1,3 +1,4 @@
+import html
 import re
 import subprocess
 import sys
@@ -5,6 +6,7 @@ import sys
 import pytest
 
 from reports import figures
+from reports.figures import Dot, Panel, scatter_figure, to_png, to_svg
 from reports.records import GRAD_NORM_AFTER, MetricPoint, TrialState
 from tests.reports.helpers import MakeTrial
 
@@ -79,3 +81,11 @@ def test_one_language_never_spoken_and_one_dot_are_drawn() -> None:
 def test_only_diverged_dots_are_drawn() -> None:
     dots = tuple(figures.Dot(x=x, y=4.6, group="none", diverged=True) for x in (1.0, 2.0))
     assert figures.to_svg(figures.scatter_figure([figures.Panel(title="norm", dots=dots, log=True)], objective="val/x"))
+
+
+@pytest.mark.parametrize("name", ["$$", r"a $\frac{x$", "50 $ and 60 $"])
+def test_dollars_in_names_are_dollars(name: str) -> None:
+    panel = Panel(title=name, dots=(Dot(x=0.0, y=1.0, group="", diverged=False),), ticks=(name,))
+    figure = scatter_figure([panel], objective=name)
+    assert name in html.unescape(to_svg(figure))
+    assert to_png(figure)

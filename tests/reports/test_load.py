@@ -8,6 +8,7 @@ import pytest
 
 from lightning_modules.errors import StorageError
 from reports import records as r
+from reports.checks import seeds
 from reports.load import load_study
 from reports.records import StudyRecord, TrialState
 from tests.reports.helpers import MakeStudy, MakeTrial
@@ -73,6 +74,28 @@ def test_foreign_and_deleted_runs_are_passed_over(
     ):
         client.create_run(experiment, tags=tags)
     assert [t.number for t in load_study("demo", tracking_uri=tracking_uri).trials] == [0, 2]
+
+
+def test_an_evaluation_whose_run_was_removed_for_good_is_passed_over(
+    demo: StudyRecord, tracking_uri: str, write_study: WriteStudy
+) -> None:
+    entry = dataclasses.replace(demo.ledger[0], corpus="prompts", run_id="0" * 32)
+    write_study(dataclasses.replace(demo, ledger=(*demo.ledger, entry)), tracking_uri)
+    assert load_study("demo", tracking_uri=tracking_uri).evaluations == ()
+
+
+def test_a_trial_whose_configuration_is_not_on_record_is_no_replicate(
+    demo: StudyRecord, tracking_uri: str, write_study: WriteStudy
+) -> None:
+    write_study(demo, tracking_uri)
+    client = client_of(tracking_uri)
+    for run in client.search_runs([experiment_of(tracking_uri)]):
+        for tag in (r.TAG_CONFIGURATION, r.TAG_SEED):
+            if tag in run.data.tags:
+                client.delete_tag(run.info.run_id, tag)
+    found = load_study("demo", tracking_uri=tracking_uri)
+    assert len({each.configuration_hash for each in found.trials}) == len(found.trials)
+    assert "has 1 seed" in seeds.CHECK.run(found).message
 
 
 def test_a_number_with_two_runs_is_read_once(

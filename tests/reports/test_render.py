@@ -95,6 +95,33 @@ def test_what_users_write_is_escaped(trial: MakeTrial, make_study: MakeStudy, tm
     assert_tables_parse(files.markdown.read_text())
 
 
+def test_prose_is_escaped_in_markdown_too(demo: StudyRecord, tmp_path: Path) -> None:
+    manifest = dataclasses.replace(demo.manifest, question="Which <script>alert(1)</script>\n# wins?")
+    text = write_report(dataclasses.replace(demo, manifest=manifest), tmp_path).markdown.read_text()
+    assert "Which &lt;script>alert(1)&lt;/script> # wins?" in text
+    assert "<script>" not in text
+
+
+def test_what_a_column_means_can_be_read_without_a_mouse(demo: StudyRecord, tmp_path: Path) -> None:
+    page = write_report(demo, tmp_path).html.read_text()
+    assert '<em>objective</em>: val/cllr_calibrated: mean ± standard deviation over replicates' in page
+    assert " title=" not in page
+    assert '<th scope="row"' in page
+
+
+def test_what_an_earlier_report_left_behind_is_removed(demo: StudyRecord, tmp_path: Path) -> None:
+    assert demo.scores_test is not None
+    heard = dataclasses.replace(demo, clips=dict.fromkeys(demo.scores_test.utterance, b"speech"))
+    files = write_report(heard, tmp_path)
+    assert list(files.clips.iterdir())
+    (files.figures / "old.svg").touch()
+    (files.figures / "notes.txt").touch()
+    write_report(demo, tmp_path)
+    assert not files.clips.exists()
+    assert not (files.figures / "old.svg").exists()
+    assert (files.figures / "notes.txt").exists(), "nobody's but the user's"
+
+
 def assert_tables_parse(text: str) -> int:
     """Every row of a Markdown table has as many cells as its head; the number of tables."""
     blocks = [block for block in re.split(r"\n(?!\|)", text) if "\n|" in f"\n{block}"]

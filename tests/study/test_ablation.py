@@ -19,6 +19,7 @@ from study.ablation_config import AblationOptions, Design
 from study.ablation_factors import Base
 from study.combinations import check_combination
 from study.commands.ablate import ablate, power_lines
+from study.commands.control import enqueue
 from study.commands.sweep import SweepOptions, resume, run
 from study.config import StudyConfig, load_study_config, preset_names
 from study.samplers import sample_params
@@ -279,15 +280,23 @@ def test_a_plan_of_main_effects_counts_factors_and_halves_of_arms() -> None:
     noise = PooledSd(sd=0.1, degrees=9)
     factors = ("encoder.cell=lstm", "clipping.kind=none", "training.label_smoothing=0.0")
     factorial = planned(*factors, design="factorial")
-    first, second = power_lines(factorial, num_seeds=8, num_looks=1, noise=noise)
+    first, together, second = power_lines(factorial, num_seeds=8, num_looks=1, noise=noise)
+    assert together == "3 interactions over 8 seeds: the smallest p, corrected (Holm), is 0.0234"
     assert first == "3 main effects over 8 seeds: the smallest p, corrected (Holm), is 0.0234"
     expected = smallest_separable_effect(0.1 * 2 / 8**0.5, num_pairs=8, num_comparisons=3)
     assert f"an effect of {expected:.3g} is shown" in second
     of_levels = planned("encoder.cell=lstm,rnn_tanh", "clipping.kind=none", design="factorial")
-    first, second = power_lines(of_levels, num_seeds=8, num_looks=1, noise=noise)
+    first, together, second = power_lines(of_levels, num_seeds=8, num_looks=1, noise=noise)
+    assert together.startswith("2 interactions over 8 seeds")
     assert first.startswith("3 main effects over 8 seeds")
     expected = smallest_separable_effect(0.1, num_pairs=8, num_comparisons=3)  # means of two arms each
     assert f"an effect of {expected:.3g} is shown" in second
+    late = power_lines(planned(*factors), num_seeds=6, num_looks=2, noise=noise)
+    assert late[0].endswith("is 0.188, so none can be shown at 0.05; it takes 8 seeds")
+    assert "an effect of" not in " ".join(late)
+    looked = power_lines(planned(*factors), num_seeds=8, num_looks=2, noise=noise)
+    expected = smallest_separable_effect(0.1 * 2**0.5, num_pairs=8, num_comparisons=3, alpha=0.025)
+    assert f"an effect of {expected:.3g} is shown" in looked[1]
     alone = power_lines(planned(*factors), num_seeds=8, num_looks=2, noise=noise)
     assert alone[0].startswith("3 comparisons over 8 seeds: the smallest p, corrected (Holm, times 2 looks), is 0.0469")
 
@@ -378,6 +387,33 @@ def test_an_ablation_tunes_compares_goes_on_and_is_reported(
             folder=workspace,
             dry_run=False,
         )
+
+
+def test_each_ablation_of_a_study_has_seeds_of_its_own(
+    compared: Callable[..., int], workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compared(seeds=2, name="one") == 0
+    assert compared(seeds=1, name="two", trial=0) == 0
+    one, two = ({trial.seed for trial in record_of(workspace, name).trials} for name in ("one", "two"))
+    tuned = {trial.seed for trial in record_of(workspace, "two-tuning").trials}
+    assert not one & (two | tuned)
+    said = record_of(workspace, "two").manifest.config["ablation"]
+    assert said["named_after_looks"] == len(record_of(workspace).ledger) == 1
+    assert record_of(workspace, "one").manifest.config["ablation"]["named_after_looks"] == 0
+    capsys.readouterr()
+    assert compared(seeds=2, name="one", dry_run=True) == 0
+    assert "study one: 4 trials, 4 of them done" in capsys.readouterr().out
+
+
+def test_a_retry_is_no_trial_of_the_design(
+    compared: Callable[..., int], workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compared(seeds=1) == 0
+    enqueue("tiny-ablation-tuning", "{}", workspace, seed=99)
+    assert resume("tiny-ablation-tuning", SweepOptions(slots=2, trials=5), folder=workspace, failed=False) == 0
+    capsys.readouterr()
+    assert compared(seeds=1, dry_run=True) == 0
+    assert "study tiny-ablation-tuning: 4 trials, 4 of them done" in capsys.readouterr().out
 
 
 def test_arms_are_written_down_as_json(compared: Callable[..., int], workspace: Path) -> None:

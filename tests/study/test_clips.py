@@ -53,9 +53,8 @@ def test_clips_are_the_beginning_of_what_was_scored(study: StudyRecord, finished
     corpus = open_corpus("espeak", finished)
     data = DataConfig.model_validate(study.manifest.config["trial"]["data"])
     paths = {each.id: corpus.audio_path(each) for each in corpus.recordings}
-    for utterance in join_utterances(corpus.recordings, split="test", data=data):
-        if utterance.id not in clips:
-            continue
+    scored = {each.id: each for each in join_utterances(corpus.recordings, split="test", data=data)}
+    for utterance in (scored[name] for name in clips):
         heard, rate_hz = soundfile.read(io.BytesIO(clips[utterance.id]))
         said = np.concatenate([soundfile.read(paths[name])[0] for name in utterance.recordings])
         said = said[: round(LONGEST_S * rate_hz)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_modules.errors import ConfigError
+from lightning_modules.errors import ConfigError, StorageError
 from reports.records import PEAK_MEMORY_MB, TIME_TRAIN_S, TRAIN_LOSS, MetricPoint, TrialState
 from study.commands.reproduce import differences, reproduce
 from study.launchers.inline import InlineLauncher
@@ -36,6 +36,23 @@ def test_a_trial_is_reproduced_bit_for_bit(done: Path, capsys: pytest.CaptureFix
     assert "values of all epochs are the same, bit for bit" in said
     assert trials_of(done, "tiny-reproduced")[-1].value == trials_of(done)[1].value
     assert record_of(done, "tiny-reproduced").trials[0].seed == record_of(done).trials[1].seed
+
+
+def test_a_trial_of_another_workspace_is_reproduced_from_mlflow_alone(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("corpora", "features"):
+        (elsewhere / name).symlink_to((done / name).resolve())
+    monkeypatch.setenv("LIDSTUDY_MLFLOW", f"sqlite:///{done / 'mlflow' / 'mlflow.db'}")
+    capsys.readouterr()
+    assert reproduce("tiny/1", devices="cpu", folder=elsewhere) == 0
+    assert "values of all epochs are the same, bit for bit" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="MLflow has no run of trial 7 of study 'tiny'"):
+        reproduce("tiny/7", devices="cpu", folder=elsewhere)
+    with pytest.raises(StorageError, match="There is no study named 'never'"):
+        reproduce("never/0", devices="cpu", folder=elsewhere)
 
 
 def test_what_comes_out_otherwise_is_told_with_what_may_have_changed(
@@ -127,6 +144,6 @@ def test_batches_in_parts_are_a_circumstance_that_is_told(done: Path, capsys: py
 def test_a_run_that_mlflow_lost_cannot_be_compared(done: Path) -> None:
     url = mlflow_tracking_uri(records_url(Workspace(done), "tiny"))
     connect(url).delete_run(record_of(done).trials[0].run_id)
-    with pytest.raises(ConfigError, match="MLflow has no run of trial 0 of study 'tiny' any more"):
+    with pytest.raises(ConfigError, match="MLflow has no run of trial 0 of study 'tiny'\\."):
         reproduce("tiny/0", devices="cpu", folder=done)
     assert not Workspace(done).study("tiny-reproduced").manifest.exists()

@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
+from reports import render
 from reports.ablation import Ablation, compare
 from reports.ablation_statistics import Verdict
-from reports.checks import budget
+from reports.checks import budget, edge
 from reports.figures import to_svg
 from reports.load import load_study
-from reports.records import SearchedParameter, StudyRecord, TrialRecord, TrialState
+from reports.records import TAG_STATE, SearchedParameter, StudyRecord, StudyState, TrialRecord, TrialState
 from reports.render import write_report
 from reports.sections import ablation as section
-from reports.sections import answer
-from reports.sections._blocks import Drawing, Items, Table
+from reports.sections import answer, effects
+from reports.sections._blocks import Drawing, Items, Table, Text
 from tests.reports.conftest import WriteStudy
 from tests.reports.helpers import MakeStudy, MakeTrial, searching
 
@@ -66,7 +67,7 @@ def study_of(trial: MakeTrial, make_study: MakeStudy) -> Callable[..., StudyReco
             config={"ablation": config, "sampler": sampler, "evaluate": False},
             num_trials=len(arms) * len(results["base"]),
         )
-        return dataclasses.replace(study, manifest=manifest)
+        return dataclasses.replace(study, manifest=manifest, tags={TAG_STATE: StudyState.COMPLETE.value})
 
     return make
 
@@ -245,19 +246,126 @@ def test_divergence_is_in_the_sentences(study_of: Callable[..., StudyRecord]) ->
     assert section.in_a_sentence(ablation).endswith("Some trainings diverged with cell lstm.")
 
 
-def test_a_change_that_did_nothing_is_called_that(study_of: Callable[..., StudyRecord]) -> None:
+def test_a_tie_is_said_to_be_one_of_the_objective_with_all_that_belongs_to_it(
+    study_of: Callable[..., StudyRecord],
+) -> None:
+    """A coarse objective ties where networks differ, and so do the seeds that divergence leaves."""
     ablation = found(study_of({"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": dict(BASE)}))
     assert section.sentences(ablation)[1] == (
-        "clipping.kind norm changes nothing: every seed came out the same on both sides, bit for bit."
+        "clipping.kind norm: the objective came out the same as the base's under each of 8 seeds that both have one "
+        "for."
+    )
+    rescued: dict[int, float | None] = {**BASE, 2: None, 5: None}
+    ablation = found(study_of({"base": rescued, "encoder.cell lstm": WORSE, "clipping.kind norm": dict(BASE)}))
+    assert section.sentences(ablation)[1].endswith(
+        "under each of 6 seeds that both have one for. Of its trainings 0 of 8 diverged, of the base's 2 of 8."
+    )
+    assert section.in_a_sentence(ablation).endswith(" The base diverged under 2 of 8 seeds.")
+    one = {name: {0: 2.0} for name in ARMS}
+    assert "came out the same as the base's under the one seed" in section.sentences(found(study_of(one)))[0]
+
+
+def test_effects_that_cancel_over_the_other_factors_are_not_said_to_be_none(
+    study_of: Callable[..., StudyRecord],
+) -> None:
+    lstm, norm = ARMS["encoder.cell lstm"], ARMS["clipping.kind norm"]
+    arms = {"base": ARMS["base"], "norm": norm, "lstm": lstm, "both": norm | {"encoder.cell": "lstm"}}
+    higher = dict.fromkeys(BASE, 4.0)
+    lower = dict.fromkeys(BASE, 2.0)
+    ablation = found(study_of({"base": lower, "norm": higher, "lstm": higher, "both": lower}, arms, design="factorial"))
+    first, second, together = section.sentences(ablation)
+    for said in (first, second):
+        assert said.endswith("on average over the other factors it changed the objective under no seed.")
+    assert "do not add up" in together
+
+
+def test_more_seeds_are_advised_only_where_they_could_decide_after_another_look(
+    study_of: Callable[..., StudyRecord],
+) -> None:
+    five = {name: {seed: values[seed] for seed in range(5)} for name, values in (("base", BASE), ("lstm", WORSE))}
+    arms = {"base": ARMS["base"], "lstm": ARMS["encoder.cell lstm"]}
+    (each,) = found(study_of(five, arms)).comparisons
+    assert each.verdict is Verdict.UNDECIDED
+    assert each.seeds_needed == 7, "six would reach 2 x 0.031"
+    for each in found(
+        study_of({"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": WORSE}, looks=[5, 6, 7])
+    ).comparisons:
+        assert (each.verdict, each.seeds_needed) == (Verdict.UNDECIDED, 9), "eight reach 4 x 0.0156 and five looks more"
+
+
+def test_of_what_changes_do_together_the_least_p_is_told_apart(study_of: Callable[..., StudyRecord]) -> None:
+    factors = {"encoder.cell": ["gru", "lstm", "rnn_tanh"], "clipping.kind": ["none", "norm", "value"]}
+    arms, results = {}, {}
+    for cell in factors["encoder.cell"]:
+        for kind in factors["clipping.kind"]:
+            name = "base" if (cell, kind) == ("gru", "none") else f"encoder.cell {cell}, clipping.kind {kind}"
+            arms[name] = {"encoder.cell": cell, "clipping.kind": kind, "optimizer.learning_rate": 0.002}
+            results[name] = {seed: value + 0.1 * len(arms) for seed, value in BASE.items() if seed < 7}
+    ablation = found(study_of(results, arms, design="factorial", factors=factors))
+    assert ablation.smallest_p == pytest.approx(4 / 64)
+    assert ablation.smallest_interaction_p == pytest.approx(4 / 64)
+    assert section.sentences(ablation)[-1] == (
+        "Whether changes add up could not be shown with 7 seeds, whatever they do."
+    )
+    assert any("Each of the two tables is corrected by itself" in note for note in notes_of(ablation))
+
+
+def test_a_base_that_was_named_after_looks_at_test_data_is_said_to_be(study_of: Callable[..., StudyRecord]) -> None:
+    results = {"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": NEAR}
+    notes = notes_of(found(study_of(results, named_after_looks=2)))
+    assert any(note.startswith("The base was named by hand when test data of study demo had been") for note in notes)
+    assert not any("named by hand" in note for note in notes_of(found(study_of(results))))
+
+
+def test_equivalence_is_said_to_be_each_by_itself(study_of: Callable[..., StudyRecord]) -> None:
+    results = {"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": NEAR}
+    (note,) = (each for each in notes_of(found(study_of(results, margin=0.05))) if "What is called equivalent" in each)
+    assert note.endswith("not corrected for the number of changes.")
+
+
+def test_a_trial_that_lost_its_value_is_counted(study_of: Callable[..., StudyRecord]) -> None:
+    study = study_of({"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": NEAR})
+    lost = dataclasses.replace(study.trials[-1], metrics={}, history={})
+    ablation = found(dataclasses.replace(study, trials=(*study.trials[:-1], lost)))
+    assert [arm.num_failed for arm in ablation.arms] == [0, 0, 1]
+    assert any(
+        note == "Not every seed of clipping.kind norm has a result: trials failed, or their runs or values are gone."
+        for note in notes_of(ablation)
     )
 
 
-def test_no_more_seeds_are_advised_than_were_run_already(study_of: Callable[..., StudyRecord]) -> None:
-    """A clear effect whose corrected p just misses."""
-    results = {"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": WORSE}
-    for each in found(study_of(results, looks=[5, 6, 7])).comparisons:
-        assert each.verdict is Verdict.UNDECIDED
-        assert each.seeds_needed is None
+def test_what_is_said_of_sweeps_is_not_said_of_an_ablation(
+    study_of: Callable[..., StudyRecord], tmp_path: Path
+) -> None:
+    study = study_of({"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": NEAR})
+    cell = SearchedParameter(path="encoder.cell", kind="choices", choices=("gru", "lstm"))
+    rate = SearchedParameter(path="optimizer.learning_rate", kind="choices", choices=(0.001, 0.002, 0.004))
+    study = searching(study, cell, rate)
+    said = " ".join(block.text for block in effects.SECTION.blocks(study) if isinstance(block, Text))
+    assert "what a change does is said above" in said
+    assert "sampler" not in said
+    assert edge.CHECK.run(study).status == "skipped"
+    cards = {card.title: card for card in render.cards(study)}
+    assert cards["Objective of the base, development"].value == "2.088 ± 0.083"
+    assert "8 seeds" in cards["Objective of the base, development"].note
+    assert "Objective, development" not in cards
+
+
+def test_there_is_no_verdict_before_all_that_was_planned_has_ended(study_of: Callable[..., StudyRecord]) -> None:
+    study = study_of({"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": NEAR})
+    manifest = dataclasses.replace(study.manifest, num_trials=3 * 16)
+    under_way = dataclasses.replace(study, manifest=manifest, tags={})
+    ablation = found(under_way)
+    assert {each.verdict for each in ablation.comparisons} == {Verdict.UNDECIDED}
+    assert section.in_a_sentence(ablation) == (
+        "2 changes to the base, each alone and tuned like the base: 24 of 48 trials have ended, and there is no "
+        "verdict before all have."
+    )
+    assert section.sentences(ablation)[0].startswith("cell lstm against the base, so far: val/cllr_calibrated +0.335")
+    assert "after correction" not in " ".join(section.sentences(ablation))
+    assert any("24 of 48 trials have ended" in note for note in notes_of(ablation))
+    spent = dataclasses.replace(under_way, tags={TAG_STATE: StudyState.COMPLETE.value})
+    assert found(spent).comparisons[0].verdict is Verdict.WORSE, "the rest is gone for good"
 
 
 def test_test_data_that_was_looked_at_is_not_denied(study_of: Callable[..., StudyRecord], demo: StudyRecord) -> None:
@@ -290,7 +398,10 @@ def test_where_there_are_enough_sources_others_are_spoken_of(study_of: Callable[
     assert norm.over_sources is not None
     assert norm.over_sources.mean == 0.0
     ablation = found(with_sources(study, num_sources=10, worse=0.2))
-    assert "For other sources of these languages it would be +0.220 bits an utterance" in section.sentences(ablation)[0]
+    assert (
+        "Of calibrated Cllr, over other sources of these languages: +0.220 bits (95 % interval "
+        in (section.sentences(ablation)[0])
+    )
     assert any("what other sources would show is said beside each effect" in note for note in notes_of(ablation))
     few = found(with_sources(study, num_sources=9, worse=0.2))
     assert few.comparisons[0].over_sources is not None

@@ -5,7 +5,7 @@ import pytest
 
 from reports import render
 from reports.records import OBJECTIVE, TEST_P_VALUE, StudyRecord, TrialState
-from reports.sections import answer, unseen
+from reports.sections import answer, reproduce, unseen
 from tests.reports.helpers import MakeStudy, MakeTrial, table
 
 
@@ -74,6 +74,20 @@ def test_raw_decisions_far_from_calibrated_ones_are_said_to_be(
     study = dataclasses.replace(demo, test_metrics=demo.test_metrics | {"test/accuracy_calibrated": calibrated})
     found = answer.lines(answer.summarise(study))[2]
     assert ("its scores reach an accuracy of 0.750, which was not tested against chance" in found) == is_said
+
+
+def test_scores_of_a_trial_whose_run_is_gone_are_not_another_trials(demo: StudyRecord) -> None:
+    assert demo.champion is not None
+    left = dataclasses.replace(demo, trials=tuple(each for each in demo.trials if each.number != demo.champion))
+    best = answer.summarise(left).chosen
+    _, chose, reached, *_ = answer.lines(answer.summarise(left))
+    assert chose.startswith(f"Development data chose trial {demo.champion}, whose run is gone from MLflow. Of what is ")
+    assert f"the best is trial {best} (" in chose
+    assert f"none of them heard in training, trial {demo.champion} reached a mean accuracy" in reached
+    found = unseen.summarise(left)
+    assert (found.chosen, found.gone) == (demo.champion, True)
+    assert all(not metric.development.known for metric in found.metrics)
+    assert reproduce.summarise(left).chosen is None
 
 
 def test_a_champion_that_is_not_the_best_is_not_called_so(trial: MakeTrial, make_study: MakeStudy) -> None:

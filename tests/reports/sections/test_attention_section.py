@@ -1,11 +1,13 @@
 """Attention in a report: what may be said of weights, and when."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from reports.figures import to_svg
 from reports.records import AttentionResult, Evaluation, RelevanceExample, StudyRecord
+from reports.render import write_report
 from reports.sections import attention
 from reports.sections._blocks import Drawing, Table, Text
 from reports.statistics import sign_test
@@ -103,3 +105,27 @@ def test_a_sign_test_is_that_of_scipy() -> None:
         for below in range(12):
             expected = binomtest(above, above + below).pvalue if above + below else 1.0
             assert sign_test(above, below) == pytest.approx(expected)
+
+
+def test_several_trials_share_one_error_rate(trial: MakeTrial, make_study: MakeStudy) -> None:
+    alone = scored(**{"10s": attended(7, 0)})
+    text, _, _ = blocks(make_study, trial, alone)
+    assert "the weights do show what the scores rest on" in text
+    text, _, _ = blocks(make_study, trial, *(dataclasses.replace(alone, corpus=f"c{place}") for place in range(4)))
+    assert "the weights do show" not in text
+    assert "0.062, sign test over sources, corrected" in text
+
+
+def test_two_versions_of_a_corpus_have_figures_and_names_of_their_own(
+    trial: MakeTrial, make_study: MakeStudy, tmp_path: Path
+) -> None:
+    first = scored(**{"10s": attended(7, 0)})
+    other = dataclasses.replace(first, data_hash="e")
+    _, tables, drawings = blocks(make_study, trial, first, other)
+    assert {drawing.key for drawing in drawings} == {"attention-1-prompts-d-test", "attention-1-prompts-e-test"}
+    assert [table.caption for table in tables] == [
+        f"Attention of trial 1 on prompts {version}, test: deletions, raw scores" for version in ("d", "e")
+    ]
+    page = write_report(make_study(trial(1), evaluations=(first, other)), tmp_path).html.read_text()
+    assert "on prompts d, test" in page
+    assert "on prompts e, test" in page
