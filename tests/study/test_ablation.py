@@ -409,11 +409,12 @@ def test_a_retry_is_no_trial_of_the_design(
     compared: Callable[..., int], workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert compared(seeds=1) == 0
-    enqueue("tiny-ablation-tuning", "{}", workspace, seed=99)
-    assert resume("tiny-ablation-tuning", SweepOptions(slots=2, trials=5), folder=workspace, failed=False) == 0
+    enqueue("tiny-ablation", '{"encoder.cell": "gru"}', workspace, seed=99)
+    assert resume("tiny-ablation", SweepOptions(slots=2), folder=workspace, failed=False) == 0
+    assert len(trials_of(workspace, "tiny-ablation")) == 3
     capsys.readouterr()
-    assert compared(seeds=1, dry_run=True) == 0
-    assert "study tiny-ablation-tuning: 4 trials, 4 of them done" in capsys.readouterr().out
+    assert compared(seeds=2, dry_run=True) == 0
+    assert "study tiny-ablation: 4 trials, 2 of them done" in capsys.readouterr().out
 
 
 def test_arms_are_written_down_as_json(compared: Callable[..., int], workspace: Path) -> None:

@@ -104,7 +104,6 @@ def test_values_are_compared_to_the_last_bit_and_what_was_measured_is_not(
     [
         ("tiny", "'tiny' is no run"),
         ("tiny/7", "trial 7 of study 'tiny' does not exist"),
-        ("no/0", "unknown study 'no'"),
     ],
 )
 def test_what_cannot_be_reproduced_is_refused(done: Path, run: str, message: str) -> None:
