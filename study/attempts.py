@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from study.active import ActiveTrial
 from study.devices import Slot
-from study.judgement import INTERRUPTED, SILENT, TIMED_OUT
+from study.judgement import INTERRUPTED, PRUNED, SILENT, TIMED_OUT
 from study.launchers._base import Launcher, Life, Status
 from study.plan import StudyPlan
 from study.spec import STOP_FILE, AttemptSpec
@@ -86,8 +86,11 @@ class Attempts:
             self._launcher.kill(trial.spec)
 
     def stop(self, trial: ActiveTrial, reason: str, *, epoch: int | None = None) -> None:
-        """Writes down why before it kills, so that the next coordinator knows."""
-        if trial.stop is None:
+        """Writes down why before it kills, so that the next coordinator knows; of two reasons the first stands.
+
+        Unless it was only interrupted, and its last epochs say that it is to be pruned.
+        """
+        if trial.stop is None or (trial.stop, reason) == (INTERRUPTED, PRUNED):
             assert trial.spec is not None
             write_json(trial.spec.folder / STOP_FILE, {"reason": reason, "epoch": epoch})
             trial.stop, trial.pruned_after = reason, epoch

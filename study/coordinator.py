@@ -260,12 +260,14 @@ class Coordinator:
     def _consider(self, trial: ActiveTrial, event: EpochEnded) -> None:
         """Stops a trial that the pruner would stop after this epoch.
 
-        One that has ended already keeps its result, unless the study is deterministic: there it must not matter how
-        soon the event was read.
+        One that has ended already keeps its result, and one that is being interrupted goes on later, unless the study
+        is deterministic: there it must not matter how soon the event was read.
         """
         is_last = event.epoch + 1 >= trial.config.training.max_epochs
-        is_open = trial.ended is None or self._plan.config.deterministic
-        if not is_last and is_open and trial.stop is None and self._is_hopeless(trial, event):
+        is_open = trial.ended is None and trial.stop is None
+        if self._plan.config.deterministic:
+            is_open = trial.stop in (None, INTERRUPTED)
+        if not is_last and is_open and self._is_hopeless(trial, event):
             self._attempts.stop(trial, PRUNED, epoch=event.epoch)
 
     def _is_hopeless(self, trial: ActiveTrial, event: EpochEnded) -> bool:
