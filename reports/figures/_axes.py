@@ -65,7 +65,7 @@ def name_y(axis: "Axes", name: str) -> None:
     axis.set_ylabel(name, fontsize=SMALL, color=INK, labelpad=7)
 
 
-def whole_epochs(axis: "Axes") -> None:
+def whole_numbers(axis: "Axes") -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))

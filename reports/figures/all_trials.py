@@ -21,7 +21,7 @@ from reports.figures._axes import (
     name_y,
     plain_decades,
     style,
-    whole_epochs,
+    whole_numbers,
 )
 from reports.records import TrialState
 
@@ -112,7 +112,7 @@ def curves_figure(
         axis.set_ylim(least - 0.05 * (limit - least), limit)
     name_x([axis], "epoch")
     name_y(axis, objective)
-    whole_epochs(axis)
+    whole_numbers(axis)
     legend(axis)
     return figure
 
@@ -225,3 +225,5 @@ def _x_axis(axis: "Axes", panel: Panel) -> None:
     elif panel.log:
         axis.set_xscale("log")
         plain_decades(axis.xaxis)
+    elif all(float(dot.x).is_integer() for dot in panel.dots):
+        whole_numbers(axis)

@@ -9,7 +9,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from reports.figures._axes import INK, QUIET, ROOM, SERIES, SMALL, axes_row, name_x, name_y, plain_decades, whole_epochs
+from reports.figures._axes import (
+    INK,
+    QUIET,
+    ROOM,
+    SERIES,
+    SMALL,
+    axes_row,
+    name_x,
+    name_y,
+    plain_decades,
+    whole_numbers,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +90,7 @@ def _scale(axis: "Axes", values: Sequence[float]) -> None:
     axis.set_yscale("log")
     axis.set_ylim(min(values) / ROOM, max(values) * ROOM)
     plain_decades(axis.yaxis, of=(min(values), max(values)))
-    whole_epochs(axis)
+    whole_numbers(axis)
 
 
 def _legend(

@@ -15,7 +15,7 @@ from reports.figures._axes import (
     name_x,
     name_y,
     plain_decades,
-    whole_epochs,
+    whole_numbers,
 )
 from reports.records import (
     GRAD_NORM_AFTER,
@@ -97,5 +97,5 @@ def _draw_histories(
             drawn = True
     if drawn:
         legend(axis, columns=2)
-    whole_epochs(axis)
+    whole_numbers(axis)
     return drawn

@@ -89,3 +89,11 @@ def test_dollars_in_names_are_dollars(name: str) -> None:
     figure = scatter_figure([panel], objective=name)
     assert name in html.unescape(to_svg(figure))
     assert to_png(figure)
+
+
+def test_whole_numbers_have_whole_ticks() -> None:
+    dots = tuple(Dot(x=float(x), y=1.0 + x, group="", diverged=False) for x in (1, 3))
+    figure = scatter_figure([Panel(title="num_layers", dots=dots)], objective="objective")
+    to_png(figure)
+    (axis,) = figure.axes
+    assert {label.get_text() for label in axis.get_xticklabels()} >= {"1", "2", "3"}

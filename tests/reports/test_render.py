@@ -104,7 +104,7 @@ def test_prose_is_escaped_in_markdown_too(demo: StudyRecord, tmp_path: Path) -> 
 
 def test_what_a_column_means_can_be_read_without_a_mouse(demo: StudyRecord, tmp_path: Path) -> None:
     page = write_report(demo, tmp_path).html.read_text()
-    assert '<em>objective</em>: val/cllr_calibrated: mean ± standard deviation over replicates' in page
+    assert "<em>objective</em>: val/cllr_calibrated: mean ± standard deviation over replicates" in page
     assert " title=" not in page
     assert '<th scope="row"' in page
 
