@@ -279,7 +279,7 @@ def _interactions(
         Interaction(
             changes=pair,
             effect=effect,
-            adjusted_p=p,
+            adjusted_p=None if is_interim else p,
             is_shown=not is_interim and verdict(effect, adjusted_p=p) is not Verdict.UNDECIDED,
         )
         for pair, effect, p in zip(pairs, effects, _adjusted(effects, num_looks=num_looks), strict=True)
@@ -329,7 +329,9 @@ def _comparison(
     over_sources: SourceEffect | None,
     aliases: tuple[Alias, ...],
 ) -> Comparison:
-    said = Verdict.UNDECIDED if is_interim else verdict(effect, adjusted_p=adjusted_p, margin=margin)
+    said = Verdict.UNDECIDED
+    if not is_interim and not effect.is_tied:  # a change that may never have acted has shown nothing
+        said = verdict(effect, adjusted_p=adjusted_p, margin=margin)
     seeds = None
     if not is_interim and said is Verdict.UNDECIDED and effect.mean and effect.sd:
         # Whoever asks for more seeds has looked once more.

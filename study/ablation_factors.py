@@ -71,6 +71,11 @@ def _choices(base: Base, *, design: Design) -> tuple[Factor, ...]:
             if possible:
                 others = possible[:1] if design == "leave_one_out" else possible
                 found.append(Factor(parameter.path, base.flat[parameter.path], others))
+    if not found and design == "leave_one_out":
+        raise ConfigError(
+            f"nothing that study '{base.config.name}' searches can be switched off in trial {base.trial}; name what is "
+            "left out by --factor PATH=LEVEL, or another trial by --base."
+        )
     if not found:
         raise ConfigError(
             f"study '{base.config.name}' searches no choice that trial {base.trial} could have otherwise alone; name "

@@ -56,7 +56,10 @@ def interactions_table(ablation: Ablation) -> tuple[Table, ...]:
         (
             *(Cell(change_in_words(change, ablation)) for change in each.changes),
             numeric(each.effect.mean, NOTHING if each.effect.mean is None else signed_number(each.effect.mean)),
-            Cell(interval_in_words(each.effect.interval, words=False)),
+            Cell(
+                interval_in_words(each.effect.interval, words=False),
+                sort=each.effect.interval.low if each.effect.interval else None,
+            ),
             Cell(str(each.effect.n), sort=float(each.effect.n)),
             numeric(each.effect.p_value, p_digits(each.effect.p_value)),
             numeric(each.adjusted_p, p_digits(each.adjusted_p)),

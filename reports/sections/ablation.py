@@ -218,13 +218,13 @@ def _effect_row(each: Comparison, ablation: Ablation) -> tuple[Cell, ...]:
     return (
         Cell(_named(each, ablation)),
         numeric(effect.mean, NOTHING if effect.mean is None else signed_number(effect.mean)),
-        Cell(interval_in_words(effect.interval, words=False)),
+        Cell(interval_in_words(effect.interval, words=False), sort=effect.interval.low if effect.interval else None),
         Cell(str(effect.n), sort=float(effect.n)),
         numeric(effect.p_value, p_digits(effect.p_value)),
         numeric(each.adjusted_p, p_digits(each.adjusted_p)),
         numeric(effect.correlation, number(effect.correlation, 2).replace("-", "\N{MINUS SIGN}")),
         Cell(f"{arm.diverged} of {arm.trained}, {base.diverged} of {base.trained}"),
-        Cell(each.verdict.value, tone=TONES[each.verdict]),
+        Cell(NOTHING) if ablation.is_interim else Cell(each.verdict.value, tone=TONES[each.verdict]),
     )
 
 
@@ -255,7 +255,9 @@ def _arm_row(arm: Arm, factors: list[str], tuned: list[str], ablation: Ablation)
         *(Cell(parameter(arm.levels.get(path))) for path in factors),
         *(Cell(parameter(arm.tuned.get(path))) for path in tuned),
         numeric(mean.mean if mean else None, spread(mean.mean, mean.sd) if mean else NOTHING),
-        Cell(interval_in_words(arm.interval, words=False, signed=False)),
+        Cell(
+            interval_in_words(arm.interval, words=False, signed=False), sort=arm.interval.low if arm.interval else None
+        ),
         Cell(str(len(arm.objectives)), sort=float(len(arm.objectives))),
         Cell(str(diverged), sort=float(diverged)),
         Cell(str(arm.num_failed), sort=float(arm.num_failed)),

@@ -72,6 +72,8 @@ def summarise(study: StudyRecord) -> Reproduce:
 def _order(study: StudyRecord) -> str:
     """What the sampler's proposals depend on; limits by wall clock end a fixed order."""
     config = study.manifest.config
+    if config.get("ablation"):
+        return "fixed: the arms of the design under seeds of their own"
     if not config.get("deterministic"):
         return "depends on which trial ended first: the same command may try others"
     fixed = f"fixed by the seed, {config.get('window')} under way at a time"

@@ -50,7 +50,7 @@ def ablate(study: str, options: AblationOptions, sweep: SweepOptions, *, folder:
     comparison = _plan(comparison_study(ablation, _tuned(ablation, workspace), said=said), sweep, workspace)
     check_launcher(comparison.config.launcher, workspace.study(ablation.name))
     console = make_console()
-    _print_plan(console, ablation, said, noise=_noise(trials))
+    _print_plan(console, ablation, said, noise=_noise(trials, ablation, workspace))
     _print_cost(console, [plan for plan in (tuning, comparison) if plan is not None])
     if dry_run:
         return 0
@@ -127,12 +127,13 @@ def _said(ablation: Ablation, workspace: Workspace) -> AblationConfig:
     return ablation.config.after(there, num_ended=num_ended, num_seen=-(-num_ended // len(ablation.arms)))
 
 
-def _noise(trials: Sequence[TrialSummary]) -> PooledSd | None:
-    """What seeds of one configuration differ by, where the study has any twice."""
-    values = defaultdict[tuple[tuple[str, object], ...], list[float]](list)
-    for trial in trials:
-        if trial.state is TrialState.COMPLETE and trial.value is not None and trial.fits:
-            values[tuple(sorted(trial.params.items()))].append(trial.value)
+def _noise(trials: Sequence[TrialSummary], ablation: Ablation, workspace: Workspace) -> PooledSd | None:
+    """What seeds of one configuration differ by, where the study or this comparison of it has any twice."""
+    values = defaultdict[tuple[object, ...], list[float]](list)
+    for place, each in enumerate((trials, read_trials(workspace.study(ablation.name)))):
+        for trial in each:
+            if trial.state is TrialState.COMPLETE and trial.value is not None and trial.fits:
+                values[(place, *sorted(trial.params.items()))].append(trial.value)
     return pooled_sd(values.values())
 
 

@@ -103,10 +103,14 @@ def test_prose_is_escaped_in_markdown_too(demo: StudyRecord, tmp_path: Path) -> 
 
 
 def test_what_a_column_means_can_be_read_without_a_mouse(demo: StudyRecord, tmp_path: Path) -> None:
-    page = write_report(demo, tmp_path).html.read_text()
+    files = write_report(demo, tmp_path)
+    page = files.html.read_text()
     assert "<em>objective</em>: val/cllr_calibrated: mean ± standard deviation over replicates" in page
     assert " title=" not in page
     assert '<th scope="row"' in page
+    said = "mean ± standard deviation over replicates; lower is better"
+    assert said in files.markdown.read_text()
+    assert said.replace("±", r"$\pm$") in files.latex.read_text()
 
 
 def test_what_an_earlier_report_left_behind_is_removed(demo: StudyRecord, tmp_path: Path) -> None:

@@ -255,6 +255,8 @@ def test_a_tie_is_said_to_be_one_of_the_objective_with_all_that_belongs_to_it(
         "clipping.kind norm: the objective came out the same as the base's under each of 8 seeds that both have one "
         "for."
     )
+    within = found(study_of({"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": dict(BASE)}, margin=0.05))
+    assert within.comparisons[1].verdict is Verdict.UNDECIDED, "what never acted has not been shown to be harmless"
     rescued: dict[int, float | None] = {**BASE, 2: None, 5: None}
     ablation = found(study_of({"base": rescued, "encoder.cell lstm": WORSE, "clipping.kind norm": dict(BASE)}))
     assert section.sentences(ablation)[1].endswith(
@@ -363,6 +365,8 @@ def test_there_is_no_verdict_before_all_that_was_planned_has_ended(study_of: Cal
     )
     assert section.sentences(ablation)[0].startswith("cell lstm against the base, so far: val/cllr_calibrated +0.335")
     assert "after correction" not in " ".join(section.sentences(ablation))
+    table = next(block for block in section.present(ablation) if isinstance(block, Table))
+    assert {row[-1].text for row in table.rows} == {"\N{EN DASH}"}
     assert any("24 of 48 trials have ended" in note for note in notes_of(ablation))
     spent = dataclasses.replace(under_way, tags={TAG_STATE: StudyState.COMPLETE.value})
     assert found(spent).comparisons[0].verdict is Verdict.WORSE, "the rest is gone for good"
