@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _LINE: Final = 0.42  # inches
 _NAMES: Final = 2.2
+_LETTER: Final = 0.075  # of a name, inches, in the widest of the fonts that pages have
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +33,11 @@ class EffectLine:
 
 def effects_figure(lines: Sequence[EffectLine], *, name: str) -> "Figure":
     """A line a comparison, the first at the top."""
-    width, height = 7.6, 0.9 + _LINE * len(lines)
+    names = max(_NAMES, 0.2 + _LETTER * max(len(line.name) for line in lines))
+    width, height = 7.6 - _NAMES + names, 0.9 + _LINE * len(lines)
     figure, (axis,) = axes_row(1, width=width, height=height, top=0.12)
     place = axis.get_position()
-    axis.set_position((_NAMES / width, place.y0, 1 - (_NAMES + 0.2) / width, place.height))
+    axis.set_position((names / width, place.y0, 1 - (names + 0.2) / width, place.height))
     axis.axvline(0.0, color=QUIET, linewidth=1.0)
     for row, line in enumerate(reversed(lines)):
         axis.plot(line.differences, [row] * len(line.differences), "o", color=BLUE, alpha=0.35, markersize=4)

@@ -201,12 +201,12 @@ def _effects_table(ablation: Ablation) -> Table:
         Column(what, numeric=False),
         Column("difference", hint="mean over paired seeds; below zero is better"),
         Column("95 % interval", numeric=False),
+        Column("verdict", numeric=False),
         Column("seeds"),
         Column("p", hint="sign-flip test over seeds"),
         Column("p, corrected", hint=correction(ablation)),
         Column("pair correlation", hint="of arm and base over seeds: what pairing gains"),
         Column("diverged", numeric=False, hint="arm and base, of the seeds that ended"),
-        Column("verdict", numeric=False),
     )
     rows = tuple(_effect_row(each, ablation) for each in ablation.comparisons)
     return Table(caption=f"Effects on {ablation.objective_name}, against the base", columns=columns, rows=rows)
@@ -219,12 +219,12 @@ def _effect_row(each: Comparison, ablation: Ablation) -> tuple[Cell, ...]:
         Cell(_named(each, ablation)),
         numeric(effect.mean, NOTHING if effect.mean is None else signed_number(effect.mean)),
         Cell(interval_in_words(effect.interval, words=False), sort=effect.interval.low if effect.interval else None),
+        Cell(NOTHING) if ablation.is_interim else Cell(each.verdict.value, tone=TONES[each.verdict]),
         Cell(str(effect.n), sort=float(effect.n)),
         numeric(effect.p_value, p_digits(effect.p_value)),
         numeric(each.adjusted_p, p_digits(each.adjusted_p)),
         numeric(effect.correlation, number(effect.correlation, 2).replace("-", "\N{MINUS SIGN}")),
         Cell(f"{arm.diverged} of {arm.trained}, {base.diverged} of {base.trained}"),
-        Cell(NOTHING) if ablation.is_interim else Cell(each.verdict.value, tone=TONES[each.verdict]),
     )
 
 

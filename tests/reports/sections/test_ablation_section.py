@@ -366,7 +366,7 @@ def test_there_is_no_verdict_before_all_that_was_planned_has_ended(study_of: Cal
     assert section.sentences(ablation)[0].startswith("cell lstm against the base, so far: val/cllr_calibrated +0.335")
     assert "after correction" not in " ".join(section.sentences(ablation))
     table = next(block for block in section.present(ablation) if isinstance(block, Table))
-    assert {row[-1].text for row in table.rows} == {"\N{EN DASH}"}
+    assert {row[3].text for row in table.rows} == {"\N{EN DASH}"}
     assert any("24 of 48 trials have ended" in note for note in notes_of(ablation))
     spent = dataclasses.replace(under_way, tags={TAG_STATE: StudyState.COMPLETE.value})
     assert found(spent).comparisons[0].verdict is Verdict.WORSE, "the rest is gone for good"
