@@ -16,7 +16,7 @@ from reports.records import ScoreTable, StudyRecord
 from reports.sections.speakers import summarise, worth_hearing
 from study.clips import LONGEST_S, clips_of
 from study.commands.report import write
-from tests.conftest import write_tiny_study
+from tests.conftest import new_workspace, write_tiny_study
 from tests.study.helpers import record_of, run_study
 
 pytestmark = pytest.mark.timeout(240)
@@ -25,10 +25,7 @@ pytestmark = pytest.mark.timeout(240)
 @pytest.fixture(scope="module")
 def finished(shared_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("heard")
-    workspace = folder / "workspace"
-    workspace.mkdir()
-    for name in ("corpora", "features"):
-        (workspace / name).symlink_to(shared_speech / name)
+    workspace = new_workspace(shared_speech, folder / "workspace")
     run_study(write_tiny_study(folder, trials=1), workspace)
     return workspace
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,12 +40,12 @@ def test_a_trial_is_reproduced_bit_for_bit(done: Path, capsys: pytest.CaptureFix
 
 
 def test_a_trial_of_another_workspace_is_reproduced_from_mlflow_alone(
-    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    done: Path,
+    another_workspace: Callable[[], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    for name in ("corpora", "features"):
-        (elsewhere / name).symlink_to((done / name).resolve())
+    elsewhere = another_workspace()
     monkeypatch.setenv("LIDSTUDY_MLFLOW", f"sqlite:///{done / 'mlflow' / 'mlflow.db'}")
     capsys.readouterr()
     assert reproduce("tiny/1", devices="cpu", folder=elsewhere) == 0
