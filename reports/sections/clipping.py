@@ -146,7 +146,7 @@ def present(clipping: Clipping) -> tuple[Block, ...]:
         Column("trials"),
         Column("n", hint="complete trials in the mean objective"),
         Column("objective", hint="mean ± standard deviation over complete trials"),
-        Column("clipped", hint="share of steps; under recurrent, of the states of utterances"),
+        Column("clipped", hint="share of steps; under recurrent, of the hidden states"),
         Column("norm before", hint="median over an epoch's steps; mean over epochs and trials"),
         Column("10 to 90 %", numeric=False, hint="these quantiles over an epoch's steps; means over epochs and trials"),
         Column("largest", hint="norm before clipping, over all trials"),
