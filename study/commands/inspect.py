@@ -80,6 +80,13 @@ def _is_of_budget(trial: TrialSummary) -> bool:
     return not trial.command and trial.state not in (TrialState.RUNNING, TrialState.INTERRUPTED)
 
 
+def _num_ended_beside(found: dict[str, Any]) -> int:
+    """How many trials have ended that do not count against the budget, since a user asked for them."""
+    unfinished = (TrialState.RUNNING.value, TrialState.INTERRUPTED.value)
+    num_ended = sum(count for state, count in found["trials"].items() if state not in unfinished)
+    return num_ended - int(found["ended_of_budget"])
+
+
 def _present_state(trial: TrialSummary, *, at_work: AbstractSet[int]) -> TrialState:
     """One that timed out has failed; one that Optuna calls running but on which nothing works is interrupted."""
     if trial.state is TrialState.TIMED_OUT:
@@ -98,7 +105,8 @@ def show_status(study: str, folder: Path, *, as_json: bool) -> None:
     console = make_console()
     alive = f"coordinator {found['coordinator']['pid']}" if found["coordinator"]["alive"] else "no coordinator"
     counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items())
-    console.print(f"{study}, {found['ended_of_budget']} of {found['budget']} trials: {counts}; {alive}")
+    beside = f" and {num} that you asked for" if (num := _num_ended_beside(found)) else ""
+    console.print(f"{study}, {found['ended_of_budget']} of {found['budget']} trials{beside}: {counts}; {alive}")
     if found["foreign"]:
         console.print(
             f"of these, {found['foreign']} do not fit the search space any more, which has changed since: they keep "
@@ -212,10 +220,8 @@ def list_all(folder: Path, *, as_json: bool) -> None:
     for each in found:
         best = f"trial {each['best']['number']}: {each['best']['value']:.4f}" if each["best"] else "none yet"
         best += f", front of {len(each['front'])}" if each.get("front") else ""
-        unfinished = (TrialState.RUNNING.value, TrialState.INTERRUPTED.value)
-        num_ended = sum(count for state, count in each["trials"].items() if state not in unfinished)
-        num_asked = num_ended - each["ended_of_budget"]
-        trials = f"{each['ended_of_budget']}/{each['budget']}" + (f" + {num_asked}" if num_asked else "")
+        beside = f" + {num}" if (num := _num_ended_beside(each)) else ""
+        trials = f"{each['ended_of_budget']}/{each['budget']}{beside}"
         table.add_row(each["study"], trials, best, _standing(each))
     console.print(table)
     for name, why in damaged.items():

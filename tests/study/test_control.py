@@ -94,7 +94,7 @@ def test_a_stop_that_came_too_late_does_not_stop_the_next_coordinator(
 
 
 def test_what_is_enqueued_comes_next_and_beside_the_budget(
-    workspace: Path, tiny_study: Path, folder: StudyFolder
+    workspace: Path, tiny_study: Path, folder: StudyFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     params = {"encoder.cell": "lstm", "encoder.hidden_size": 8, "clipping.kind": "none"}
     send(folder, Enqueue(params=params, seed=77))
@@ -107,6 +107,8 @@ def test_what_is_enqueued_comes_next_and_beside_the_budget(
     send(folder, Enqueue(params=params))
     assert run_study(tiny_study, workspace) is StudyState.COMPLETE
     assert len(trials_of(workspace)) == 6, "also when the budget is spent"
+    show_status("tiny", workspace, as_json=False)
+    assert capsys.readouterr().out.startswith("tiny, 4 of 4 trials and 2 that you asked for: 6 complete")
 
 
 def test_a_command_is_carried_out_once_though_the_coordinator_died_before_it_could_remove_it(
