@@ -80,6 +80,7 @@ BEST_EPOCH: Final = "best/epoch"
 BEST_PREFIX: Final = "best/"  # the val/ metrics at the best epoch, as best/accuracy, best/c_primary …
 PEAK_MEMORY_MB: Final = "device/peak_memory_mb"  # by epoch, GPUs only
 NUM_PARAMETERS: Final = "model/num_parameters"
+ATTEMPTS_S: Final = "time/attempts_s"  # trial of several attempts: their seconds, without the pauses between them
 LATENCY_MS: Final = "model/latency_ms"  # to score one utterance; only where that is an objective of the study
 FURTHER_PREFIX: Final = "objective/"  # trial: what Optuna was told of each further objective, by its name
 TEST_PREFIX: Final = "test/"  # parent run: accuracy, c_avg, c_primary, c_primary_calibrated, eer, cllr, cllr_calibrated

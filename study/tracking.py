@@ -17,6 +17,7 @@ from lightning_modules.errors import StorageError, TrialError
 from reports.records import (
     ARTIFACT_CHECKPOINT,
     ARTIFACT_LEDGER,
+    ATTEMPTS_S,
     BEST_EPOCH,
     BEST_OBJECTIVE,
     LATENCY_MS,
@@ -183,6 +184,9 @@ class Tracker:
         self._runs.log_artifacts(run_id, artifacts)
         self._attempts.record(number, attempts, parent=run_id)
         tags = {TAG_STATE: state.value, TAG_FAILURE: failure, TAG_FAILURE_CLASS: failure_class or ""}
+        if attempts and state is not TrialState.INTERRUPTED:
+            took_s = sum((attempt.end_ms or attempt.start_ms) - attempt.start_ms for attempt in attempts) / 1000.0
+            metrics = {**metrics, ATTEMPTS_S: took_s}
         points = _last_points(metrics, objective=objective, best_epoch=best_epoch, time_ms=time_ms)
         self._points.flush_run(run_id, points=points, tags={key: text for key, text in tags.items() if text})
         self._runs.end(run_id, state, end_ms=end_ms)

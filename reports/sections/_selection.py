@@ -2,7 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 
-from reports.records import Evaluation, MetricPoint, ScoreTable, SearchedParameter, StudyRecord, TrialRecord, TrialState
+from reports.records import (
+    ATTEMPTS_S,
+    Evaluation,
+    MetricPoint,
+    ScoreTable,
+    SearchedParameter,
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+)
 
 
 def with_state(study: StudyRecord, *states: TrialState) -> tuple[TrialRecord, ...]:
@@ -56,11 +65,14 @@ def mean(values: Iterable[float | None]) -> float | None:
 
 
 def seconds(trial: TrialRecord) -> float | None:
-    """Seconds from start to end; None while it runs, and where the end lies before the start.
+    """Seconds that its attempts took, else from its start to its end; None while it runs, and where the end is earlier.
 
     The latter is so of records that were made anew after the trial: their start is when they were made.
     """
-    return None if trial.end_ms is None or trial.end_ms < trial.start_ms else (trial.end_ms - trial.start_ms) / 1000.0
+    if trial.end_ms is None:
+        return None
+    took_s = trial.metrics.get(ATTEMPTS_S, (trial.end_ms - trial.start_ms) / 1000.0)
+    return took_s if took_s >= 0 else None
 
 
 def values(points: Sequence[MetricPoint] | None) -> tuple[float, ...]:

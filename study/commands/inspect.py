@@ -83,7 +83,7 @@ def _is_of_budget(trial: TrialSummary) -> bool:
 def _num_ended_beside(found: dict[str, Any]) -> int:
     """How many trials have ended that do not count against the budget, since a user asked for them."""
     unfinished = (TrialState.RUNNING.value, TrialState.INTERRUPTED.value)
-    num_ended = sum(count for state, count in found["trials"].items() if state not in unfinished)
+    num_ended: int = sum(count for state, count in found["trials"].items() if state not in unfinished)
     return num_ended - int(found["ended_of_budget"])
 
 

@@ -259,6 +259,12 @@ def test_values_that_are_no_numbers_come_back_as_they_were(workspace: Path) -> N
     assert [point.step for point in history["val/loss"]] == [0, 1, 2]
 
 
+def test_a_trial_of_two_attempts_says_how_long_they_took_without_the_pause(workspace: Path) -> None:
+    tell_through_backlog(workspace, seed=None)
+    trials = load_study("tracked", tracking_uri=Workspace(workspace).tracking_uri).trials
+    assert [trial.metrics.get("time/attempts_s") for trial in trials] == [None, None, 0.18]
+
+
 def test_attempts_are_runs_below_their_trial_and_count_as_no_trials(workspace: Path) -> None:
     tell_through_backlog(workspace, seed=None)
     lost, last = runs_of(workspace, f"tags.`{TAG_KIND}` = 'attempt'")

@@ -20,6 +20,19 @@ def test_cost_sums_what_has_ended(trial: MakeTrial, make_study: MakeStudy) -> No
     assert found.overhead == pytest.approx(found.busy - found.train - found.validation)
 
 
+def test_pauses_between_attempts_are_no_cost(trial: MakeTrial, make_study: MakeStudy) -> None:
+    whole = trial(0)
+    resumed = dataclasses.replace(whole, end_ms=whole.start_ms + 3_600_000)
+    attempts = dataclasses.replace(resumed, metrics=resumed.metrics | {"time/attempts_s": 40.0})
+    assert cost.summarise(make_study(resumed)).busy == pytest.approx(3600)
+    found = cost.summarise(make_study(attempts))
+    assert found.train is not None
+    assert found.validation is not None
+    assert found.busy == pytest.approx(40)
+    assert found.wall == pytest.approx(3600)
+    assert found.overhead == pytest.approx(40 - found.train - found.validation)
+
+
 def test_a_record_that_ends_before_it_starts_holds_no_time(trial: MakeTrial, make_study: MakeStudy) -> None:
     backwards = dataclasses.replace(trial(0, TrialState.FAILED), end_ms=trial(0).start_ms - 13_000)
     found = cost.summarise(make_study(backwards))
