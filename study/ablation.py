@@ -68,6 +68,7 @@ class Ablation:
         return AblationConfig(
             of=self.base.config.name,
             trial=self.base.trial,
+            of_command=self.base.command,
             named_after_looks=self.base.num_test_looks,
             design=options.design,
             halvings=self.halvings,

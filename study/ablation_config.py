@@ -16,6 +16,7 @@ class AblationConfig(Frozen):
     Attributes:
         of: the study whose trial is the base.
         trial: that trial.
+        of_command: the command that made that study.
         named_after_looks: looks at test data before the trial was named by hand; 0 of one that development data chose.
         design: how the arms were chosen.
         halvings: of a fractional design.
@@ -34,6 +35,7 @@ class AblationConfig(Frozen):
 
     of: str
     trial: Annotated[int, Field(ge=0)]
+    of_command: str = ""
     named_after_looks: Annotated[int, Field(ge=0)] = 0
     design: Design = "one_at_a_time"
     halvings: Annotated[int, Field(ge=0)] = 0
@@ -52,7 +54,7 @@ class AblationConfig(Frozen):
     def compares(self) -> "AblationConfig":
         """What is compared, without what may be said later, or comes of how far the study is."""
         later = {"untuned": (), "seeds": 1, "looks": (), "margin": None, "margin_after": 0, "named_after_looks": 0}
-        return self.model_copy(update=later)
+        return self.model_copy(update=later | {"of_command": ""})
 
     def after(self, before: "AblationConfig", *, num_ended: int, num_seen: int) -> "AblationConfig":
         """The same comparison, asked for again.

@@ -28,6 +28,7 @@ class Base:
         space: its search space.
         trial: number of the trial that every arm starts from.
         values: of that trial, path -> value.
+        command: the one that made the study.
         last_seed: the largest that the study and its other ablations had used when the ablation began.
         num_test_looks: at test data, before the trial was named by hand; 0 of one that development data chose.
     """
@@ -37,6 +38,7 @@ class Base:
     trial: int
     values: TrialConfig
     last_seed: int
+    command: str = ""
     num_test_looks: int = 0
 
     @property

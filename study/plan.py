@@ -47,6 +47,7 @@ class StudyPlan:
         num_cores: cores that this process may use.
         time_budget_s: seconds after which no new trial is started; None for any time.
         objective_bound: upper bound of the first objective.
+        command: what makes the study.
     """
 
     config: StudyConfig
@@ -58,6 +59,7 @@ class StudyPlan:
     num_cores: int
     time_budget_s: float | None = None
     objective_bound: float
+    command: str
 
     @property
     def data_hash(self) -> str:
@@ -102,7 +104,7 @@ class StudyPlan:
             space=self.space.to_json(),
             languages=self.config.trial.data.languages,
             corpus=corpus_facts(self.corpus, languages=self.config.trial.data.languages),
-            command=shlex.join(["lidstudy", *sys.argv[1:]]),
+            command=self.command,
             versions=versions(),
             seed=self.config.seed,
             further_objectives=described(self.config),
@@ -169,6 +171,7 @@ def make_plan(
         num_cores=num_cores,
         time_budget_s=time_budget_s,
         objective_bound=objective_bound(config),
+        command=shlex.join(["lidstudy", *sys.argv[1:]]),
     )
 
 

@@ -88,9 +88,16 @@ def _steps(study: StudyRecord, commit: str | None) -> tuple[str, ...]:
     steps = (
         f"git checkout {commit}" if commit else "",
         f"lidstudy corpus prepare {corpus}{workspace}" if corpus else "",
+        _base_step(study.manifest.config.get("ablation") or {}),
         study.manifest.command,
     )
     return tuple(step for step in steps if step)
+
+
+def _base_step(ablation: dict[str, Any]) -> str:
+    """What made the study of an ablation's base; where its trials come in another order, the base is another one."""
+    command = ablation.get("of_command")
+    return f"{command}  # trial {ablation['trial']} of it is the base" if command else ""
 
 
 def _workspace(command: str) -> str:

@@ -83,7 +83,15 @@ def _base(study: str, options: AblationOptions, workspace: Workspace) -> tuple[B
     from study.evaluation import read_ledger
 
     num_looks = 0 if options.trial is None else len(read_ledger(folder))
-    base = Base(config=config, space=space, trial=number, values=values, last_seed=last_seed, num_test_looks=num_looks)
+    base = Base(
+        config=config,
+        space=space,
+        trial=number,
+        values=values,
+        last_seed=last_seed,
+        command=read_manifest(folder)["command"],
+        num_test_looks=num_looks,
+    )
     return base, trials
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -93,7 +93,9 @@ def resume(study: str, options: SweepOptions, *, folder: Path, failed: bool) -> 
     workspace = open_workspace(folder, writable=True)
     study_folder = workspace.existing_study(study)
     config, space = recorded_study(study_folder)
-    return run_plan(plan_of(config, options, workspace, space=space), failed=failed)
+    plan = plan_of(config, options, workspace, space=space)
+    # What made the study stays on record: this command makes none where there is none.
+    return run_plan(replace(plan, command=read_manifest(study_folder)["command"]), failed=failed)
 
 
 def run_plan(plan: StudyPlan, *, failed: bool = False) -> int:

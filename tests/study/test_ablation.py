@@ -23,7 +23,9 @@ from study.commands.control import enqueue
 from study.commands.sweep import SweepOptions, resume, run
 from study.config import StudyConfig, load_study_config, preset_names
 from study.samplers import sample_params
+from study.settling import read_manifest
 from study.trials import TrialSummary
+from study.workspace import Workspace
 from tests.conftest import write_tiny_study
 from tests.study.helpers import record_of, trials_of
 
@@ -421,6 +423,7 @@ def test_a_retry_is_no_trial_of_the_design(
 def test_arms_are_written_down_as_json(compared: Callable[..., int], workspace: Path) -> None:
     assert compared(seeds=1, name="cells", margin=0.1) == 0
     written = json.loads((workspace / "studies" / "cells" / "study.json").read_text())["given"]["ablation"]
+    assert written["of_command"] == read_manifest(Workspace(workspace).study("tiny"))["command"]
     assert written["of"] == "tiny"
     assert written["tuning_study"] == "cells-tuning"
     assert written["margin"] == 0.1

@@ -1,6 +1,7 @@
 """What users tell a coordinator: stop, enqueue, retry; and limits of time and silence."""
 
 import itertools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -288,11 +289,14 @@ def test_a_resume_that_is_refused_queues_nothing(workspace: Path, tiny_study: Pa
 
 
 def test_resume_with_failed_tries_failed_trials_again(
-    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys, "argv", ["lidstudy", "sweep", "tiny.toml"])
     fail_once(workspace, write_tiny_study(tmp_path, trials=2, epochs=1))
+    monkeypatch.setattr(sys, "argv", ["lidstudy", "resume", "tiny", "--failed"])
     assert resume("tiny", SweepOptions(), folder=workspace, failed=True) == 0
     assert [trial.retry_of for trial in trials_of(workspace)] == [None, None, 0]
+    assert record_of(workspace).manifest.command == "lidstudy sweep tiny.toml", "whoever starts anew resumes nothing"
     assert "study tiny is complete" in capsys.readouterr().out
 
 

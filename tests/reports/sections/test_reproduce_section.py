@@ -49,6 +49,15 @@ def test_the_commands_begin_with_code_and_corpus(demo: StudyRecord) -> None:
     )
 
 
+def test_an_ablation_begins_with_the_sweep_that_made_its_base(demo: StudyRecord) -> None:
+    ablation = {"of": "demo", "trial": 4, "of_command": "lidstudy sweep demo --slots 2"}
+    manifest = dataclasses.replace(demo.manifest, command="lidstudy ablate demo", config={"ablation": ablation})
+    assert reproduce.summarise(dataclasses.replace(demo, manifest=manifest)).steps[2:] == (
+        "lidstudy sweep demo --slots 2  # trial 4 of it is the base",
+        "lidstudy ablate demo",
+    )
+
+
 def test_a_step_that_is_not_recorded_is_left_out(make_study: MakeStudy) -> None:
     study = make_study()
     manifest = dataclasses.replace(study.manifest, corpus={})
