@@ -123,6 +123,8 @@ class Ablation:
         num_test_looks: at test data.
         sources: that development data come from.
         objective_name: what is compared.
+        num_languages: that are told apart.
+        shown: the trial that stands for the base where one is shown; None where none does.
     """
 
     config: Mapping[str, Any]
@@ -138,6 +140,8 @@ class Ablation:
     objective_name: str
     interactions: tuple[Interaction, ...] = ()
     num_test_looks: int = 0
+    num_languages: int = 0
+    shown: int | None = None
 
     @property
     def is_factorial(self) -> bool:
@@ -164,6 +168,7 @@ def compare(study: StudyRecord) -> Ablation | None:
     interactions_found = _interactions(arms, config, num_looks=num_looks, is_interim=is_interim)
     num_seeds = num_asked if is_interim else max((each.n for each in effects.values()), default=0)
     over_sources = _over_sources(arms, varied, study) if study.source_costs else {}
+    shown = middle_of_base(study.manifest.config, study.trials)
     return Ablation(
         config=config,
         arms=arms,
@@ -192,6 +197,8 @@ def compare(study: StudyRecord) -> Ablation | None:
         sources=tuple(languages_of_sources(study.manifest.corpus)),
         objective_name=study.manifest.objective,
         num_test_looks=len(study.looks),
+        num_languages=len(study.manifest.languages),
+        shown=None if shown is None or study.champion is not None else shown.number,
     )
 
 
@@ -212,6 +219,28 @@ def _arms(study: StudyRecord, config: Mapping[str, Any]) -> tuple[Arm, ...]:
         if name is not None:
             trials[name].append(trial)
     return tuple(_arm(name, config["arms"][name], params, trials[name]) for name, params in designed.items())
+
+
+def middle_of_base(config: Mapping[str, Any], trials: Sequence[TrialRecord]) -> TrialRecord | None:
+    """The base's replicate with the middle objective, which shows what a training is like where the best would flatter.
+
+    Args:
+        config: of the study (`StudyManifest.config`).
+        trials: its trials.
+
+    Returns:
+        The trial; None in a study that compares no arms, and where no replicate of the base has an objective.
+    """
+    if not config.get("ablation"):
+        return None
+    params = config["sampler"]["arms"][0]["params"]
+    found = {
+        (trial.objective, trial.number): trial
+        for trial in trials
+        if trial.state is TrialState.COMPLETE and trial.objective is not None and isfinite(trial.objective)
+        if _has(trial, params)
+    }
+    return found[sorted(found)[(len(found) - 1) // 2]] if found else None
 
 
 def _has(trial: TrialRecord, params: Mapping[str, Any]) -> bool:

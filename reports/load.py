@@ -13,6 +13,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -56,6 +57,7 @@ from reports.records import (
     parse_gradient_flow,
     parse_ledger,
 )
+from reports.sections._selection import chosen, gone
 from reports.source_costs import has_enough_sources, parse_source_costs
 from reports.urls import masked
 
@@ -101,19 +103,17 @@ def _load(name: str, client: Client, folder: Path) -> StudyRecord:
     runs = list(_trial_runs(client, parent, name))
     histories = _histories(client, runs)
     trials = _in_order(_trial(run, histories.get(run.info.run_id, {})) for run in runs)
-    champion = _champion(parent)
-    shown = champion if champion is not None else _best_number(trials)
     fetch = _fetcher(client, folder)
     ledger = _ledger(fetch(parent.info.run_id, ARTIFACT_LEDGER))
     manifest = _manifest(fetch(parent.info.run_id, ARTIFACT_STUDY), name)
-    return StudyRecord(
+    study = StudyRecord(
         manifest=manifest,
         run_id=parent.info.run_id,
         experiment_id=parent.info.experiment_id,
         trials=trials,
-        champion=champion,
+        champion=_champion(parent),
         test_metrics={k: _decoded(v) for k, v in parent.data.metrics.items() if k.startswith(TEST_PREFIX)},
-        scores_dev=next((_scores(fetch(t.run_id, ARTIFACT_SCORES_DEV)) for t in trials if t.number == shown), None),
+        scores_dev=None,
         scores_test=_scores(fetch(parent.info.run_id, ARTIFACT_SCORES_TEST)),
         gradient_flow=_gradient_flow(trials, fetch),
         source_costs=_source_costs(trials, fetch) if has_enough_sources(manifest) else {},
@@ -121,6 +121,8 @@ def _load(name: str, client: Client, folder: Path) -> StudyRecord:
         evaluations=_evaluations(ledger, fetch),
         tags=_own_tags(parent),
     )
+    shown = None if gone(study) is not None else chosen(study)
+    return replace(study, scores_dev=None if shown is None else _scores(fetch(shown.run_id, ARTIFACT_SCORES_DEV)))
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
@@ -265,11 +267,6 @@ def _own_tags(run: Run) -> dict[str, str]:
 def _champion(parent: Run) -> int | None:
     text = parent.data.tags.get(TAG_CHAMPION, "")
     return int(text) if text.isdecimal() else None
-
-
-def _best_number(trials: tuple[TrialRecord, ...]) -> int | None:
-    scored = [(t.objective, t.number) for t in trials if t.state is TrialState.COMPLETE and t.objective is not None]
-    return min(scored)[1] if scored else None
 
 
 def _decoded(value: float) -> float:

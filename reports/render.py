@@ -175,7 +175,7 @@ def cards(study: StudyRecord) -> tuple[Card, ...]:
         chosen = Card(
             title="Objective of the base, development",
             value=spread(base.mean.mean, base.mean.sd) if base.mean else NOTHING,
-            note=f"{compared.objective_name}, {count(len(base.objectives), 'seed')}; lower is better",
+            note=f"{compared.objective_name}, {count(len(base.objectives), 'seed')}{_nothing(found)}; lower is better",
         )
     trials = Card(title="Trials", value=f"{sum(found.states.values()):,}", note=states_text(found.states) or "none yet")
     each = f"{duration(spent.mean)} a complete trial" if spent.mean is not None else "no complete trial"
@@ -186,8 +186,11 @@ def cards(study: StudyRecord) -> tuple[Card, ...]:
 def _objective_note(found: answer.Answer) -> str:
     score = SCORES.get(key_of(found.objective_name))
     unit = f" in {score.unit}" if score and score.unit else ""
-    nothing = f"; chance {number(found.nothing_known)}" if found.nothing_known is not None else ""
-    return f"{found.objective_name}{unit}, trial {found.chosen}{nothing}; lower is better"
+    return f"{found.objective_name}{unit}, trial {found.chosen}{_nothing(found)}; lower is better"
+
+
+def _nothing(found: answer.Answer) -> str:
+    return f"; chance {number(found.nothing_known)}" if found.nothing_known is not None else ""
 
 
 def _test_cards(found: answer.Answer) -> tuple[Card, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from reports.ablation import middle_of_base
 from reports.records import (
     ATTEMPTS_S,
     Evaluation,
@@ -33,8 +34,9 @@ def best(study: StudyRecord) -> TrialRecord | None:
 
 
 def chosen(study: StudyRecord) -> TrialRecord | None:
-    """The champion, or the best trial while none has been evaluated on test data."""
-    return next((trial for trial in study.trials if trial.number == study.champion), None) or best(study)
+    """The champion, or the best trial while none has been evaluated on test data; of an ablation one of its base's."""
+    champion = next((trial for trial in study.trials if trial.number == study.champion), None)
+    return champion or middle_of_base(study.manifest.config, study.trials) or best(study)
 
 
 def gone(study: StudyRecord) -> int | None:

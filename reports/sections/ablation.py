@@ -9,6 +9,7 @@ from reports.records import StudyRecord
 from reports.sections._ablation_text import change_in_words, correction, interval_in_words, p_digits, signed_number
 from reports.sections._blocks import Block, Cell, Column, Drawing, Items, Section, Table, Text, Tone
 from reports.sections._factorial import grid, interactions_table, together
+from reports.sections._scores import chance
 from reports.sections._text import (
     NOTHING,
     count,
@@ -280,7 +281,28 @@ def _notes(ablation: Ablation) -> tuple[Block, ...]:
         reach += f" {_reach('Of what changes do together, it', ablation.smallest_interaction_p)}"
         reach += " Each of the two tables is corrected by itself, so that either may be wrong with probability 0.05."
     left_out = [_without(each, ablation) for each in ablation.comparisons if each.effect.left_out]
-    return (Items((over_seeds, on_development, reach, *_afterwards(ablation), *_missing(ablation), *left_out)),)
+    said = (over_seeds, on_development, reach, *_afterwards(ablation), *_nothing_learned(ablation))
+    return (Items((*said, *_missing(ablation), *left_out, *_in_detail(ablation))),)
+
+
+def _nothing_learned(ablation: Ablation) -> list[str]:
+    """Arms that cannot be told from scores that say nothing: what a change does to them is not about languages."""
+    nothing = chance(ablation.objective_name, ablation.num_languages)
+    if nothing is None:
+        return []
+    highs = {arm.name: arm.interval.high if arm.interval else max(arm.objectives, default=0.0) for arm in ablation.arms}
+    names = [_short(name, ablation) for name, high in highs.items() if high >= nothing]
+    if not names:
+        return []
+    said = f"Of {listing(names)} it is not shown that anything was learned"
+    return [f"{said}: scores that say nothing have an objective of {number(nothing)}."]
+
+
+def _in_detail(ablation: Ablation) -> list[str]:
+    if ablation.shown is None:
+        return []
+    which = f"trial {ablation.shown}, the base's replicate with the middle objective"
+    return [f"Where this report shows one trial in more detail, it is {which}: the best of many would flatter."]
 
 
 def _reach(what: str, least: float) -> str:

@@ -14,6 +14,7 @@ import pytest
 from lightning_modules.config import TrialConfig, content_hash
 from reports import records as r
 from reports.records import MetricPoint, StudyManifest, StudyRecord, TrialRecord, TrialState
+from reports.sections._selection import chosen
 from tests.reports.helpers import MakeStudy
 
 START_MS = 1_790_000_000_000
@@ -338,7 +339,7 @@ def write_to_mlflow(study: StudyRecord, tracking_uri: str, folder: Path) -> None
             client.log_text(run_id, flow, r.ARTIFACT_GRADIENT_FLOW)
         if trial.number in study.source_costs:
             client.log_text(run_id, _events(trial, study.source_costs[trial.number]), r.ARTIFACT_EVENTS)
-        if study.scores_dev and trial.number == study.champion:
+        if study.scores_dev and trial == chosen(study):
             _write_scores(client, run_id, study.scores_dev, r.ARTIFACT_SCORES_DEV, folder)
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from reports.checks import (
     failures,
     first_epoch,
     heads,
+    learned,
     levels,
     seeds,
     single_source,
@@ -55,6 +57,23 @@ def test_every_file_is_registered() -> None:
 def test_a_study_without_trials_is_skipped_throughout(make_study: MakeStudy) -> None:
     study = with_corpus(make_study())
     assert {check.run(study).status for check in CHECKS} == {"skipped"}
+
+
+@pytest.mark.parametrize(
+    ("objectives", "status", "text"),
+    [
+        ((1.9, 2.0, 2.1), "passed", "0 of 3 complete trials are no better than scores that say nothing (2.322)."),
+        ((1.9, 2.3219, 2.4), "warning", "2 of 3 complete trials are no better"),
+        ((2.3219, 2.33), "warning", "the chosen one among them: nothing was learned here."),
+        ((math.nan,), "skipped", "No complete trial"),
+    ],
+)
+def test_trials_at_chance_are_counted(
+    trial: MakeTrial, make_study: MakeStudy, objectives: tuple[float, ...], status: str, text: str
+) -> None:
+    found = learned.CHECK.run(make_study(*(trial(i, objective=value) for i, value in enumerate(objectives))))
+    assert found.status == status
+    assert text in found.message
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from reports.render import write_report
 from reports.sections import ablation as section
 from reports.sections import answer, effects
 from reports.sections._blocks import Drawing, Items, Table, Text
+from reports.sections._selection import chosen
 from tests.reports.conftest import WriteStudy
-from tests.reports.helpers import MakeStudy, MakeTrial, searching
+from tests.reports.helpers import MakeStudy, MakeTrial, searching, table
 
 ARMS = {
     "base": {"encoder.cell": "gru", "clipping.kind": "none", "optimizer.learning_rate": 0.002},
@@ -96,6 +97,30 @@ def test_effects_are_paired_by_seed_and_corrected_over_the_table(study_of: Calla
     assert first.startswith("cell lstm is worse than the base: val/cllr_calibrated +0.335 (95 % interval +0.315 to")
     assert "8 paired seeds, p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.016 after correction" in first
     assert second.startswith("clipping.kind norm against the base is undecided")
+
+
+def test_arms_that_cannot_be_told_from_knowing_nothing_are_named(study_of: Callable[..., StudyRecord]) -> None:
+    said = notes_of(found(study_of({"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": NEAR})))
+    nothing = "scores that say nothing have an objective of 2.322"
+    assert f"Of cell lstm it is not shown that anything was learned: {nothing}." in said
+    learned = notes_of(found(study_of({"base": BASE, "encoder.cell lstm": NEAR, "clipping.kind norm": NEAR})))
+    assert not any("anything was learned" in note for note in learned)
+
+
+def test_the_trial_that_is_shown_is_the_bases_and_neither_its_best_nor_its_worst(
+    study_of: Callable[..., StudyRecord], write_study: WriteStudy, tracking_uri: str
+) -> None:
+    base = {0: 2.0, 1: 1.2, 2: 2.1, 3: 2.3}
+    better = {seed: value - 1.0 for seed, value in BASE.items()}
+    study = study_of({"base": base, "encoder.cell lstm": better, "clipping.kind norm": {}})
+    assert chosen(study) == study.trials[0]
+    assert "it is trial 0, the base's replicate with the middle objective" in notes_of(found(study))[-1]
+    other = table(("en", "a", (1.0, 0.0)))
+    write_study(dataclasses.replace(study, scores_dev=other), tracking_uri)
+    assert load_study("demo", tracking_uri=tracking_uri).scores_dev == other
+    named = dataclasses.replace(study, champion=2)
+    assert chosen(named) == study.trials[2]
+    assert not any("more detail" in note for note in notes_of(found(named)))
 
 
 def test_a_margin_makes_equivalence_sayable(study_of: Callable[..., StudyRecord]) -> None:
