@@ -10,7 +10,10 @@ from typing import Any, Final, assert_never
 
 from lightning_modules.config import TrialConfig
 from lightning_modules.errors import ConfigError
-from reports.ablation import FACTORIAL
+from reports.ablation import ALPHA, FACTORIAL
+from reports.factorial_effects import interactions
+from reports.multiple_comparisons import seeds_needed
+from reports.sections._text import listing
 from search_spaces.assignment import overlay, validated
 from search_spaces.designs import Assignment, Factor, full_factorial, leave_one_out, one_at_a_time
 from search_spaces.parsing import LineError, Value, find_leaf
@@ -27,6 +30,7 @@ from study.sampler_config import ArmConfig, DesignConfig
 from study.trials import TrialSummary
 
 BASE: Final = "base"
+LEAST_SEEDS: Final = 8  # that an ablation has by default
 INHERITED: Final = ("objective", "limits", "storage", "launcher")
 
 
@@ -57,6 +61,27 @@ class Ablation:
         return f"{self.name}-tuning"
 
     @property
+    def num_comparisons(self) -> int:
+        """With the base; where factors vary together, main effects: one for each other level."""
+        if self.options.design in FACTORIAL:
+            return sum(len(factor.others) for factor in self.factors)
+        return len(self.arms) - 1
+
+    @property
+    def num_interactions(self) -> int:
+        """That the design can tell apart from everything else."""
+        return len(interactions(self.factors)) if self.options.design == "factorial" else 0
+
+    @property
+    def seeds(self) -> int:
+        """As asked for; else so many that the smallest p of each table, corrected, is small enough."""
+        if self.options.seeds is not None:
+            return self.options.seeds
+        tables = (self.num_comparisons, self.num_interactions)
+        needed = [seeds_needed(num_comparisons=num, alpha=ALPHA) or 0 for num in tables if num]
+        return max(LEAST_SEEDS, *needed)
+
+    @property
     def halvings(self) -> int:
         """Of a fractional design, one at least; none of any other."""
         return max(1, self.options.halvings) if self.options.design == "fractional" else 0
@@ -78,7 +103,7 @@ class Ablation:
             tuning=options.tuning,
             tuning_study=self.tuning_name if options.tuning else "",
             first_seed=self.base.last_seed + 2,
-            seeds=options.seeds,
+            seeds=self.seeds,
             margin=options.margin,
         )
 
@@ -119,7 +144,10 @@ def _check_tuned(paths: Sequence[str], factors: Sequence[Factor]) -> None:
         except LineError as error:
             raise ConfigError(f"--tune {path}: {error}") from None
         if path in {factor.name for factor in factors}:
-            raise ConfigError(f"--tune {path}: it is a factor, whose levels are what is compared.")
+            raise ConfigError(
+                f"--tune {path}: it is a factor, whose levels are what is compared; name something else to tune by "
+                "--tune, or tune nothing by --draws 0."
+            )
 
 
 def _check_whole(name: str, levels: Assignment, factors: Sequence[Factor], *, design: Design) -> None:
@@ -194,8 +222,9 @@ def comparison_study(
     for arm in untuned:
         values[arm] = middle(ablation.base, ablation.arms[arm], tuned=ablation.options.tuned)
     arms = [ArmConfig(name=arm, params={**levels, **values.get(arm, {})}) for arm, levels in ablation.arms.items()]
-    of, names = ablation.base.config.name, ", ".join(factor.name for factor in ablation.factors)
-    question = f"What do {names} do for trial {ablation.base.trial} of study {of}?"
+    of, names = ablation.base.config.name, listing(factor.name for factor in ablation.factors)
+    verb = "does" if len(ablation.factors) == 1 else "do"
+    question = f"What {verb} {names} do for trial {ablation.base.trial} of study {of}?"
     said = (said or ablation.config).model_copy(update={"untuned": untuned})
     config, space = _study(ablation, ablation.name, arms, question=question, seed=said.first_seed, num_seeds=said.seeds)
     return config.model_copy(update={"ablation": said}), space

@@ -83,7 +83,7 @@ class AblationOptions(Frozen):
         factors: as `PATH` or `PATH=LEVEL,LEVEL`; none for every choice of the study.
         design: which combinations of levels are arms.
         halvings: of a fractional design.
-        seeds: under how many each arm is trained.
+        seeds: under how many each arm is trained; None for as many as can show anything.
         tuned: paths that are tuned for each arm.
         tuning: draws for each arm; 0 for none.
         margin: of equivalence.
@@ -94,7 +94,7 @@ class AblationOptions(Frozen):
     factors: tuple[str, ...] = ()
     design: Design = "one_at_a_time"
     halvings: Annotated[int, Field(ge=0)] = 0
-    seeds: PositiveInt = 8
+    seeds: PositiveInt | None = None
     tuned: tuple[str, ...] = ("optimizer.learning_rate",)
     tuning: Annotated[int, Field(ge=0)] = 6
     margin: Annotated[float, Field(gt=0.0)] | None = None

@@ -150,7 +150,14 @@ def ablate(
         typer.Option(help="Which combinations of levels are compared; a fraction takes two levels a factor."),
     ] = "one_at_a_time",
     halvings: Annotated[int, typer.Option(help="How often a fractional design halves the factorial.", min=0)] = 0,
-    seeds: Annotated[int, typer.Option(help="Replicates of each arm, under seeds that all arms share.", min=1)] = 8,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="Replicates of each arm, under seeds that all arms share; by default 8, or more where 8 could show "
+            "nothing.",
+            min=1,
+        ),
+    ] = None,
     tune: Annotated[
         list[str] | None, typer.Option(help="What is tuned anew for each arm; the learning rate, if nothing else.")
     ] = None,

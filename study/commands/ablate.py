@@ -10,7 +10,6 @@ from rich.table import Table
 
 from lightning_modules.errors import ConfigError
 from reports.ablation import ALPHA, FACTORIAL
-from reports.factorial_effects import interactions
 from reports.multiple_comparisons import seeds_needed, smallest_adjusted_p
 from reports.power import smallest_separable_effect
 from reports.records import TrialState
@@ -18,6 +17,7 @@ from reports.sections._text import NOTHING, count, listing
 from reports.statistics import PooledSd, pooled_sd
 from search_spaces.designs import Assignment
 from search_spaces.space import Space
+from search_spaces.two_level_designs import two_level_design
 from study.ablation import Ablation, comparison_study, plan_ablation, tuned_values, tuning_study
 from study.ablation_config import AblationConfig, AblationOptions
 from study.ablation_factors import Base
@@ -132,7 +132,9 @@ def _said(ablation: Ablation, workspace: Workspace) -> AblationConfig:
     if there is None or there.compares() != ablation.config.compares():
         raise ConfigError(f"study '{ablation.name}' exists and compares something else; choose another --name.")
     num_ended = len(_own_ended(folder))
-    return ablation.config.after(there, num_ended=num_ended, num_seen=-(-num_ended // len(ablation.arms)))
+    seeds = there.seeds if ablation.options.seeds is None else ablation.seeds
+    asked = ablation.config.model_copy(update={"seeds": seeds})
+    return asked.after(there, num_ended=num_ended, num_seen=-(-num_ended // len(ablation.arms)))
 
 
 def _noise(trials: Sequence[TrialSummary], ablation: Ablation, workspace: Workspace) -> PooledSd | None:
@@ -171,8 +173,22 @@ def _print_plan(console: Console, ablation: Ablation, said: AblationConfig, *, n
         )
     else:
         console.print("nothing is tuned: the base keeps the values that were chosen for it, which favours it")
+    for line in alias_lines(ablation):
+        console.print(line, markup=False, soft_wrap=True)
     for line in power_lines(ablation, num_seeds=said.seeds, num_looks=1 + len(said.looks), noise=noise):
         console.print(line, markup=False, soft_wrap=True)
+
+
+def alias_lines(ablation: Ablation) -> list[str]:
+    """What a fraction cannot tell from its main effects."""
+    if ablation.options.design != "fractional":
+        return []
+    aliases = two_level_design(ablation.factors, num_halvings=ablation.halvings).aliases()
+    return [
+        f"in this fraction {factor} cannot be told from {listing(' × '.join(each.factors) for each in found)}"
+        for factor, found in aliases.items()
+        if found
+    ]
 
 
 def power_lines(ablation: Ablation, *, num_seeds: int, num_looks: int, noise: PooledSd | None) -> list[str]:
@@ -181,13 +197,12 @@ def power_lines(ablation: Ablation, *, num_seeds: int, num_looks: int, noise: Po
     Where factors vary together the comparisons are main effects, one for each other level: the mean of the arms with it
     less that of those with the base's, which are the fewer, the more levels a factor has.
     """
+    what, spread, num_comparisons = "comparison", sqrt(2.0), ablation.num_comparisons
     if ablation.options.design in FACTORIAL:
-        what, num_comparisons = "main effect", sum(len(factor.others) for factor in ablation.factors)
+        what = "main effect"
         spread = sqrt(2.0 * max(len(factor.levels) for factor in ablation.factors) / len(ablation.arms))
-    else:
-        what, num_comparisons, spread = "comparison", len(ablation.arms) - 1, sqrt(2.0)
     lines = [_least_p_line(num_comparisons, what, num_seeds=num_seeds, num_looks=num_looks)]
-    if ablation.options.design == "factorial" and (pairs := len(interactions(ablation.factors))):
+    if pairs := ablation.num_interactions:
         lines.append(_least_p_line(pairs, "interaction", num_seeds=num_seeds, num_looks=num_looks))
     if noise is None:
         return [*lines, "how large an effect must be is not known yet: no configuration has two seeds"]

@@ -18,7 +18,7 @@ from study.ablation import Ablation, comparison_study, plan_ablation, tuned_valu
 from study.ablation_config import AblationOptions, Design
 from study.ablation_factors import Base
 from study.combinations import check_combination
-from study.commands.ablate import ablate, power_lines
+from study.commands.ablate import ablate, alias_lines, power_lines
 from study.commands.control import enqueue
 from study.commands.sweep import SweepOptions, resume, run
 from study.config import StudyConfig, load_study_config, preset_names
@@ -303,6 +303,24 @@ def test_a_plan_of_main_effects_counts_factors_and_halves_of_arms() -> None:
     assert alone[0].startswith("3 comparisons over 8 seeds: the smallest p, corrected (Holm, times 2 looks), is 0.0469")
 
 
+def test_there_are_as_many_seeds_as_can_show_anything_if_nobody_says_how_many() -> None:
+    assert planned("encoder.cell=lstm").config.seeds == 8
+    many = planned("encoder.hidden_size=4,8,12,16,20,24,28,32,40,48")
+    (line, *_) = power_lines(many, num_seeds=many.config.seeds, num_looks=1, noise=None)
+    assert line == "10 comparisons over 9 seeds: the smallest p, corrected (Holm), is 0.0391"
+    assert planned("encoder.hidden_size=4,8,12,16,20,24,28,32,40,48", seeds=3).config.seeds == 3
+    pairs = planned("encoder.hidden_size=4,8,12,16", "training.batch_size=2,3,4,5", design="factorial")
+    assert pairs.config.seeds == 10, "16 interactions take more than 8 main effects do"
+
+
+def test_a_plan_names_what_a_fraction_cannot_tell_apart() -> None:
+    factors = ("encoder.cell=lstm", "clipping.kind=none", "training.label_smoothing=0.0")
+    assert alias_lines(planned(*factors, design="fractional"))[0] == (
+        "in this fraction encoder.cell cannot be told from clipping.kind × training.label_smoothing"
+    )
+    assert alias_lines(planned(*factors, design="factorial")) == []
+
+
 @pytest.mark.parametrize("design", ["one_at_a_time", "leave_one_out"])
 @pytest.mark.parametrize("name", preset_names())
 def test_what_any_preset_may_find_can_be_ablated_without_naming_factors(name: str, design: Design) -> None:
@@ -418,6 +436,8 @@ def test_a_retry_is_no_trial_of_the_design(
     capsys.readouterr()
     assert compared(seeds=2, dry_run=True) == 0
     assert "study tiny-ablation: 4 trials, 2 of them done" in capsys.readouterr().out
+    assert compared(dry_run=True) == 0
+    assert "study tiny-ablation: 2 trials, 2 of them done" in capsys.readouterr().out, "no more than were asked for"
 
 
 def test_arms_are_written_down_as_json(compared: Callable[..., int], workspace: Path) -> None:
