@@ -8,6 +8,7 @@ from reports.figures import Dot, Panel, scatter_figure
 from reports.records import (
     GRAD_NON_FINITE,
     GRAD_NORM_AFTER,
+    GRAD_NORM_BEFORE,
     GRAD_NORM_MAX,
     GRAD_NORM_QUANTILES,
     GRAD_SHARE_CLIPPED,
@@ -38,6 +39,7 @@ class Rule:
         trials: all trials under this rule, whatever became of them; the gradient measures are over these.
         share_clipped: of steps; under `recurrent`, of states.
         norms: 10 %, median and 90 % of the steps' norms before clipping; None where they are not known.
+        norm_before: mean over the steps before clipping, likewise; `norm_after` after it.
         dropped: steps whose gradient was not finite.
     """
 
@@ -48,6 +50,7 @@ class Rule:
     sd: float | None
     share_clipped: float | None
     norms: tuple[float, float, float] | None
+    norm_before: float | None
     norm_after: float | None
     norm_max: float | None
     dropped: int
@@ -111,6 +114,7 @@ def _rule(kind: str, trials: Sequence[TrialRecord]) -> Rule:
         sd=middle.sd if middle else None,
         share_clipped=select.mean(_mean(trial, GRAD_SHARE_CLIPPED) for trial in trials),
         norms=None if low is None or median is None or high is None or not is_before else (low, median, high),
+        norm_before=select.mean(_mean(trial, GRAD_NORM_BEFORE) for trial in trials) if is_before else None,
         norm_after=select.mean(_mean(trial, GRAD_NORM_AFTER) for trial in trials),
         norm_max=max((v for t in trials for v in select.values(t.history.get(GRAD_NORM_MAX))), default=None)
         if is_before
@@ -147,10 +151,11 @@ def present(clipping: Clipping) -> tuple[Block, ...]:
         Column("n", hint="complete trials in the mean objective"),
         Column("objective", hint="mean ± standard deviation over complete trials"),
         Column("clipped", hint="share of steps; under recurrent, of the hidden states"),
-        Column("norm before", hint="median over an epoch's steps; mean over epochs and trials"),
-        Column("10 to 90 %", numeric=False, hint="these quantiles over an epoch's steps; means over epochs and trials"),
+        Column("median norm", hint="before clipping: of an epoch's steps; mean over epochs and trials"),
+        Column("10 to 90 %", numeric=False, hint="these quantiles of an epoch's steps; means over epochs and trials"),
         Column("largest", hint="norm before clipping, over all trials"),
-        Column("norm after", hint="mean over steps, epochs and trials"),
+        Column("mean before", hint="norm before clipping, over steps, epochs and trials"),
+        Column("mean after", hint="the same after clipping"),
         Column("dropped", hint="steps whose gradient was not finite"),
         Column("diverged"),
     )
@@ -190,6 +195,7 @@ def _cells(rule: Rule) -> tuple[Cell, ...]:
         numeric(median, significant(median)),
         Cell(f"{significant(rule.norms[0])} to {significant(rule.norms[2])}" if rule.norms else NOTHING),
         numeric(rule.norm_max, significant(rule.norm_max)),
+        numeric(rule.norm_before, significant(rule.norm_before)),
         numeric(rule.norm_after, significant(rule.norm_after)),
         numeric(rule.dropped, str(rule.dropped)),
         numeric(rule.diverged, str(rule.diverged)),

@@ -5,6 +5,8 @@ import pytest
 
 from reports.records import (
     GRAD_NON_FINITE,
+    GRAD_NORM_AFTER,
+    GRAD_NORM_BEFORE,
     GRAD_NORM_MAX,
     GRAD_NORM_QUANTILES,
     GRAD_SHARE_CLIPPED,
@@ -48,7 +50,8 @@ def test_norms_are_told_by_their_quantiles_and_of_recurrent_clipping_not_before_
     trial: MakeTrial, make_study: MakeStudy
 ) -> None:
     def with_norms(number: int, kind: str, scale: float) -> TrialRecord:
-        values = dict(zip((*GRAD_NORM_QUANTILES, GRAD_NON_FINITE, GRAD_SHARE_CLIPPED), (1, 2, 8, 3, 0.5), strict=True))
+        names = (*GRAD_NORM_QUANTILES, GRAD_NON_FINITE, GRAD_SHARE_CLIPPED, GRAD_NORM_BEFORE, GRAD_NORM_AFTER)
+        values = dict(zip(names, (1, 2, 8, 3, 0.5, 4, 2), strict=True))
         history = {key: (MetricPoint(step=0, value=value * scale, time_ms=0),) for key, value in values.items()}
         one = trial(number, params={"clipping.kind": kind})
         return dataclasses.replace(one, history=one.history | history)
@@ -57,7 +60,8 @@ def test_norms_are_told_by_their_quantiles_and_of_recurrent_clipping_not_before_
     norm, recurrent = clipping.summarise(study).rules
     assert norm.norms == (0.75, 1.5, 6.0)
     assert norm.dropped == 4
-    assert (recurrent.norms, recurrent.norm_max) == (None, None)
+    assert (norm.norm_before, norm.norm_after) == (3.0, 1.5)
+    assert (recurrent.norms, recurrent.norm_max, recurrent.norm_before) == (None, None, None)
     assert recurrent.norm_after is not None
     assert {dot.group for dot in clipping.summarise(study).norm.dots} == {"norm"}
     note, table, _ = clipping.present(clipping.summarise(study))
