@@ -52,6 +52,7 @@ from reports.records import (
     TrialRecord,
     TrialState,
     evaluation_artifact,
+    name_of_tuning,
     param_value,
     parse_evaluation,
     parse_gradient_flow,
@@ -174,6 +175,8 @@ def _parent(client: Client, name: str) -> Run:
     runs = _study_runs(client)
     named = [run for run in runs if run.data.tags[TAG_STUDY] == name]
     if not named:
+        if (tuning := name_of_tuning(name)) in {run.data.tags[TAG_STUDY] for run in runs}:
+            raise StorageError(f"Ablation {name!r} has not begun to compare: its arms are tuned in study {tuning!r}.")
         known = ", ".join(sorted({run.data.tags[TAG_STUDY] for run in runs})) or "none"
         raise StorageError(
             f"There is no study named {name!r} in {masked(client.tracking_uri)}. Studies there: {known}."

@@ -586,6 +586,11 @@ def trial_tag(study: str, number: int) -> str:
     return f"{study}/{number}"
 
 
+def name_of_tuning(ablation: str) -> str:
+    """Name of the study that tunes the arms of an ablation of that name."""
+    return f"{ablation}-tuning"
+
+
 def attempt_tag(study: str, number: int, attempt: int) -> str:
     """The unique value of TAG_ATTEMPT."""
     return f"{study}/{number}/{attempt}"

@@ -13,6 +13,7 @@ from lightning_modules.errors import ConfigError
 from reports.ablation import ALPHA, FACTORIAL
 from reports.factorial_effects import interactions
 from reports.multiple_comparisons import seeds_needed
+from reports.records import name_of_tuning
 from reports.sections._text import listing
 from search_spaces.assignment import overlay, validated
 from search_spaces.designs import Assignment, Factor, full_factorial, leave_one_out, one_at_a_time
@@ -58,7 +59,7 @@ class Ablation:
     @property
     def tuning_name(self) -> str:
         """Of the study that tunes the arms."""
-        return f"{self.name}-tuning"
+        return name_of_tuning(self.name)
 
     @property
     def num_comparisons(self) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_modules.errors import ConfigError, StorageError
+from reports.records import name_of_tuning
 
 STORAGE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 """What an OSError says when the workspace cannot be written."""
@@ -61,6 +62,10 @@ class Workspace:
     def existing_study(self, name: str) -> "StudyFolder":
         """Paths of a study that must exist."""
         if name not in self.study_names():
+            if (tuning := name_of_tuning(name)) in self.study_names():
+                raise ConfigError(
+                    f"ablation '{name}' has not begun to compare: its arms are tuned in study '{tuning}'."
+                )
             known = ", ".join(self.study_names()) or "none yet"
             raise ConfigError(
                 f"unknown study '{name}' in workspace {self.root}; studies there: {known}. "

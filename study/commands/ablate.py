@@ -12,7 +12,7 @@ from lightning_modules.errors import ConfigError
 from reports.ablation import ALPHA, FACTORIAL
 from reports.multiple_comparisons import seeds_needed, smallest_adjusted_p
 from reports.power import smallest_separable_effect
-from reports.records import TrialState
+from reports.records import TrialState, name_of_tuning
 from reports.sections._text import NOTHING, count, listing
 from reports.statistics import PooledSd, pooled_sd
 from search_spaces.designs import Assignment
@@ -97,7 +97,7 @@ def _base(study: str, options: AblationOptions, workspace: Workspace) -> tuple[B
 
 def _last_seed(folder: StudyFolder, trials: Sequence[TrialSummary], name: str, workspace: Workspace) -> int:
     """The largest seed of the study and of its other ablations; where this one has begun, what that was then."""
-    for begun, offset in ((f"{name}-tuning", 1), (name, 2)):
+    for begun, offset in ((name_of_tuning(name), 1), (name, 2)):
         if workspace.study(begun).manifest.exists():
             return recorded_study(workspace.study(begun))[0].seed - offset
     used = [read_config(folder, each.number).seed for each in trials if folder.trial(each.number).is_frozen]

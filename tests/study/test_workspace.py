@@ -63,3 +63,10 @@ def test_an_unknown_study_lists_the_known_ones(tmp_path: Path) -> None:
     write_json(workspace.study("here").manifest, {})
     with pytest.raises(ConfigError, match=r"unknown study 'gone' .*studies there: here"):
         workspace.existing_study("gone")
+
+
+def test_an_ablation_that_is_still_tuned_is_told_from_an_unknown_study(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    write_json(workspace.study("cells-tuning").manifest, {})
+    with pytest.raises(ConfigError, match="'cells' has not begun to compare: its arms are tuned in study 'cells-tunin"):
+        workspace.existing_study("cells")
