@@ -13,8 +13,7 @@ from tests.reports.conftest import make_demo
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 
 PAPER = r"""\documentclass{article}
-\usepackage{booktabs}
-\usepackage{longtable}
+\usepackage{booktabs,graphicx,longtable}
 \begin{document}
 \input{tables}
 \end{document}
@@ -32,5 +31,6 @@ def test_pdflatex_sets_every_table(tmp_path: Path) -> None:
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
     assert done.returncode == 0, done.stdout[-3000:]
+    assert r"Overfull \hbox" not in done.stdout, "tables are made to fit the page"
     assert (tmp_path / "paper.pdf").stat().st_size > 10_000
     assert r"\begin{longtable}" in (tmp_path / "tables.tex").read_text()
