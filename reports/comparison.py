@@ -2,9 +2,9 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,11 +15,23 @@ from reports.records import ScoreTable, StudyRecord, TrialState
 from reports.sections import _selection as select
 from reports.sections import answer, cost
 from reports.sections._blocks import Block, Cell, Column, Drawing, Items, Table
-from reports.sections._text import NOTHING, count, duration, listing, number, numeric, p_value, spread
+from reports.sections._text import (
+    NOTHING,
+    count,
+    duration,
+    listing,
+    number,
+    numeric,
+    p_value,
+    parameter,
+    short_names,
+    spread,
+)
 from reports.sections.calibration import has_all_languages, truth_of
 from reports.statistics import mean_sd, sign_test
 
 ALPHA = 0.05
+MOST_NAMED: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +40,8 @@ class Compared:
 
     Attributes:
         seeds: objectives of the chosen trial's configuration, one a seed.
-        settings: what the configurations of all its trials begin with, as JSON; `space` what is searched.
+        settings: what the configurations of all its trials begin with, path -> value.
+        space: what is searched, path -> its values.
         diverged: trials whose training diverged.
         detection: of the chosen trial's raw test scores; None where not every language was scored, or other speech than
             the first study scored.
@@ -37,8 +50,8 @@ class Compared:
     name: str
     found: answer.Answer
     data_hash: str
-    settings: str
-    space: str
+    settings: Mapping[str, str]
+    space: Mapping[str, str]
     detection: DetLine | None
     seeds: tuple[float, ...]
     diverged: int
@@ -76,15 +89,28 @@ class Comparison:
     def differing(self) -> tuple[str, ...]:
         """In what the studies differ that makes their numbers no comparison."""
         found = [study.found for study in self.studies]
+        spaces = [study.space for study in self.studies]
+        searched = set().union(*spaces)  # by one study at least: these differ in the space
+        settings = [{path: v for path, v in each.settings.items() if path not in searched} for each in self.studies]
         kinds: dict[str, set[Any]] = {
             "the data": {study.data_hash for study in self.studies},
             "the languages": {each.languages for each in found},
             "the objective": {each.objective_name for each in found},
-            "the search space": {study.space for study in self.studies},
-            "settings that are the same in all trials": {study.settings for study in self.studies},
+            f"the search space ({_apart(spaces)})": {json.dumps(space) for space in spaces},
+            f"settings of all trials ({_apart(settings, values=True)})": {json.dumps(each) for each in settings},
             "the number of trials": {each.num_compared for each in found},
         }
         return tuple(kind for kind, values in kinds.items() if len(values) > 1)
+
+
+def _apart(studies: Sequence[Mapping[str, str]], *, values: bool = False) -> str:
+    """The first paths at which studies differ; with the studies' values: `max_epochs 10 / 20`."""
+    paths = [path for path in sorted(set().union(*studies)) if len({study.get(path) for study in studies}) > 1]
+    names, said = short_names(paths), []
+    for path in paths:
+        found = f" {' / '.join(study.get(path, NOTHING) for study in studies)}" if values else ""
+        said.append(f"{names[path]}{found}")
+    return listing([*said[:MOST_NAMED], f"{len(said) - MOST_NAMED} more"] if len(said) > MOST_NAMED else said)
 
 
 def summarise(studies: Sequence[StudyRecord]) -> Comparison:
@@ -100,18 +126,28 @@ def summarise(studies: Sequence[StudyRecord]) -> Comparison:
 
 def _compared(study: StudyRecord, first: StudyRecord) -> Compared:
     trial = select.chosen(study)
+    space = {parameter.path: repr(parameter) for parameter in study.manifest.parameters}
     seeds = [each for each in select.scored(study) if trial and each.configuration_hash == trial.configuration_hash]
     return Compared(
         name=study.manifest.name,
         found=answer.summarise(study),
         data_hash=_data_hash(study),
-        settings=json.dumps(study.manifest.config.get("trial"), sort_keys=True),
-        space=repr(sorted(study.manifest.parameters, key=lambda each: each.path)),
+        settings=dict(sorted(_flat(study.manifest.config.get("trial") or {}))),
+        space=dict(sorted(space.items())),
         detection=_detection(study, first),
         seeds=select.objectives(seeds),
         diverged=len(select.with_state(study, TrialState.DIVERGED)),
         spent=cost.summarise(study),
     )
+
+
+def _flat(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """Path and value of each setting."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", parameter(value)
 
 
 def _detection(study: StudyRecord, first: StudyRecord) -> DetLine | None:

@@ -64,9 +64,9 @@ def test_what_the_studies_do_not_share_is_said(trial: MakeTrial, make_study: Mak
     first = scored_on(make_study(trial(0)), "first", scores(("a", RIGHT)))
     config = first.manifest.config | {"trial": {"training": {"max_epochs": 3}}}
     longer = dataclasses.replace(first, manifest=dataclasses.replace(first.manifest, name="longer", config=config))
-    assert "The studies differ in settings that are the same in all trials: " in said(summarise([first, longer]))
+    assert "The studies differ in settings of all trials (max_epochs – / 3): " in said(summarise([first, longer]))
     other = dataclasses.replace(first, manifest=dataclasses.replace(first.manifest, name="other", parameters=()))
-    assert "The studies differ in the search space: " in said(summarise([first, other]))
+    assert "The studies differ in the search space (clipping.kind, max_norm, cell, " in said(summarise([first, other]))
 
 
 def test_detection_error_of_several_systems_is_drawn_where_they_scored_the_same(
