@@ -33,7 +33,7 @@ COLUMNS: Final = {
 
 LEGEND: Final = (
     "n utterances of s seconds in the mean; C_pri: C_primary; * calibrated on development scores; p: of an accuracy "
-    "above chance, languages permuted over sources"
+    "above chance, languages permuted over sources, not corrected for there being several conditions, or earlier looks"
 )
 
 
