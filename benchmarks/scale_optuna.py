@@ -68,7 +68,7 @@ def measure(root: Path, *, count: int, url: str | None) -> None:
     folder.root.mkdir(parents=True)
     config = StudyConfig(name=name, space="any", trials=count * 2, storage=StorageConfig(optuna=url))
     open_trial_store(folder, config, space).close()
-    write_json(folder.manifest, {"optuna": study_place(folder, config).recorded})
+    write_json(folder.manifest, {"manifest": {}, "optuna": study_place(folder, config).recorded})
     if url is not None:
         os.environ[OPTUNA_VARIABLE] = url
     filled_s = timed(lambda: fill(folder, config, space, count))
