@@ -7,6 +7,7 @@ differ. Loading and rendering happen in a process of their own, imports included
 """
 
 import argparse
+import gc
 import resource
 import sqlite3
 import subprocess
@@ -141,7 +142,9 @@ def report(uri: str, out: Path) -> None:
     """What `lidstudy report` does."""
     from reports.load import load_study
     from reports.render import write_report
+    from study.cli import GC_THRESHOLDS
 
+    gc.set_threshold(*GC_THRESHOLDS)
     started = time.perf_counter()
     study = load_study(NAME, tracking_uri=uri)
     loaded = time.perf_counter()

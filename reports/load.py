@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http import HTTPStatus
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
 from lightning_modules.errors import StorageError
+from reports import mlflow_tables
 from reports.records import (
     ARTIFACT_EVENTS,
     ARTIFACT_GRADIENT_FLOW,
@@ -71,7 +73,6 @@ _WITHOUT_HISTORY: Final = (
     GRAD_FLOW_PREFIX,  # a key a layer and gate of every architecture, of which reports read the last values alone
 )
 _SQLITE: Final = "sqlite:///"
-_MANY: Final = 100_000_000  # the bulk query wants a limit
 _LOADERS: Final = 8  # requests to a server at the same time
 _BULK: Final = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
 _RUNS_A_REQUEST: Final = 100  # the server refuses more
@@ -101,8 +102,9 @@ def load_study(name: str, *, tracking_uri: str) -> StudyRecord:
 def _load(name: str, client: Client, folder: Path) -> StudyRecord:
     """The study; artifacts are fetched into a folder."""
     parent = _parent(client, name)
-    runs = list(_trial_runs(client, parent, name))
-    histories = _histories(client, runs)
+    database = mlflow_tables.database_of(client)
+    runs = list(_trial_runs(client, database, parent, name))
+    histories = _histories(client, runs) if database is None else _histories_in(database, parent, runs)
     trials = _in_order(_trial(run, histories.get(run.info.run_id, {})) for run in runs)
     fetch = _fetcher(client, folder)
     ledger = _ledger(fetch(parent.info.run_id, ARTIFACT_LEDGER))
@@ -186,12 +188,18 @@ def _parent(client: Client, name: str) -> Run:
     return max(named, key=lambda run: run.info.start_time)
 
 
-def _trial_runs(client: Client, parent: Run, name: str) -> Iterator[Run]:
+def _trial_runs(client: Client, database: Any | None, parent: Run, name: str) -> Iterator[Run]:
     """The study's trials; runs of other tools, of other studies and of an older parent are passed over."""
-    for run in _search(client, [parent.info.experiment_id], f"tags.`{TAG_KIND}` = 'trial'"):
+    experiment = parent.info.experiment_id
+    if database is None:
+        runs: Iterable[Run] = _search(client, [experiment], f"tags.`{TAG_KIND}` = 'trial'")
+    else:
+        runs = mlflow_tables.runs_of(database, experiment)
+    for run in runs:
         tags = run.data.tags
         of_parent = tags.get("mlflow.parentRunId", parent.info.run_id) == parent.info.run_id
-        if of_parent and tags.get(TAG_STUDY) == name and tags.get(TAG_NUMBER, "").isdecimal():
+        is_trial = tags.get(TAG_KIND) == "trial" and tags.get(TAG_STUDY) == name
+        if is_trial and of_parent and tags.get(TAG_NUMBER, "").isdecimal():
             yield run
 
 
@@ -281,8 +289,23 @@ def _decoded(value: float) -> float:
 # --- histories --------------------------------------------------------------------------------------------------------
 
 
+def _histories_in(database: Any, parent: Run, runs: list[Run]) -> Histories:
+    """Every point of every metric that has steps, by run id and metric, from a database."""
+    found = mlflow_tables.points_of(database, parent.info.experiment_id, without=_WITHOUT_HISTORY)
+    return {
+        run.info.run_id: {
+            key: tuple(
+                MetricPoint(step=step, value=_decoded(value), time_ms=time_ms)
+                for step, time_ms, value in sorted(points, key=itemgetter(0, 1))
+            )
+            for key, points in sorted(found.get(run.info.run_id, {}).items())
+        }
+        for run in runs
+    }
+
+
 def _histories(client: Client, runs: list[Run]) -> Histories:
-    """Every point of every metric that has steps, by run id and metric."""
+    """The same, from a server."""
     runs_of: dict[str, list[str]] = defaultdict(list)
     for run in runs:
         for key in run.data.metrics:
@@ -296,16 +319,11 @@ def _histories(client: Client, runs: list[Run]) -> Histories:
 
 
 def _points_by_run(client: Client, key: str, run_ids: list[str]) -> dict[str, list[MetricPoint]]:
-    """One query for all runs where MLflow's store is a database; on a server, a request a hundred runs."""
+    """A request a hundred runs."""
     from mlflow.tracking._tracking_service.client import TrackingServiceClient
 
-    found: dict[str, list[MetricPoint]] = defaultdict(list)
+    found: dict[str, list[MetricPoint]] = {}
     store = TrackingServiceClient(client.tracking_uri).store  # type: ignore[no-untyped-call]
-    bulk = getattr(store, "get_metric_history_bulk", None)
-    if bulk is not None:
-        for entry in bulk(run_ids, key, _MANY):
-            found[entry.run_id].append(_point(entry))
-        return found
     pages = [run_ids[start : start + _RUNS_A_REQUEST] for start in range(0, len(run_ids), _RUNS_A_REQUEST)]
     with ThreadPoolExecutor(max_workers=_LOADERS) as pool:
         for points in pool.map(lambda page: _points_from_server(client, store, key, page), pages):

@@ -140,7 +140,7 @@ class StudyState(StrEnum):
         return {"running": "RUNNING", "complete": "FINISHED", "failed": "FAILED"}.get(self.value, "KILLED")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MetricPoint:
     """One logged value."""
 

@@ -35,6 +35,7 @@ WorkspaceOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_WORKSPACE = Path("workspace")
+GC_THRESHOLDS = (50_000, 20, 20)  # by default a tenth of the start goes by in collections of what imports leave
 MAX_SEED = 2**32 - 1  # the largest that a configuration may hold
 
 
@@ -510,7 +511,7 @@ def main() -> None:
     Exit status: 0 done, 1 a study that ended badly, 2 something that the user can mend, 3 a study that was told to stop
     before its budget was spent, 130 stopped by Ctrl-C.
     """
-    gc.set_threshold(50_000, 20, 20)  # else a tenth of the start goes by in collections of what imports leave
+    gc.set_threshold(*GC_THRESHOLDS)
     _set_up_logging()
     signal.signal(signal.SIGINT, _interrupted)
     try:
