@@ -1,6 +1,7 @@
 """Utterance classification: encoder, pooling, head, and a reconstruction of the features where one is asked for.
 
-Shape legend: B utterances, T frames, D bands, S steps, A attention heads, E embedding size, L languages.
+Shape legend: B utterances, T frames, D bands, S steps, A attention heads, E embedding size, L languages that train, of
+which the targets, the first ones, are scored.
 """
 
 from typing import NamedTuple
@@ -26,13 +27,15 @@ class LanguageScores(NamedTuple):
     """What an utterance's features say.
 
     Attributes:
-        log_likelihoods: (B, L), up to a constant.
+        log_likelihoods: (B, targets), up to a constant.
+        log_posteriors: (B, L) of all languages that train, under the training prior: what the loss is taken of.
         embedding: (B, E).
         attention: (B, A, S) weights, where there are any.
         encoded: the encoder's states.
     """
 
     log_likelihoods: Tensor
+    log_posteriors: Tensor
     embedding: Tensor
     attention: Tensor | None
     encoded: Encoded
@@ -84,12 +87,13 @@ class LanguageId(LidModule):
         encoded = self.encoder(features_BTD, lengths_B, languages_BT=languages_BT, tap=tap)
         pooled = self.pooling(encoded.states, encoded.steps)
         log_posteriors_BL = self.head(pooled.embedding, lengths_B)
-        return LanguageScores(self.without_prior(log_posteriors_BL), pooled.embedding, pooled.weights, encoded)
+        log_likelihoods = self.of_targets(self.without_prior(log_posteriors_BL))
+        return LanguageScores(log_likelihoods, log_posteriors_BL, pooled.embedding, pooled.weights, encoded)
 
     def loss(self, batch: Batch, *, tap: Tap | None = None) -> Loss:
         """Cross-entropy of each utterance's language, plus the weighted error of its reconstruction, if any."""
         scores = self(batch.features, batch.lengths, languages_B=batch.languages, tap=tap)
-        loss = self.cross_entropy(self.with_prior(scores.log_likelihoods), batch.languages)
+        loss = self.cross_entropy(scores.log_posteriors, batch.languages)
         if scores.encoded.log_posteriors is not None:
             loss = loss + self._of_outputs(scores.encoded, scores.encoded.log_posteriors, batch.languages)
         if self.reconstruction is not None:
@@ -98,7 +102,7 @@ class LanguageId(LidModule):
             if self.training:
                 self.note("reconstruction_error", error, num_rows=len(batch.lengths))  # unweighted
             loss = loss + self.config.reconstruction.weight * error
-        num_correct = int((scores.log_likelihoods.argmax(dim=-1) == batch.languages).sum())
+        num_correct = int((self.without_prior(scores.log_posteriors).argmax(dim=-1) == batch.languages).sum())
         return Loss(loss, num_correct, len(batch.languages))
 
     def score(self, batch: Batch) -> Scored:

@@ -1,6 +1,7 @@
 """What the LightningModules of all tasks share: seeds, optimiser, clipping, and development scores.
 
-Shape legend: B utterances, S steps, N rows that are scored (an utterance or a segment each), L languages.
+Shape legend: B utterances, S steps, N rows that are scored (an utterance or a segment each), L languages that train, of
+which the targets, the first ones, are scored.
 """
 
 import math
@@ -61,7 +62,8 @@ class LidModule(pl.LightningModule, ABC):
         super().__init__()
         self.config = config
         self.num_parts = num_parts
-        self.num_languages = len(config.data.languages)
+        self.num_targets = len(config.data.languages)
+        self.num_languages = len(config.data.trained_languages)
         self.log_prior_L: Tensor
         self.register_buffer("log_prior_L", torch.full((self.num_languages,), -math.log(self.num_languages)))
         self.clipper = GradientClipper(config.clipping)
@@ -104,11 +106,11 @@ class LidModule(pl.LightningModule, ABC):
             return log_posteriors
         return (log_posteriors - self.log_prior_L).log_softmax(dim=-1)
 
-    def with_prior(self, log_likelihoods: Tensor) -> Tensor:
-        """The reverse of `without_prior`: what the loss is taken of."""
-        if self.config.training.class_balance != "none":
+    def of_targets(self, log_likelihoods: Tensor) -> Tensor:
+        """Log-likelihoods (…, targets), up to a constant, from those of all languages that train (…, L)."""
+        if self.num_targets == self.num_languages:
             return log_likelihoods
-        return (log_likelihoods + self.log_prior_L).log_softmax(dim=-1)
+        return log_likelihoods[..., : self.num_targets].log_softmax(dim=-1)
 
     def cross_entropy(self, log_posteriors_NL: Tensor, languages_N: Tensor) -> Tensor:
         """Mean over rows of `cross_entropies`."""

@@ -95,4 +95,5 @@ def _scores(module: LanguageId, features: list[Tensor], whole_B: Tensor) -> Tens
     lengths_B = torch.tensor([len(each) for each in features], device=features[0].device)
     padded_BTD = nn.utils.rnn.pad_sequence(features, batch_first=True)
     encoded = module.encoder(padded_BTD, lengths_B)
-    return module.without_prior(module.head(module.pooling(encoded.states, encoded.steps).embedding, whole_B))
+    log_posteriors_BL = module.head(module.pooling(encoded.states, encoded.steps).embedding, whole_B)
+    return module.of_targets(module.without_prior(log_posteriors_BL))

@@ -126,7 +126,7 @@ def _speech(
     wanted = tuple(each for each in recordings if asked.split in ("all", each.split))
     if not wanted:
         raise CorpusError(f"corpus {corpus.name} has no {asked.split} recordings.")
-    trained = _trained_on(own, config)
+    trained = trained_on(own, config)
     if not asked.allow_shared:
         excused = own.allow_shared if own.data_hash == corpus.data_hash else ()  # the corpus's file insists already
         _refuse_known(wanted, trained, corpus=corpus.name, excused=excused)
@@ -135,13 +135,15 @@ def _speech(
     return Speech(wanted, corpus.root, music, workspace.root / MODELS, asked.max_utterances)
 
 
-def _trained_on(own: PreparedCorpus, config: TrialConfig) -> list[Recording]:
-    return [each for each in own.recordings if each.split == "train" and each.language in config.data.languages]
+def trained_on(own: PreparedCorpus, config: TrialConfig) -> list[Recording]:
+    """What a trial may have heard in training, of its own corpus."""
+    languages = config.data.trained_languages
+    return [each for each in own.recordings if each.split == "train" and each.language in languages]
 
 
 def _known(scored: Sequence[Recording], config: TrialConfig, *, workspace: Workspace) -> tuple[str, ...]:
     """What of it the trial was trained on: recordings, speakers, sources."""
-    trained = _trained_on(open_corpus_of(config.data, workspace.root), config)
+    trained = trained_on(open_corpus_of(config.data, workspace.root), config)
     found = {
         f"{what}s": {getattr(each, key) for each in scored} & {getattr(each, key) for each in trained}
         for what, key in (("recording", "id"), ("speaker", "speaker"), ("source", "source"))

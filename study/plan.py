@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, assert_never, get_args
 
-from lightning_modules.config import BATCH_NORMALISING, SCORED_DATA, SEARCHABLE_DATA, SequenceConfig
+from lightning_modules.config import BATCH_NORMALISING, SCORED_DATA, SEARCHABLE_DATA, DataConfig, SequenceConfig
 from lightning_modules.data.manifest import Split, Utterance
 from lightning_modules.data.prepared import PreparedCorpus, describe_corpus, open_corpus_of
+from lightning_modules.data.segments import check_training_speech
 from lightning_modules.data.splits import check_splits, shared_with_training
 from lightning_modules.data.switched_utterances import scored_rows
 from lightning_modules.errors import ConfigError, CorpusError
@@ -103,7 +104,7 @@ class StudyPlan:
             config=self.config.model_dump(mode="json"),
             space=self.space.to_json(),
             languages=self.config.trial.data.languages,
-            corpus=corpus_facts(self.corpus, languages=self.config.trial.data.languages),
+            corpus=corpus_facts(self.corpus, self.config.trial.data),
             command=self.command,
             versions=versions(),
             seed=self.config.seed,
@@ -153,6 +154,7 @@ def make_plan(
             split: scored_rows(corpus.recordings, split=split, data=data, task=config.trial.task)
             for split in get_args(Split)
         }
+        check_training_speech(corpus.recordings, data.trained_languages)
     if config.evaluate:
         _check_sources(of_split["test"], corpus=corpus.name)
     check_sources(config, len({each.source for each in of_split["dev"]}))
@@ -323,8 +325,9 @@ def _check_sources(utterances: Sequence[Utterance], *, corpus: str) -> None:
             )
 
 
-def corpus_facts(corpus: PreparedCorpus, *, languages: tuple[str, ...]) -> dict[str, Any]:
+def corpus_facts(corpus: PreparedCorpus, data: DataConfig) -> dict[str, Any]:
     """What a report says of the data: a row per (split, language, source), and the speakers that dev and test share."""
+    languages = data.languages
     rows = [
         {
             "split": row.split,
@@ -335,7 +338,7 @@ def corpus_facts(corpus: PreparedCorpus, *, languages: tuple[str, ...]) -> dict[
             "speakers": row.num_speakers,
         }
         for row in describe_corpus(corpus)
-        if row.language in languages
+        if row.language in (data.trained_languages if row.split == "train" else languages)
     ]
     shared = [
         f"development and test share the speaker {each.speaker} ({each.language}), but no recording"

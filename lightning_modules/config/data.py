@@ -202,6 +202,7 @@ class DataConfig(Frozen):
         corpus: name of a prepared corpus.
         splits: which of its recordings train, and which are scored.
         languages: the target languages; the order is the order of the scores.
+        further_languages: that train beside the targets, each an output of its own, and are never scored.
         segment_s: length of a training segment, in seconds; one speaker's recordings are joined to reach it.
         long_segment_s: length of the segments of every other training batch; None: as the others.
         utterance_s: length that development and test utterances are joined to, in seconds.
@@ -213,6 +214,7 @@ class DataConfig(Frozen):
     corpus: str = "prompts"
     splits: Annotated[PreparedSplitsConfig | LeaveSourceOutConfig, Field(discriminator="kind")] = PreparedSplitsConfig()
     languages: tuple[str, ...] = ("en", "es", "fr", "it", "ru")
+    further_languages: tuple[str, ...] = ()
     features: FeaturesConfig = FeaturesConfig()
     segment_s: Annotated[float, Field(gt=0.1, le=60.0)] = 2.0
     long_segment_s: Annotated[float | None, Field(gt=0.1, le=60.0)] = None
@@ -223,8 +225,8 @@ class DataConfig(Frozen):
 
     @model_validator(mode="after")
     def _languages_and_lengths(self) -> Self:
-        if len(set(self.languages)) != len(self.languages):
-            raise ValueError(f"languages must be named once each but got {', '.join(self.languages)}.")
+        if len(set(self.trained_languages)) != len(self.trained_languages):
+            raise ValueError(f"languages must be named once each but got {', '.join(self.trained_languages)}.")
         if len(self.languages) < 2:  # noqa: PLR2004
             raise ValueError("at least two languages are needed: with one there is nothing to tell apart.")
         if self.minimum_s > self.utterance_s:
@@ -232,6 +234,11 @@ class DataConfig(Frozen):
         if self.segment_s * self.features.frames_per_s < 1:
             raise ValueError(f"segment_s must hold a frame of {self.features.hop_ms} ms but got {self.segment_s}.")
         return self
+
+    @property
+    def trained_languages(self) -> tuple[str, ...]:
+        """The targets, and then those that train beside them."""
+        return (*self.languages, *self.further_languages)
 
     def names_same_speech(self, other: Self) -> bool:
         """Whether both stand for the same recordings, features and utterances."""

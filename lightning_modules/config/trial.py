@@ -130,6 +130,8 @@ class TrialConfig(Frozen):
             return f"head.kind {self.head.kind} is for task.kind classification; got {self.task.kind}."
         if not isinstance(self.reconstruction, NoReconstructionConfig):
             return f"reconstruction is an auxiliary loss of task.kind classification; got {self.task.kind}."
+        if self.data.further_languages:
+            return f"data.further_languages are for task.kind classification; got {self.task.kind}."
         if self.training.class_balance != "sampler":
             return f"task.kind {self.task.kind} needs training.class_balance sampler."
         return None

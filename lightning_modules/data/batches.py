@@ -117,7 +117,7 @@ class TrainingBatches(Dataset[Batch]):
     def __init__(self, recordings: Sequence[Recording], *, store: FeatureStore, config: TrialConfig) -> None:
         self._config = config
         self._segments = Segments(
-            recordings, store=store, languages=config.data.languages, copies=config.augmentation.copies
+            recordings, store=store, languages=config.data.trained_languages, copies=config.augmentation.copies
         )
         self.prior_L = language_shares(recordings, config)
 
@@ -146,7 +146,7 @@ class TrainingBatches(Dataset[Batch]):
 
     def _languages(self, rng: np.random.Generator) -> np.ndarray:
         """(B,) language indices: each language as often as any other, to within one, or drawn from the prior."""
-        num_languages, batch_size = len(self._config.data.languages), self._config.training.batch_size
+        num_languages, batch_size = len(self._config.data.trained_languages), self._config.training.batch_size
         if self._config.training.class_balance != "sampler":
             return rng.choice(num_languages, size=batch_size, p=self.prior_L).astype(np.int64)
         return balanced_languages(rng, num_languages, count=batch_size)

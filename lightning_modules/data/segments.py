@@ -15,7 +15,7 @@ from lightning_modules.errors import CorpusError
 
 
 class Segments:
-    """The training speech of the target languages, in pieces of any length.
+    """The training speech of some languages, in pieces of any length.
 
     Raises:
         CorpusError: a language has none.
@@ -59,7 +59,7 @@ class Segments:
 
 def language_shares(recordings: Sequence[Recording], config: TrialConfig) -> np.ndarray:
     """(L,) each language's share of the batches: equal, or its share of the training speech."""
-    languages = config.data.languages
+    languages = config.data.trained_languages
     if config.training.class_balance == "sampler":
         return np.full(len(languages), 1.0 / len(languages))
     seconds = dict.fromkeys(languages, 0.0)
@@ -70,16 +70,27 @@ def language_shares(recordings: Sequence[Recording], config: TrialConfig) -> np.
     return np.asarray(total_L / total_L.sum())
 
 
+def check_training_speech(recordings: Sequence[Recording], languages: Sequence[str]) -> None:
+    """Refuses languages of which a corpus has nothing to train on.
+
+    Raises:
+        CorpusError: names the first.
+    """
+    there = {recording.language for recording in recordings if recording.split == "train"}
+    for language in languages:
+        if language not in there:
+            raise CorpusError(
+                f"language '{language}' has no training recordings in this corpus; leave it out of data.languages or "
+                "data.further_languages."
+            )
+
+
 def _pools(recordings: Sequence[Recording], languages: Sequence[str]) -> list[list[list[list[str]]]]:
     """Recording ids by language, source and speaker."""
+    check_training_speech(recordings, languages)
     tree: dict[str, dict[str, dict[str, list[str]]]] = {language: {} for language in languages}
     for recording in sorted(recordings, key=lambda r: r.id):
         if recording.split == "train" and recording.language in tree:
             speakers = tree[recording.language].setdefault(recording.source, defaultdict(list))
             speakers[recording.speaker].append(recording.id)
-    for language, sources in tree.items():
-        if not sources:
-            raise CorpusError(
-                f"language '{language}' has no training recordings in this corpus; leave it out of data.languages."
-            )
     return [[list(speakers.values()) for speakers in sources.values()] for sources in tree.values()]

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import assert_never
 
+from reports.sections._text import listing
 from study.combinations import idle_pruner
 from study.devices import Slot
 from study.launchers.config import InlineConfig, LocalConfig, RayConfig, SlurmConfig
@@ -13,10 +14,11 @@ from study.plan import StudyPlan
 def headline(plan: StudyPlan) -> str:
     """A study in one line, before it begins."""
     data = plan.config.trial.data
+    beside = f", with {listing(data.further_languages)} in training" if data.further_languages else ""
     unpruned = "; trials are too short to be pruned" if idle_pruner(plan.config, plan.space) else ""
     return (
         f"study {plan.config.name}: {plan.num_trials} trials of space {plan.space.name}, {_width(plan)}, "
-        f"on {data.corpus} ({', '.join(data.languages)}){unpruned}"
+        f"on {data.corpus} ({', '.join(data.languages)}{beside}){unpruned}"
     )
 
 

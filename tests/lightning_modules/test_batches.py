@@ -106,6 +106,18 @@ def test_without_balancing_languages_come_as_often_as_the_corpus_has_them(balanc
     assert 0.75 < float((drawn_N == 0).double().mean()) < 0.85
 
 
+def test_further_languages_are_trained_on_behind_the_targets() -> None:
+    config = make_config(languages=("fr", "es"), batch_size=9)
+    config = config.model_copy(update={"data": config.data.model_copy(update={"further_languages": ("en",)})})
+    talkers = [*TALKERS, recording("es/studio/eve/0")]
+    batches = TrainingBatches(talkers, store=one_band_each(talkers), config=config)
+    assert batches.prior_L.tolist() == pytest.approx([1 / 3] * 3)
+    batch = batches[0, 0]
+    spoken = [{part.language for part in parts}.pop() for parts in parts_of(batch, talkers)]
+    assert [("fr", "es", "en")[place] for place in batch.languages.tolist()] == spoken
+    assert sorted(spoken) == ["en"] * 3 + ["es"] * 3 + ["fr"] * 3
+
+
 def test_balanced_batches_have_an_equal_prior() -> None:
     assert TrainingBatches(TALKERS, store=one_band_each(TALKERS), config=make_config()).prior_L.tolist() == [0.5, 0.5]
 

@@ -19,6 +19,7 @@ from lightning_modules.config import HierarchicalEncoderConfig, TrialConfig, con
 OTHER_VALUES: dict[str, Any] = {
     "data.corpus": "espeak",
     "data.languages": ["en", "fr"],
+    "data.further_languages": ["cs"],
     "data.splits.kind": "leave_source_out",
     "data.splits.fold": 1,
     "data.features.kind": "kaldi",
@@ -362,6 +363,11 @@ def test_a_level_s_size_alone_leaves_its_window_as_the_paper_has_it() -> None:
         ({"data.features.hop_ms": 30.0}, "hop_ms must not exceed window_ms but got 30.0 and 25.0."),
         ({"data.features.hop_ms": 12.34}, "hop_ms must be whole samples, multiples of 0.125, but is 12.34."),
         ({"data.languages": ["en", "fr", "en"]}, "languages must be named once each but got en, fr, en."),
+        ({"data.languages": ["en", "fr"], "data.further_languages": ["cs", "en"]}, "once each but got en, fr, cs, en."),
+        (
+            {"task.kind": "labelling", "data.further_languages": ["cs"]},
+            "data.further_languages are for task.kind classification; got labelling.",
+        ),
         ({"data.languages": ["en"]}, "at least two languages are needed"),
         ({"data.languages": []}, "at least two languages are needed"),
         ({"data.minimum_s": 9.0}, "minimum_s must not exceed utterance_s but got 9.0 and 8.0."),

@@ -187,7 +187,7 @@ def test_the_loss_of_an_output_recurrent_network_holds_that_of_its_outputs() -> 
     scores = module(batch.features, batch.lengths, languages_B=batch.languages)
     outputs = scores.encoded.log_posteriors.detach().numpy()
     means = [-outputs[i, : int(n), int(batch.languages[i])].mean() for i, n in enumerate(scores.encoded.steps)]
-    pooled = torch.nn.functional.cross_entropy(module.with_prior(scores.log_likelihoods), batch.languages)
+    pooled = torch.nn.functional.cross_entropy(scores.log_posteriors, batch.languages)
     assert float(module.loss(batch).value.detach()) == pytest.approx(float(pooled.detach()) + np.mean(means), rel=1e-5)
 
 
@@ -201,7 +201,7 @@ def test_the_labels_of_an_encoders_own_outputs_are_smoothed_too() -> None:
     for i, n in enumerate(scores.encoded.steps.tolist()):
         of_truth, of_all = outputs[i, :n, int(batch.languages[i])], outputs[i, :n].mean(axis=-1)
         means.append(-(0.7 * of_truth + 0.3 * of_all).mean())
-    pooled = module.cross_entropy(module.with_prior(scores.log_likelihoods), batch.languages)
+    pooled = module.cross_entropy(scores.log_posteriors, batch.languages)
     assert float(module.loss(batch).value.detach()) == pytest.approx(float(pooled.detach()) + np.mean(means), rel=1e-5)
 
 
@@ -217,6 +217,26 @@ def test_where_nothing_balances_the_prior_is_taken_off_the_scores_and_put_back_f
     assert float(module.training_step(batch, 0).detach()) == pytest.approx(
         float(plain.training_step(batch, 0).detach()), rel=1e-5
     )
+
+
+@pytest.mark.parametrize("balance", ["sampler", "weights", "none"])
+@pytest.mark.parametrize("encoder", [{}, {"kind": "output_recurrent", "hidden_size": 4}])
+def test_languages_that_train_beside_the_targets_are_in_the_loss_and_in_no_score(
+    balance: str, encoder: dict[str, Any]
+) -> None:
+    data = {"languages": ["en", "fr"], "further_languages": ["it"], "features": {"num_bands": NUM_BANDS}}
+    parts = {"encoder": encoder, "training": {"class_balance": balance}}
+    module = make(TrialConfig.model_validate({"data": data, **parts})).eval()
+    beside = make(small_config(**parts)).eval()  # all three are targets
+    beside.load_state_dict(module.state_dict())
+    batch = eight_utterances()
+    for each in (module, beside):
+        each.learn_prior(PRIOR)
+    assert set(batch.languages.tolist()) == {0, 1, 2}
+    torch.testing.assert_close(module.loss(batch).value, beside.loss(batch).value)
+    scores_BL = scores_of(module, batch.features, batch.lengths)
+    torch.testing.assert_close(scores_BL, scores_of(beside, batch.features, batch.lengths)[:, :2].log_softmax(-1))
+    assert module.score(batch).log_likelihoods.shape == (8, 2)
 
 
 def test_the_prior_comes_with_the_checkpoint() -> None:
