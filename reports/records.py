@@ -101,6 +101,11 @@ class TrialState(StrEnum):
     TIMED_OUT = "timed_out"
 
     @property
+    def in_words(self) -> str:
+        """`timed out`, for people."""
+        return self.value.replace("_", " ")
+
+    @property
     def mlflow_status(self) -> str:
         """The MLflow run status that stands for this state."""
         return {

@@ -367,7 +367,7 @@ class Coordinator:
         self._backlog.add(record_trial, self._tracker, trial, outcome)
         self._view.trial_ended(trial, outcome)
         if outcome.failure:
-            self._view.message(f"trial {trial.number} {outcome.state.value}: {outcome.failure}")
+            self._view.message(f"trial {trial.number} {outcome.state.in_words}: {outcome.failure}")
 
     def _size_slots(self, trial: ActiveTrial) -> None:
         """On GPUs, as many slots as the trials so far leave room for."""

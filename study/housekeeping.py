@@ -131,4 +131,4 @@ def _copies(folder: StudyFolder, ended: Iterable[TrialSummary], *, kept: set[int
 
 
 def _of_study(folder: StudyFolder, path: Path, what: str) -> Leftover:
-    return Leftover(what=f"study {folder.root.name}: {what}", path=path, num_bytes=size_of(path))
+    return Leftover(what=f"{what}, of study {folder.root.name}", path=path, num_bytes=size_of(path))

@@ -135,7 +135,8 @@ def make_plan(
         time_budget_s: seconds after which no new trial is started.
 
     Raises:
-        ConfigError: the space does not fit the base configuration, or a trial needs a device that is not there.
+        ConfigError: the space does not fit the base configuration, a trial needs a device that is not there, or records
+            would leave the workspace.
         CorpusError: the corpus is missing, leaks, or lacks a language.
     """
     space = space or _named_space(config)
@@ -145,6 +146,7 @@ def make_plan(
     _check_conditions(config, space)
     _check_latency(config, devices_per_trial=devices_per_trial)
     _check_ranks(config, space, num_ranks=max(devices_per_trial, _devices_of_job(config.launcher)))
+    mlflow_url(config.storage.mlflow, workspace)
     data = config.trial.data
     with _blamed_on(config, "data.corpus"):
         corpus = open_corpus_of(data, workspace.root)

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.records import TRAIN_LOSS, VAL_C_AVG, SearchedParameter, TrialState
+from reports.sections._text import count
 from study.active import ActiveTrial, Outcome
 from study.params import in_words
 from study.trials import TrialSummary, best_trial, front
@@ -152,11 +153,11 @@ class LiveView:
 def ending(trial: ActiveTrial, outcome: Outcome, *, searched: Sequence[SearchedParameter] = ()) -> str:
     """One line for a trial that has ended; it names what the space had it choose."""
     num_epochs = trial.last_epoch + 1
-    epochs = f"{num_epochs} {'epoch ' if num_epochs == 1 else 'epochs'}"
+    epochs = count(num_epochs, "epoch")
     words = in_words(trial.config, searched)
     what = f"  ({words})" if words else ""
     scores = f"{_best(trial, outcome)}{further_text(outcome.further)}"
-    return f"trial {trial.number:>3} {outcome.state.value:<11} {epochs}{scores}{what}"
+    return f"trial {trial.number:>3} {outcome.state.in_words:<11} {epochs}{scores}{what}"
 
 
 def _best(trial: ActiveTrial, outcome: Outcome) -> str:

@@ -258,9 +258,11 @@ def show_trial(study: str, number: int, folder: Path, *, as_json: bool) -> None:
     console.print(
         f"trial {number}: {trial.state.value}{value}, {num_attempts} {'attempt' if num_attempts == 1 else 'attempts'}"
     )
-    for path, setting in flat(config).items():
+    settings = flat(config)
+    width = max(map(len, settings), default=0)
+    for path, setting in settings.items():
         mark = "*" if path in trial.params else " "
-        console.print(f"{mark} {path:<32} {json.dumps(setting)}", markup=False)
+        console.print(f"{mark} {path:<{width}} {json.dumps(setting)}", markup=False)
     console.print("(* searched)" if config else "its configuration cannot be read: config.json is broken or missing")
     if reason := _failure(place):
         verb = "diverged" if trial.state is TrialState.DIVERGED else "failed"

@@ -346,8 +346,8 @@ def space_lines(trials: Sequence[TrialSummary], space: str) -> list[str]:
     foreign = sum(not trial.fits for trial in trials)
     if not foreign:
         return []
-    line = f"{foreign} of {len(trials)} trials do not fit search space {space}"
-    return [f"{line}: they keep their numbers, but nothing is learnt from them"]
+    line = f"{foreign} of {len(trials)} trials do not fit search space {space}: they keep their numbers"
+    return [f"{line} and count against the budget, but nothing is learnt from them; --trials makes room for more"]
 
 
 def _test_lines(folder: StudyFolder) -> list[str]:

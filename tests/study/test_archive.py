@@ -141,7 +141,7 @@ def test_an_interrupted_study_goes_on_in_another_workspace_from_its_checkpoint(
 def test_the_commands_say_what_they_did(workspace: Path, finished: StudyFolder, tmp_path: Path) -> None:
     out = tmp_path / "packed" / "tiny.tar.gz"
     cleaned = CliRunner().invoke(app, ["clean", "tiny", "--workspace", str(workspace)])
-    assert "removed study tiny: checkpoints that MLflow has too: 1, 0." in cleaned.output
+    assert "removed checkpoints that MLflow has too, of study tiny: 1, 0." in cleaned.output
     packed = CliRunner().invoke(app, ["archive", "tiny", "--out", str(out), "--remove", "--workspace", str(workspace)])
     assert f"`tar -xzf {out} -C {workspace}`, then `lidstudy resume tiny`" in packed.output
     assert out.is_file()

@@ -59,7 +59,7 @@ def test_copies_of_checkpoints_go_but_for_the_best_trials(workspace: Path, finis
 def test_a_dry_run_removes_nothing(finished: StudyFolder, capsys: pytest.CaptureFixture[str]) -> None:
     clean("tiny", finished.root.parents[1], dry_run=True)
     assert checkpoints(finished) == {0, 1, 2}
-    assert "would remove study tiny: checkpoints that MLflow has too: 2" in capsys.readouterr().out
+    assert "would remove checkpoints that MLflow has too, of study tiny: 2" in capsys.readouterr().out
 
 
 def test_a_checkpoint_that_mlflow_lacks_stays(workspace: Path, finished: StudyFolder) -> None:

@@ -83,6 +83,14 @@ def test_a_corpus_that_does_not_fit_is_told_with_study_and_key(workspace: Path, 
             make_plan(changed, workspace=Workspace(workspace), slots=1)
 
 
+def test_records_that_would_leave_the_workspace_are_refused_before_anything_runs(
+    workspace: Path, tmp_path: Path
+) -> None:
+    study = write_tiny_study(tmp_path, changes='\n[storage]\nmlflow = "sqlite:///../../records.db"\n')
+    with pytest.raises(ConfigError, match=r"storage\.mlflow: a relative path is inside the workspace"):
+        make_plan(config_of(study), workspace=Workspace(workspace), slots=1)
+
+
 def test_the_length_of_training_segments_can_be_searched(workspace: Path, tmp_path: Path) -> None:
     study = write_tiny_study(tmp_path)
     space = tmp_path / "tiny_space.toml"

@@ -120,6 +120,7 @@ def test_an_ending_names_what_was_chosen_and_nothing_else() -> None:
     trial = replace(trained(), config=TrialConfig.model_validate({"encoder": {"kind": "recurrent", "hidden_size": 32}}))
     assert ending(trial, Outcome(state=TrialState.PRUNED), searched=searched[1:2]).endswith("epoch 1  (hidden_size 32)")
     assert ending(trial, Outcome(state=TrialState.PRUNED)).endswith("epoch 1")
+    assert " timed out " in ending(trial, Outcome(state=TrialState.TIMED_OUT))
 
 
 def test_diverged_trials_are_never_the_best() -> None:
