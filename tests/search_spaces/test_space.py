@@ -445,7 +445,7 @@ def test_an_unknown_name_lists_those_that_ship() -> None:
 
 def test_schema_names_every_path_that_can_be_searched() -> None:
     lines = space_schema()["properties"]["space"]["properties"]
-    assert set(leaves()) - set(lines) == {"data.languages"}
+    assert set(leaves()) - set(lines) == {"data.languages", "data.further_languages"}, "which hold lists"
     assert "Only with clipping.kind = norm or layer_norm." in lines["clipping.max_norm"]["description"]
     json.dumps(space_schema())
 
