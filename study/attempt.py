@@ -21,7 +21,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from lightning_modules.build import build_module
+from lightning_modules.build import begin_with, build_module
 from lightning_modules.config import TrialConfig
 from lightning_modules.data.batches import development_loader, training_loader
 from lightning_modules.data.tasks import training_batches
@@ -98,6 +98,8 @@ def _train(spec: AttemptSpec, log: EventLog, speech: Speech | None, *, warm: boo
     module.development_speakers = [row.speaker for row in speech.development.rows]
     progress = TrialProgress(spec, log, utterances=speech.development.rows)
     resume_from = _whole(TrialFolder(spec.trial_folder).last_checkpoint)
+    if resume_from is None and spec.checkpoint is not None:
+        begin_with(module, spec.checkpoint)
     resumed = _resumed(resume_from, patience=config.training.patience)
     log.append(_started(spec, log, module, resumed_epoch=resumed.first_epoch, warm=warm))
     if resumed.last_event is not None:

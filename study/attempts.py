@@ -2,7 +2,9 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+from lightning_modules.config import FRESH, TrialConfig
 from study.active import ActiveTrial
 from study.devices import Slot
 from study.judgement import INTERRUPTED, PRUNED, SILENT, TIMED_OUT
@@ -114,6 +116,13 @@ class Attempts:
                     del self._trials[slot]
             sleep()
 
+    def _begins_with(self, config: TrialConfig) -> Path | None:
+        """The study's copy of the weights that a configuration names."""
+        trial = config.training.pretrained
+        if trial == FRESH:
+            return None
+        return self._plan.workspace.study(self._plan.config.name).pretrained(trial).best_checkpoint
+
     def _check_limits(self, trial: ActiveTrial, now: float) -> None:
         limits = self._plan.config.limits
         if limits.trial_s is not None and trial.trained_s + now - trial.began_at > limits.trial_s:
@@ -128,6 +137,7 @@ class Attempts:
             attempt=number,
             folder=trial.folder.root / f"attempt-{number}",
             trial_folder=trial.folder.root,
+            checkpoint=self._begins_with(trial.config),
             workspace=self._plan.workspace.root,
             objective=self._plan.config.objective,
             slot=slot,

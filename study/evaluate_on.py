@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from lightning_modules.config import ClassificationConfig, TrialConfig
+from lightning_modules.config import FRESH, ClassificationConfig, TrialConfig
 from lightning_modules.config.corpus import Shared
 from lightning_modules.data.conditions import Condition, parse_condition
 from lightning_modules.data.feature_store import MODELS
@@ -23,6 +23,7 @@ from lightning_modules.errors import ConfigError, CorpusError
 from reports.records import Evaluation, LedgerEntry, ScoreTable, parse_evaluation
 from study.evaluation import read_ledger
 from study.mlflow_evaluations import EvaluatedTrial
+from study.pretrained import heard_before
 from study.recording import table_parquet
 from study.recovery import read_config
 from study.under_conditions import Scored, Speech, score_conditions
@@ -71,7 +72,7 @@ def evaluate_on(
     config = _config(folder, study, number)
     development = _development(folder, study, number)
     corpus = open_corpus(asked.corpus, workspace.root)
-    speech = _speech(corpus, config, asked, conditions, workspace=workspace, progress=progress)
+    speech = _speech(corpus, config, asked, conditions, folder=folder, workspace=workspace, progress=progress)
     trial = EvaluatedTrial(workspace, study, number)
     checkpoint = folder.trial(number).best_checkpoint
     if not checkpoint.exists():
@@ -79,7 +80,7 @@ def evaluate_on(
     scored = list(score_conditions(checkpoint, development, speech, conditions, progress=progress))
     if not scored:
         raise CorpusError(f"corpus {corpus.name} has no {asked.split} speech for {', '.join(asked.conditions)}.")
-    known = _known(speech.recordings, config, workspace=workspace)
+    known = _known(speech.recordings, config, workspace=workspace, study=folder)
     evaluation = _evaluation(scored, corpus=corpus, config=config, number=number, split=asked.split, known=known)
     asked = asked._replace(conditions=tuple(condition.name for condition in conditions))
     _record(evaluation, scored, asked=asked, trial=trial, folder=folder)
@@ -117,6 +118,7 @@ def _speech(
     asked: Asked,
     conditions: Sequence[Condition],
     *,
+    folder: StudyFolder,
     workspace: Workspace,
     progress: Progress,
 ) -> Speech:
@@ -126,7 +128,7 @@ def _speech(
     wanted = tuple(each for each in recordings if asked.split in ("all", each.split))
     if not wanted:
         raise CorpusError(f"corpus {corpus.name} has no {asked.split} recordings.")
-    trained = trained_on(own, config)
+    trained = trained_on(own, config, workspace=workspace, study=folder)
     if not asked.allow_shared:
         excused = own.allow_shared if own.data_hash == corpus.data_hash else ()  # the corpus's file insists already
         _refuse_known(wanted, trained, corpus=corpus.name, excused=excused)
@@ -135,15 +137,22 @@ def _speech(
     return Speech(wanted, corpus.root, music, workspace.root / MODELS, asked.max_utterances)
 
 
-def trained_on(own: PreparedCorpus, config: TrialConfig) -> list[Recording]:
-    """What a trial may have heard in training, of its own corpus."""
-    languages = config.data.trained_languages
-    return [each for each in own.recordings if each.split == "train" and each.language in languages]
+def trained_on(
+    own: PreparedCorpus, config: TrialConfig, *, workspace: Workspace, study: StudyFolder
+) -> list[Recording]:
+    """What a trial of a study may have heard in training, of its own corpus and of those of trials it began with."""
+    languages, before = config.data.trained_languages, config.training.pretrained
+    heard = [each for each in own.recordings if each.split == "train" and each.language in languages]
+    if before == FRESH:
+        return heard
+    return [*heard, *(each for each in heard_before(before, workspace, own=study) if each.split == "train")]
 
 
-def _known(scored: Sequence[Recording], config: TrialConfig, *, workspace: Workspace) -> tuple[str, ...]:
+def _known(
+    scored: Sequence[Recording], config: TrialConfig, *, workspace: Workspace, study: StudyFolder
+) -> tuple[str, ...]:
     """What of it the trial was trained on: recordings, speakers, sources."""
-    trained = trained_on(open_corpus_of(config.data, workspace.root), config)
+    trained = trained_on(open_corpus_of(config.data, workspace.root), config, workspace=workspace, study=study)
     found = {
         f"{what}s": {getattr(each, key) for each in scored} & {getattr(each, key) for each in trained}
         for what, key in (("recording", "id"), ("speaker", "speaker"), ("source", "source"))

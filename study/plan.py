@@ -24,6 +24,7 @@ from study.launchers.config import InlineConfig, LauncherConfig, LocalConfig, Ra
 from study.leaks import in_words, known_leaks
 from study.mlflow_place import mlflow_url
 from study.objectives import LATENCY, Goal, LatencyConfig, described, further_goals, objective_bound
+from study.pretrained import check_pretrained
 from study.provenance import versions
 from study.sampler_config import DesignConfig
 from study.workspace import Workspace
@@ -157,6 +158,7 @@ def make_plan(
             for split in get_args(Split)
         }
         check_training_speech(corpus.recordings, data.trained_languages)
+    check_pretrained(config.trial, space, corpus.recordings, workspace=workspace, study=config.name)
     if config.evaluate:
         _check_sources(of_split["test"], corpus=corpus.name)
     check_sources(config, len({each.source for each in of_split["dev"]}))

@@ -18,7 +18,7 @@ class AttemptSpec(Frozen):
         attempt: 0 for the first attempt of the trial.
         folder: the attempt's own folder.
         trial_folder: where checkpoints and scores are kept.
-        checkpoint: what `evaluate` scores; None for `train`.
+        checkpoint: what `evaluate` scores; what `train` begins with, or None for weights that are drawn.
         development_scores: what `evaluate` fits its calibration on; None for `train`.
         workspace: where corpora and features lie.
         objective: name of the `val/` metric that is minimised, without the prefix.

@@ -119,6 +119,11 @@ class StudyFolder:
         """Paths of one trial."""
         return TrialFolder(self.root / "trials" / f"{number:05d}")
 
+    def pretrained(self, trial: str) -> "TrialFolder":
+        """Where the study keeps its own copy of a trial, `STUDY/NUMBER`, that others begin with."""
+        study, _, number = trial.partition("/")
+        return TrialFolder(self.root / "pretrained" / f"{study}-{int(number)}")
+
     def evaluation(self, number: int) -> "TrialFolder":
         """Paths of one trial's evaluation on test data."""
         return TrialFolder(self.root / "evaluations" / f"{number:05d}")

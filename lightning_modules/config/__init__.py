@@ -70,6 +70,7 @@ from lightning_modules.config.tasks import (
     TaskConfig,
 )
 from lightning_modules.config.training import (
+    FRESH,
     AdamConfig,
     AdamWConfig,
     AGCConfig,
@@ -102,6 +103,7 @@ from lightning_modules.config.unread import unread
 
 __all__ = [
     "BATCH_NORMALISING",
+    "FRESH",
     "SCORED_DATA",
     "SEARCHABLE_DATA",
     "TASK_SCORES",

@@ -1,10 +1,13 @@
 """How a network is trained: optimiser, learning rate, gradient clipping, and what is measured of gradients."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from lightning_modules.config._base import Frozen, PositiveFloat, PositiveInt, Probability
+
+FRESH: Final = "none"
+"""No trial that a training begins with: its weights are drawn."""
 
 LearningRate = Annotated[float, Field(gt=0.0, le=10.0)]
 
@@ -240,6 +243,8 @@ class TrainingConfig(Frozen):
         precision: of the forward pass, under automatic mixed precision; float16 needs a GPU.
         bptt: how far gradients flow back.
         gradient_flow: what is measured of gradients.
+        pretrained: a trial of the workspace, as `STUDY/NUMBER`, with whose encoder training begins, and with its
+            pooling where that is the same; `none`: all weights are drawn.
     """
 
     max_epochs: PositiveInt = 10
@@ -252,3 +257,4 @@ class TrainingConfig(Frozen):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     bptt: BPTTConfig = FullBPTTConfig()
     gradient_flow: GradientFlowConfig = GradientFlowConfig()
+    pretrained: Annotated[str, Field(pattern=rf"^({FRESH}|[A-Za-z0-9][A-Za-z0-9_-]{{0,63}}/[0-9]{{1,9}})$")] = FRESH

@@ -33,6 +33,7 @@ from study.launchers.build import build_launcher, check_launcher
 from study.launchers.config import launcher_named
 from study.opening import open_trial_store, read_trials
 from study.plan import StudyPlan, make_plan
+from study.pretrained import keep_pretrained
 from study.processes import kill_with_children
 from study.provenance import run_tags
 from study.settling import check_settled, read_manifest, recorded_study, settle
@@ -123,6 +124,7 @@ def _run_plan(plan: StudyPlan, console: Console, *, failed: bool) -> StudyState:
         stop = stack.enter_context(_stop_on_signals())
         check_settled(plan, study_folder)
         ensure_features(plan, console, stop=stop)
+        keep_pretrained(plan.config.trial, plan.space, workspace=workspace, study=config.name)
         refuse_other_launchers(study_folder, config.launcher)
         launcher = build_launcher(
             config.launcher, workspace=workspace, study=config.name, slots=plan.slots, speech=config.trial

@@ -25,6 +25,7 @@ from study.mlflow_opening import open_tracker
 from study.objectives import Score
 from study.opening import open_trial_store, read_trials
 from study.plan import StudyPlan, make_plan
+from study.pretrained import keep_pretrained
 from study.provenance import run_tags
 from study.pruner_config import NoPrunerConfig
 from study.recovery import read_config
@@ -94,6 +95,7 @@ def _run(plan: StudyPlan, config: TrialConfig, *, num_threads: int) -> int:
         is_open = _is_open(folder, config)
         record_plan(plan, folder)
         ensure_features(plan, console)
+        keep_pretrained(config, plan.space, workspace=plan.workspace, study=plan.config.name)
         if not is_open:
             command = send(folder, Enqueue(params={}, seed=config.seed))
             stack.callback(command.unlink, missing_ok=True)  # where it was not begun, nobody else shall begin it

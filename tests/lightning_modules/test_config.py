@@ -132,6 +132,7 @@ OTHER_VALUES: dict[str, Any] = {
     "training.bptt.frames": 50,
     "training.gradient_flow.every": 10,
     "training.gradient_flow.over_time": True,
+    "training.pretrained": "espeak/3",
 }
 SHIFTED = {"data.features.dynamics.kind": "shifted"}
 HIERARCHICAL = {"encoder.kind": "hierarchical"}

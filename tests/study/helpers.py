@@ -29,6 +29,7 @@ from study.mlflow_opening import open_tracker, refuse_strangers
 from study.mlflow_place import mlflow_tracking_uri, records_url
 from study.opening import open_trial_store, read_trials
 from study.plan import make_plan
+from study.pretrained import keep_pretrained
 from study.settling import settle
 from study.spec import EVENTS_FILE, SPEC_FILE, AttemptSpec
 from study.trials import TrialSummary
@@ -78,6 +79,7 @@ def run_study(
         forget_stops(folder)
         if not folder.manifest.exists():
             refuse_strangers(place, config.name, url=plan.mlflow_url)
+        keep_pretrained(config.trial, plan.space, workspace=place, study=config.name)
         settle(plan, folder)
         store = open_trial_store(folder, config, plan.space)
         stack.callback(store.close)

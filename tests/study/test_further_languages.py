@@ -40,7 +40,9 @@ def test_a_study_trains_on_them_and_scores_the_targets(workspace: Path, study: P
 
 def test_what_they_trained_on_counts_as_known(workspace: Path, study: Path) -> None:
     config = config_of(study).trial
-    known = trained_on(open_corpus_of(config.data, workspace), config)
+    place = Workspace(workspace)
+    corpus = open_corpus_of(config.data, workspace)
+    known = trained_on(corpus, config, workspace=place, study=place.study("tiny"))
     assert {each.language for each in known} == {"en", "es", "fr"}
     assert {each.split for each in known} == {"train"}
 
