@@ -115,7 +115,8 @@ class Ablation:
         comparisons: in the order of the arms, or of the factors where these vary together.
         interactions: of the full factorial.
         num_asked: seeds that each arm is to be trained under.
-        num_ended: trials of it that have ended, of any seed.
+        num_ended: trainings that were planned, each of an arm under a seed, that have ended.
+        num_beside: trials that somebody asked for beside those that were planned; they are in no comparison.
         is_interim: whether more are to come. What was planned is one test of all results: until then there is no
             verdict, or who stops at the first would find one too often.
         smallest_p: the least that a corrected p-value of this table can be; `smallest_interaction_p` of the other one.
@@ -132,6 +133,7 @@ class Ablation:
     comparisons: tuple[Comparison, ...]
     num_asked: int
     num_ended: int
+    num_beside: int
     is_interim: bool
     smallest_p: float
     smallest_interaction_p: float
@@ -161,7 +163,8 @@ def compare(study: StudyRecord) -> Ablation | None:
     effects = _effects(arms, varied)
     aliases = _aliases(config)
     adjusted = _adjusted(list(effects.values()), num_looks=num_looks)
-    num_asked, num_ended = study.manifest.num_trials // len(arms), len(_ended(study))
+    planned = _planned(study.trials, config)
+    num_asked, num_ended = study.manifest.num_trials // len(arms), _num_ended(planned)
     is_interim = study.tags.get(TAG_STATE) != StudyState.COMPLETE and num_ended < study.manifest.num_trials
     if is_interim:
         adjusted = [None] * len(adjusted)
@@ -190,6 +193,7 @@ def compare(study: StudyRecord) -> Ablation | None:
         interactions=interactions_found,
         num_asked=num_asked,
         num_ended=num_ended,
+        num_beside=len(study.trials) - len(planned),
         is_interim=is_interim,
         smallest_p=_smallest_p(len(effects), num_seeds=num_seeds, num_looks=num_looks),
         smallest_interaction_p=_smallest_p(len(interactions_found), num_seeds=num_seeds, num_looks=num_looks),
@@ -202,8 +206,20 @@ def compare(study: StudyRecord) -> Ablation | None:
     )
 
 
-def _ended(study: StudyRecord) -> list[TrialRecord]:
-    return [trial for trial in study.trials if trial.state not in (TrialState.RUNNING, TrialState.INTERRUPTED)]
+def _planned(trials: Sequence[TrialRecord], config: Mapping[str, Any]) -> list[TrialRecord]:
+    """Those under the seeds of the plan: what was asked for once results could be seen is no part of the test."""
+    seeds = range(config["first_seed"], config["first_seed"] + config["seeds"])
+    return [trial for trial in trials if trial.seed in seeds]
+
+
+def _num_ended(trials: Sequence[TrialRecord]) -> int:
+    """Trainings, a failed one and its retry counted as one, of which none is under way."""
+    at_work = {_training(each) for each in trials if each.state in (TrialState.RUNNING, TrialState.INTERRUPTED)}
+    return len({_training(each) for each in trials} - at_work)
+
+
+def _training(trial: TrialRecord) -> tuple[str, int]:
+    return trial.configuration_hash, trial.seed
 
 
 def _smallest_p(num_comparisons: int, *, num_seeds: int, num_looks: int) -> float:
@@ -214,7 +230,7 @@ def _smallest_p(num_comparisons: int, *, num_seeds: int, num_looks: int) -> floa
 def _arms(study: StudyRecord, config: Mapping[str, Any]) -> tuple[Arm, ...]:
     designed = {each["name"]: each["params"] for each in study.manifest.config["sampler"]["arms"]}
     trials: dict[str, list[TrialRecord]] = {name: [] for name in designed}
-    for trial in study.trials:
+    for trial in _planned(study.trials, config):
         name = next((name for name, params in designed.items() if _has(trial, params)), None)
         if name is not None:
             trials[name].append(trial)
@@ -236,7 +252,7 @@ def middle_of_base(config: Mapping[str, Any], trials: Sequence[TrialRecord]) -> 
     params = config["sampler"]["arms"][0]["params"]
     found = {
         (trial.objective, trial.number): trial
-        for trial in trials
+        for trial in _planned(trials, config["ablation"])
         if trial.state is TrialState.COMPLETE and trial.objective is not None and isfinite(trial.objective)
         if _has(trial, params)
     }
@@ -360,7 +376,7 @@ def _comparison(
 ) -> Comparison:
     said = Verdict.UNDECIDED
     if not is_interim and not effect.is_tied:  # a change that may never have acted has shown nothing
-        said = verdict(effect, adjusted_p=adjusted_p, margin=margin)
+        said = verdict(effect, adjusted_p=adjusted_p, margin=margin, num_looks=num_looks)
     seeds = None
     if not is_interim and said is Verdict.UNDECIDED and effect.mean and effect.sd:
         # Whoever asks for more seeds has looked once more.

@@ -181,24 +181,33 @@ class Verdict(StrEnum):
 
 
 def verdict(
-    effect: PairedEffect, *, adjusted_p: float | None, margin: float | None = None, alpha: float = 0.05
+    effect: PairedEffect,
+    *,
+    adjusted_p: float | None,
+    margin: float | None = None,
+    num_looks: int = 1,
+    alpha: float = 0.05,
 ) -> Verdict:
     """What a comparison says; undecided where it does not say anything else.
 
     Equivalent: the 95 % interval lies inside ±margin (`is_equivalent`), whether or not it also excludes zero: the
-    margin states which differences do not matter. Better or worse: the interval excludes zero *and* the corrected
-    p-value is at most alpha. A large p-value is no sign of equivalence, nor is an interval that includes zero.
+    margin states which differences do not matter. After k looks it is the wider interval of 1 - alpha / k. Better or
+    worse: the interval excludes zero *and* the corrected p-value is at most alpha. A large p-value is no sign of
+    equivalence, nor is an interval that includes zero.
 
     Args:
         effect: the comparison.
         adjusted_p: its p-value, corrected for all comparisons of the table (`holm`).
         margin: the largest difference that does not matter, in the objective's unit; None where nobody has said.
+        num_looks: how often all results could be seen, this time included.
         alpha: the error rate of the whole table.
     """
     if effect.interval is None:
         return Verdict.UNDECIDED
-    if margin is not None and is_equivalent(effect.interval, margin=margin):
-        return Verdict.EQUIVALENT
+    if margin is not None:
+        widened = t_interval(effect.differences, confidence=1.0 - alpha / num_looks)
+        if widened is not None and is_equivalent(widened, margin=margin):
+            return Verdict.EQUIVALENT
     if adjusted_p is not None and adjusted_p <= alpha:
         if effect.interval.high < 0:
             return Verdict.BETTER

@@ -9,13 +9,15 @@ from typing import Any, Final
 import numpy as np
 
 from lightning_modules.detection_curves import det_curve
+from reports import selection as select
 from reports.figures import DetLine, det_figure
 from reports.multiple_comparisons import holm
 from reports.records import ScoreTable, StudyRecord, TrialState
-from reports.sections import _selection as select
 from reports.sections import answer, cost
 from reports.sections._blocks import Block, Cell, Column, Drawing, Items, Table
-from reports.sections._text import (
+from reports.sections.calibration import has_all_languages, truth_of
+from reports.statistics import mean_sd, sign_test
+from reports.wording import (
     NOTHING,
     count,
     duration,
@@ -27,8 +29,6 @@ from reports.sections._text import (
     short_names,
     spread,
 )
-from reports.sections.calibration import has_all_languages, truth_of
-from reports.statistics import mean_sd, sign_test
 
 ALPHA = 0.05
 MOST_NAMED: Final = 5

@@ -60,7 +60,7 @@ from reports.records import (
     parse_gradient_flow,
     parse_ledger,
 )
-from reports.sections._selection import chosen, gone
+from reports.selection import chosen, gone
 from reports.source_costs import has_enough_sources, parse_source_costs
 from reports.urls import masked
 

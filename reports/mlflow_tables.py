@@ -49,7 +49,10 @@ def database_of(client: Any) -> Any | None:
 
 
 def runs_of(database: Any, experiment_id: str) -> list[RunRow]:
-    """The runs of an experiment that are not deleted, the earliest first."""
+    """The runs of an experiment that are not deleted, the earliest first.
+
+    A study may be at work meanwhile: what the later queries find of runs that began after the first is passed over.
+    """
     from mlflow.store.tracking.dbmodels import models
 
     run = models.SqlRun
@@ -60,12 +63,14 @@ def runs_of(database: Any, experiment_id: str) -> list[RunRow]:
         rows[run_id] = RunRow(info=info, data=RunData())
     for table, name in ((models.SqlParam, "params"), (models.SqlTag, "tags")):
         for run_id, key, value in _rows(database, experiment_id, (table.run_uuid, table.key, table.value)):
-            getattr(rows[run_id].data, name)[key] = value
+            if run_id in rows:
+                getattr(rows[run_id].data, name)[key] = value
     latest = models.SqlLatestMetric
     for run_id, key, value, is_nan in _rows(
         database, experiment_id, (latest.run_uuid, latest.key, latest.value, latest.is_nan)
     ):
-        rows[run_id].data.metrics[key] = float("nan") if is_nan else value
+        if run_id in rows:
+            rows[run_id].data.metrics[key] = float("nan") if is_nan else value
     return list(rows.values())
 
 

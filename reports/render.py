@@ -16,8 +16,8 @@ from reports.records import StudyRecord
 from reports.sections import SECTIONS, ablation, answer, cost
 from reports.sections._blocks import Block, Clips, Drawing
 from reports.sections._scores import SCORES, key_of
-from reports.sections._text import NOTHING, count, duration, listing, number, spread, states_text, times
 from reports.trials_table import trials_csv, write_trials_parquet
+from reports.wording import NOTHING, count, duration, listing, number, spread, states_text, times
 
 if TYPE_CHECKING:
     from jinja2 import Environment

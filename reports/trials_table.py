@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from reports import selection as select
 from reports.records import StudyRecord, TrialRecord
-from reports.sections import _selection as select
 
 _LEADING: Final = ("number", "run_id", "state", "seed", "configuration_hash", "start", "end", "seconds", "failure")
 _PARAM: Final = "param:"

@@ -7,7 +7,7 @@ those of three. The generators are the usual ones (Box, Hunter & Hunter, Statist
 6.22), with signs such that the base, every factor at its base level, is always one of the trainings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 from math import prod
@@ -46,6 +46,11 @@ class Alias(NamedTuple):
 
     factors: tuple[str, str]
     sign: int
+
+    def in_words(self, name: Callable[[str], str] = str) -> str:
+        """`A × B`, or `minus A × B`: what is added to the main effect."""
+        product_of = " \N{MULTIPLICATION SIGN} ".join(map(name, self.factors))
+        return product_of if self.sign > 0 else f"minus {product_of}"
 
 
 @dataclass(frozen=True)

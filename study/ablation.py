@@ -14,7 +14,7 @@ from reports.ablation import ALPHA, FACTORIAL
 from reports.factorial_effects import interactions
 from reports.multiple_comparisons import seeds_needed
 from reports.records import name_of_tuning
-from reports.sections._text import listing
+from reports.wording import listing
 from search_spaces.assignment import overlay, validated
 from search_spaces.designs import Assignment, Factor, full_factorial, leave_one_out, one_at_a_time
 from search_spaces.parsing import LineError, Value, find_leaf
@@ -23,7 +23,7 @@ from search_spaces.space import Space, space_from_json
 from search_spaces.two_level_designs import two_level_design
 from study.ablation_config import AblationConfig, AblationOptions, Design
 from study.ablation_factors import Base, is_same, read_factors
-from study.ablation_tuning import best_draws, drawn, middle
+from study.ablation_tuning import Tuned, best_draws, drawn, middle
 from study.config import NAME_PATTERN, StudyConfig
 from study.params import flat
 from study.pruner_config import NoPrunerConfig
@@ -208,30 +208,32 @@ def tuning_study(ablation: Ablation) -> tuple[StudyConfig, Space]:
 
 
 def comparison_study(
-    ablation: Ablation, tuned: Mapping[str, Assignment], *, said: AblationConfig | None = None
+    ablation: Ablation, tuned: Mapping[str, Tuned], *, said: AblationConfig | None = None
 ) -> tuple[StudyConfig, Space]:
     """Every arm with its own values, under seeds that nothing was chosen by.
 
     Args:
         ablation: the arms.
-        tuned: arm -> its values. One that is not there has the middle of each range, or where nothing is tuned, the
-            base's.
+        tuned: arm -> what came of its draws. One that is not there has the middle of each range, or where nothing is
+            tuned, the base's.
         said: what is written down of it, where that goes on from an earlier time; None for the first.
     """
-    values = dict(tuned)
-    untuned = tuple(arm for arm in ablation.arms if arm not in tuned) if ablation.options.tuning else ()
-    for arm in untuned:
+    values = {arm: each.values for arm, each in tuned.items()}
+    draws: dict[str, int] = {}
+    if ablation.options.tuning:
+        draws = {arm: tuned[arm].num_draws if arm in tuned else 0 for arm in ablation.arms}
+    for arm in (arm for arm, number in draws.items() if not number):
         values[arm] = middle(ablation.base, ablation.arms[arm], tuned=ablation.options.tuned)
     arms = [ArmConfig(name=arm, params={**levels, **values.get(arm, {})}) for arm, levels in ablation.arms.items()]
     of, names = ablation.base.config.name, listing(factor.name for factor in ablation.factors)
     verb = "does" if len(ablation.factors) == 1 else "do"
     question = f"What {verb} {names} do for trial {ablation.base.trial} of study {of}?"
-    said = (said or ablation.config).model_copy(update={"untuned": untuned})
+    said = (said or ablation.config).model_copy(update={"draws": draws})
     config, space = _study(ablation, ablation.name, arms, question=question, seed=said.first_seed, num_seeds=said.seeds)
     return config.model_copy(update={"ablation": said}), space
 
 
-def tuned_values(ablation: Ablation, trials: Sequence[TrialSummary]) -> dict[str, Assignment]:
+def tuned_values(ablation: Ablation, trials: Sequence[TrialSummary]) -> dict[str, Tuned]:
     """Arm -> the draw with the least objective; without arms of which no draw came to an end."""
     draws = {
         arm: [_drawn(ablation, levels, draw) for draw in range(ablation.options.tuning)]

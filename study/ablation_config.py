@@ -25,7 +25,7 @@ class AblationConfig(Frozen):
         tuned: paths that were tuned for each arm, under the same budget.
         tuning: draws of these that each arm was tried with; 0: none.
         tuning_study: where.
-        untuned: arms of which no draw trained to its end: they have the middle of each range.
+        draws: arm -> how many of its draws trained to the end; an arm without any has the middle of each range.
         first_seed: of the comparison.
         seeds: that each arm is trained under.
         looks: seeds that each arm had results of whenever these could be seen and more seeds were asked for.
@@ -44,7 +44,7 @@ class AblationConfig(Frozen):
     tuned: tuple[str, ...] = ()
     tuning: Annotated[int, Field(ge=0)] = 0
     tuning_study: str = ""
-    untuned: tuple[str, ...] = ()
+    draws: dict[str, int] = Field(default_factory=dict)
     first_seed: Annotated[int, Field(ge=0)] = 0
     seeds: PositiveInt = 1
     looks: tuple[PositiveInt, ...] = ()
@@ -53,8 +53,13 @@ class AblationConfig(Frozen):
 
     def compares(self) -> "AblationConfig":
         """What is compared, without what may be said later, or comes of how far the study is."""
-        later = {"untuned": (), "seeds": 1, "looks": (), "margin": None, "margin_after": 0, "named_after_looks": 0}
+        later = {"draws": {}, "seeds": 1, "looks": (), "margin": None, "margin_after": 0, "named_after_looks": 0}
         return self.model_copy(update=later | {"of_command": ""})
+
+    @property
+    def untuned(self) -> tuple[str, ...]:
+        """Arms of which no draw trained to its end."""
+        return tuple(arm for arm, number in self.draws.items() if not number)
 
     def after(self, before: "AblationConfig", *, num_ended: int, num_seen: int) -> "AblationConfig":
         """The same comparison, asked for again.

@@ -5,7 +5,7 @@ tuned would win for that reason alone.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,18 @@ SPREAD: Final = 4.0
 NUISANCE: Final = ("clipping.", "optimizer.")
 """Sections whose numbers a level is at a loss without: where it brings one that the study did not search."""
 MIDDLE: Final = 0.5
+
+
+class Tuned(NamedTuple):
+    """What came of an arm's draws.
+
+    Attributes:
+        values: of the best one.
+        num_draws: how many trained to the end.
+    """
+
+    values: Assignment
+    num_draws: int
 
 
 def drawn(base: Base, levels: Assignment, *, tuned: Sequence[str], draw: int, num_draws: int) -> Assignment:
@@ -51,7 +63,7 @@ def middle(base: Base, levels: Assignment, *, tuned: Sequence[str]) -> Assignmen
 
 def best_draws(
     arms: Mapping[str, Assignment], draws: Mapping[str, Sequence[Assignment]], trials: Sequence[TrialSummary]
-) -> dict[str, Assignment]:
+) -> dict[str, Tuned]:
     """Arm -> the draw with the least objective; without arms of which none came to an end.
 
     Args:
@@ -60,7 +72,7 @@ def best_draws(
         trials: of the study that tunes.
     """
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial.value is not None]
-    best: dict[str, Assignment] = {}
+    best: dict[str, Tuned] = {}
     for arm, levels in arms.items():
         found = [
             (trial.value, place)
@@ -69,7 +81,7 @@ def best_draws(
             if trial.params == {**levels, **values}
         ]
         if found:
-            best[arm] = draws[arm][min(found)[1]]
+            best[arm] = Tuned(draws[arm][min(found)[1]], len({place for _, place in found}))
     return best
 
 

@@ -11,8 +11,8 @@ from lightning_modules.data.prepared import PreparedCorpus, open_corpus_of
 from lightning_modules.data.utterances import join_utterances
 from lightning_modules.errors import ConfigError, CorpusError
 from reports.records import StudyRecord
-from reports.sections._selection import chosen
 from reports.sections.speakers import summarise, worth_hearing
+from reports.selection import chosen
 from search_spaces.assignment import overlay
 
 LONGEST_S = 6.0

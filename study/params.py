@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from lightning_modules.config import TrialConfig
 from reports.records import SearchedParameter, chosen
-from reports.sections._text import short_names
+from reports.wording import short_names
 
 NAMELESS: Final = ("encoder.kind", "encoder.cell")
 """Whose values say what they are."""

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.records import TRAIN_LOSS, VAL_C_AVG, SearchedParameter, TrialState
-from reports.sections._text import count
+from reports.wording import count
 from study.active import ActiveTrial, Outcome
 from study.params import in_words
 from study.trials import TrialSummary, best_trial, front

@@ -155,10 +155,10 @@ class TrialConfig(Frozen):
     def _never(self) -> str | None:
         """What takes several epochs to do anything."""
         epochs = self.training.max_epochs
-        if isinstance(self.schedule, PlateauScheduleConfig) and self.schedule.patience + 1 >= epochs:
+        if isinstance(self.schedule, PlateauScheduleConfig) and self.schedule.patience + 2 >= epochs:
             return (
-                f"schedule.patience ({self.schedule.patience}) lets the learning rate fall after "
-                f"{self.schedule.patience + 2} epochs at the earliest, but training has {epochs}; make it smaller."
+                f"schedule.patience ({self.schedule.patience}) leaves the learning rate as it is for "
+                f"{self.schedule.patience + 2} epochs at least, and training has {epochs}; make it smaller."
             )
         patience = self.training.patience
         if patience is not None and patience + 1 >= epochs:

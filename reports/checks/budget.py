@@ -3,7 +3,7 @@
 from reports.ablation import Ablation, compare
 from reports.checks._base import Check, Status
 from reports.records import StudyRecord
-from reports.sections._text import listing
+from reports.wording import listing
 
 
 def look(study: StudyRecord) -> tuple[Status, str]:
@@ -14,16 +14,20 @@ def look(study: StudyRecord) -> tuple[Status, str]:
     found = [each for each in (_tuning(ablation), _seeds(ablation)) if each]
     if found:
         return "warning", " ".join(found)
-    return "passed", "All arms had the same draws to be tuned by, and the same seeds."
+    draws = "draws that trained to the end, and seeds with a result" if ablation.config["tuning"] else "seeds"
+    return "passed", f"All arms had equally many {draws}."
 
 
 def _tuning(ablation: Ablation) -> str:
     if not ablation.config["tuning"]:
         return "Nothing was tuned: the base alone keeps values that a whole sweep chose for it."
-    untuned = ablation.config.get("untuned", ())
-    if not untuned:
+    draws, asked = ablation.config.get("draws", {}), ablation.config["tuning"]
+    fewer = [f"{arm} ({draws[arm]})" for arm in draws if draws[arm] < asked]
+    if not fewer:
         return ""
-    return f"No draw of {listing(untuned)} trained to its end, so that the other arms alone are tuned."
+    return (
+        f"Of some arms fewer than the {asked} draws that they were to be tuned by trained to the end: {listing(fewer)}."
+    )
 
 
 def _seeds(ablation: Ablation) -> str:

@@ -4,7 +4,7 @@ from collections import Counter
 
 from reports.checks._base import Check, Status
 from reports.records import TAG_COMMIT, TAG_DIFF, TAG_VERSIONS, StudyRecord
-from reports.sections._text import listing
+from reports.wording import listing
 
 
 def look(study: StudyRecord) -> tuple[Status, str]:

@@ -2,10 +2,10 @@
 
 from typing import Final
 
+from reports import selection as select
 from reports.checks._base import Check, Status
 from reports.records import StudyRecord, TrialState
-from reports.sections import _selection as select
-from reports.sections._text import count
+from reports.wording import count
 
 FEW: Final = 0.1
 

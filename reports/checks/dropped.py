@@ -1,9 +1,9 @@
 """Did clipping drop every step of a trial? Its network is as it was made."""
 
+from reports import selection as select
 from reports.checks._base import Check, Status
 from reports.records import GRAD_NON_FINITE, GRAD_NORM_AFTER, StudyRecord, TrialRecord, TrialState
-from reports.sections import _selection as select
-from reports.sections._text import listing
+from reports.wording import listing
 
 
 def look(study: StudyRecord) -> tuple[Status, str]:

@@ -3,10 +3,10 @@
 import math
 from typing import Any, Final
 
+from reports import selection as select
 from reports.checks._base import Check, Status
 from reports.records import SearchedParameter, StudyRecord
-from reports.sections import _selection as select
-from reports.sections._text import listing, parameter
+from reports.wording import listing, parameter
 
 NEAR: Final = 0.05
 """Share of the range, on the scale that is searched, that counts as its edge."""

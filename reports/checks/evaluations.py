@@ -2,7 +2,7 @@
 
 from reports.checks._base import Check, Status
 from reports.records import StudyRecord
-from reports.sections._text import listing
+from reports.wording import listing
 
 
 def look(study: StudyRecord) -> tuple[Status, str]:

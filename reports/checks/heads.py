@@ -1,9 +1,9 @@
 """Was every head scored? One that no development utterance reaches was neither chosen nor calibrated by anything."""
 
+from reports import selection as select
 from reports.checks._base import Check, Status
 from reports.records import StudyRecord
-from reports.sections import _selection as select
-from reports.sections._text import count
+from reports.wording import count
 
 
 def look(study: StudyRecord) -> tuple[Status, str]:

@@ -2,11 +2,11 @@
 
 from typing import Final
 
+from reports import selection as select
 from reports.checks._base import Check, Status
 from reports.records import StudyRecord
-from reports.sections import _selection as select
 from reports.sections._scores import chance
-from reports.sections._text import count, number
+from reports.wording import count, number
 
 MANY: Final = 0.5
 NEAR: Final = 1e-3  # calibration that finds nothing to scale ends this near

@@ -2,10 +2,10 @@
 
 from collections import Counter
 
+from reports import selection as select
 from reports.checks._base import Check, Status
 from reports.records import SearchedParameter, StudyRecord, TrialState
-from reports.sections import _selection as select
-from reports.sections._text import listing, parameter, states_text
+from reports.wording import listing, parameter, states_text
 
 
 def look(study: StudyRecord) -> tuple[Status, str]:

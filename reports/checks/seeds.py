@@ -3,10 +3,10 @@
 from collections import Counter
 from typing import Final
 
+from reports import selection as select
 from reports.checks._base import Check, Status
 from reports.records import StudyRecord
-from reports.sections import _selection as select
-from reports.sections._text import count
+from reports.wording import count
 
 ENOUGH: Final = 3
 

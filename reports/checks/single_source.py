@@ -2,8 +2,8 @@
 
 from reports.checks._base import Check, Status
 from reports.records import StudyRecord
-from reports.sections._text import listing
 from reports.sections.data import summarise
+from reports.wording import listing
 
 
 def look(study: StudyRecord) -> tuple[Status, str]:

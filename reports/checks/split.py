@@ -2,8 +2,8 @@
 
 from reports.checks._base import Check, Status
 from reports.records import StudyRecord
-from reports.sections._text import count
 from reports.sections.data import summarise
+from reports.wording import count
 
 
 def look(study: StudyRecord) -> tuple[Status, str]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from math import comb
 from typing import Final
 
+from reports import selection as select
 from reports.records import StudyRecord, TrialRecord
-from reports.sections import _selection as select
-from reports.sections._text import count, listing, number, parameter, short_names
 from reports.statistics import PooledSd, least_difference, pooled_sd
+from reports.wording import count, listing, number, parameter, short_names
 
 CAUTION: Final = (
     "Other parameters vary over these trials too: what causes a difference, only a comparison that holds them still "

@@ -3,9 +3,9 @@
 from typing import Final
 
 from reports.ablation import ALPHA, Ablation, Interaction
-from reports.sections._ablation_text import change_in_words, correction, interval_in_words, p_digits, signed_number
+from reports.sections._ablation_text import change_in_words, correction, interval_in_words, p_digits, signed_effect
 from reports.sections._blocks import Cell, Column, Table
-from reports.sections._text import NOTHING, count, listing, numeric, p_value, parameter, short_names, spread
+from reports.wording import NOTHING, count, listing, numeric, p_value, parameter, short_names, spread
 
 AXES: Final = 2  # of a table
 
@@ -15,7 +15,7 @@ def together(ablation: Ablation) -> tuple[str, ...]:
     if not ablation.interactions:
         return ()
     shown = tuple(
-        f"{_pair(each, ablation)} do not add up: what they do together is {signed_number(each.effect.mean)} beside the "
+        f"{_pair(each, ablation)} do not add up: what they do together is {signed_effect(each.effect)} beside the "
         f"sum of what each does alone ({interval_in_words(each.effect.interval)}; "
         f"{count(each.effect.n, 'paired seed')}, "
         f"{p_value(each.adjusted_p)} after correction)."
@@ -55,7 +55,7 @@ def interactions_table(ablation: Ablation) -> tuple[Table, ...]:
     rows = tuple(
         (
             *(Cell(change_in_words(change, ablation)) for change in each.changes),
-            numeric(each.effect.mean, NOTHING if each.effect.mean is None else signed_number(each.effect.mean)),
+            numeric(each.effect.mean, signed_effect(each.effect)),
             Cell(
                 interval_in_words(each.effect.interval, words=False),
                 sort=each.effect.interval.low if each.effect.interval else None,

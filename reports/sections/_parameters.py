@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from reports.records import SearchedParameter
 from reports.sections._blocks import Cell
-from reports.sections._text import parameter, short_names
+from reports.wording import parameter, short_names
 
 _KIND = ".kind"
 

@@ -6,11 +6,18 @@ from reports.ablation import ALPHA, Ablation, Arm, Comparison, compare
 from reports.ablation_statistics import Verdict
 from reports.figures import EffectLine, effects_figure
 from reports.records import StudyRecord
-from reports.sections._ablation_text import change_in_words, correction, interval_in_words, p_digits, signed_number
+from reports.sections._ablation_text import (
+    change_in_words,
+    correction,
+    interval_in_words,
+    p_digits,
+    signed_effect,
+    signed_number,
+)
 from reports.sections._blocks import Block, Cell, Column, Drawing, Items, Section, Table, Text, Tone
 from reports.sections._factorial import grid, interactions_table, together
 from reports.sections._scores import chance
-from reports.sections._text import (
+from reports.wording import (
     NOTHING,
     count,
     listing,
@@ -101,7 +108,7 @@ def _undecided(each: Comparison, ablation: Ablation) -> str:
     if ablation.is_interim:
         return f"{name}{against}, so far: {_measured(each, ablation)}.{_further(each, ablation)}"
     more = ""
-    if each.seeds_needed is not None:
+    if each.seeds_needed is not None and float(signed_effect(each.effect).replace("\N{MINUS SIGN}", "-")):
         more = f" Were that difference the true one, {count(each.seeds_needed, 'seed')} would probably show it."
     return f"{name}{against} is undecided: {_measured(each, ablation)}.{more}{_further(each, ablation)}"
 
@@ -129,7 +136,7 @@ def _further(each: Comparison, ablation: Ablation) -> str:
             f"(95 % interval {low} to {high}, bootstrap over sources, not corrected)."
         )
     if each.aliases:
-        interactions = listing(" × ".join(_short(name, ablation) for name in alias.factors) for alias in each.aliases)
+        interactions = listing(alias.in_words(lambda name: _short(name, ablation)) for alias in each.aliases)
         said.append(f"In this fraction it cannot be told from {interactions}.")
     return "".join(f" {sentence}" for sentence in said)
 
@@ -147,10 +154,9 @@ def _short(arm: str, ablation: Ablation) -> str:
 
 def _measured(each: Comparison, ablation: Ablation) -> str:
     effect = each.effect
-    assert effect.mean is not None
     p = "" if each.adjusted_p is None else f", {p_value(each.adjusted_p)} after correction"
     return (
-        f"{ablation.objective_name} {signed_number(effect.mean)} ({interval_in_words(effect.interval)}; "
+        f"{ablation.objective_name} {signed_effect(effect)} ({interval_in_words(effect.interval)}; "
         f"{count(effect.n, 'paired seed')}{p})"
     )
 
@@ -190,7 +196,8 @@ def _intro(ablation: Ablation) -> str:
         else "Nothing was tuned for the arms: the base keeps the values that a sweep chose for it, which favours it."
     )
     return (
-        f"Arms differ from trial {config['trial']} of study {config['of']}, the base, in {factors} alone "
+        f"Arms differ from trial {config['trial']} of study {config['of']}, the base, in {factors}"
+        f"{' and in what was tuned for each' if config['tuning'] else ' alone'} "
         f"({config['design'].replace('_', ' ')}), and share seeds, which nothing was chosen by. {tuned} Lower is "
         "better."
     )
@@ -218,7 +225,7 @@ def _effect_row(each: Comparison, ablation: Ablation) -> tuple[Cell, ...]:
     arm, base = effect.arm_divergence, effect.base_divergence
     return (
         Cell(_named(each, ablation)),
-        numeric(effect.mean, NOTHING if effect.mean is None else signed_number(effect.mean)),
+        numeric(effect.mean, signed_effect(effect)),
         Cell(interval_in_words(effect.interval, words=False), sort=effect.interval.low if effect.interval else None),
         Cell(NOTHING) if ablation.is_interim else Cell(each.verdict.value, tone=TONES[each.verdict]),
         Cell(str(effect.n), sort=float(effect.n)),
@@ -269,7 +276,7 @@ def _notes(ablation: Ablation) -> tuple[Block, ...]:
     over_seeds = (
         "Replicates differ by their seed: initial weights, and the order and augmentation of the data. Arms share all "
         "of these, weights in every layer that the change leaves alone. Intervals are over seeds, and "
-        f"conditional on the development sources ({_sources(ablation)}){_at_large(ablation)}."
+        f"conditional on {_tuned_values(ablation)}the development sources ({_sources(ablation)}){_at_large(ablation)}."
     )
     looked = f"test data was evaluated {times(ablation.num_test_looks)}" if ablation.num_test_looks else ""
     on_development = (
@@ -282,7 +289,7 @@ def _notes(ablation: Ablation) -> tuple[Block, ...]:
         reach += " Each of the two tables is corrected by itself, so that either may be wrong with probability 0.05."
     left_out = [_without(each, ablation) for each in ablation.comparisons if each.effect.left_out]
     said = (over_seeds, on_development, reach, *_afterwards(ablation), *_nothing_learned(ablation))
-    return (Items((*said, *_missing(ablation), *left_out, *_in_detail(ablation))),)
+    return (Items((*said, *_missing(ablation), *_beside(ablation), *left_out, *_in_detail(ablation))),)
 
 
 def _nothing_learned(ablation: Ablation) -> list[str]:
@@ -315,6 +322,11 @@ def _sources(ablation: Ablation) -> str:
     return listing(ablation.sources)
 
 
+def _tuned_values(ablation: Ablation) -> str:
+    """Other draws, or another seed to tune under, would have given an arm other values, and another mean."""
+    return "the values that one seed tuned for each arm, and on " if ablation.config["tuning"] else ""
+
+
 def _at_large(ablation: Ablation) -> str:
     if any(each.over_sources is not None and each.over_sources.interval is not None for each in ablation.comparisons):
         return "; what other sources would show is said beside each effect, with the spread over sources alone"
@@ -336,13 +348,24 @@ def _afterwards(ablation: Ablation) -> list[str]:
             f"{1 + len(ablation.looks)} looks."
         )
     if ablation.config.get("margin"):
-        said.append("What is called equivalent is so by its own interval, not corrected for the number of changes.")
-    if untuned := ablation.config.get("untuned", ()):
+        looks = 1 + len(ablation.looks)
+        wider = f", which is that of {100 - 5 / looks:.4g} % after {looks} looks" if looks > 1 else ""
+        said.append(
+            f"What is called equivalent is so by its own interval{wider}, not corrected for the number of changes."
+        )
+    if untuned := [arm for arm, number in ablation.config.get("draws", {}).items() if not number]:
         names = listing(_short(name, ablation) for name in untuned)
         said.append(f"No draw of {names} trained to its end: the middle of each range stands for the best.")
     if ended := ablation.config.get("margin_after", 0):
         said.append(f"The margin was named when {count(ended, 'trial')} had ended already.")
     return said
+
+
+def _beside(ablation: Ablation) -> list[str]:
+    if not ablation.num_beside:
+        return []
+    are = "is" if ablation.num_beside == 1 else "are"
+    return [f"{count(ablation.num_beside, 'trial').capitalize()} under seeds beside the plan {are} in no comparison."]
 
 
 def _missing(ablation: Ablation) -> list[str]:

@@ -4,12 +4,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
+from reports import selection as select
 from reports.records import TEST_P_VALUE, ScoreTable, StudyRecord, chosen
 from reports.sections import _difference, ablation, data, gradient_flow
-from reports.sections import _selection as select
 from reports.sections._blocks import Block, Items, Section
 from reports.sections._scores import chance
-from reports.sections._text import (
+from reports.wording import (
     count,
     listing,
     number,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from reports.checks._base import Finding, Status
 from reports.records import StudyRecord
 from reports.sections._blocks import Block, Cell, Column, Section, Table, Text, Tone
-from reports.sections._text import count, listing
+from reports.wording import count, listing
 
 _WORDS: dict[Status, tuple[str, Tone]] = {
     "warning": ("look", "warn"),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from reports import selection as select
 from reports.figures import Dot, Panel, scatter_figure
 from reports.records import (
     GRAD_NON_FINITE,
@@ -16,10 +17,9 @@ from reports.records import (
     TrialRecord,
     TrialState,
 )
-from reports.sections import _selection as select
-from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
-from reports.sections._text import NOTHING, listing, numeric, share, short_names, significant, spread
+from reports.sections._blocks import Block, Cell, Column, Drawing, Items, Section, Table, Text
 from reports.statistics import mean_sd
+from reports.wording import NOTHING, count, listing, numeric, share, short_names, significant, spread
 
 KIND: Final = "clipping.kind"
 SECTION_PREFIX: Final = "clipping."
@@ -37,6 +37,7 @@ class Rule:
         n: complete trials, which `objective` is over.
         diverged: trials that ended in a number that is not finite.
         trials: all trials under this rule, whatever became of them; the gradient measures are over these.
+        idle: trials with a threshold that no step's gradient exceeded.
         share_clipped: of steps; under `recurrent`, of states.
         norms: 10 %, median and 90 % of the steps' norms before clipping; None where they are not known.
         norm_before: mean over the steps before clipping, likewise; `norm_after` after it.
@@ -45,6 +46,7 @@ class Rule:
 
     kind: str
     trials: int
+    idle: int
     n: int
     objective: float | None
     sd: float | None
@@ -62,7 +64,6 @@ class Clipping:
     """All rules in the study, and two scatters against the objective.
 
     Attributes:
-        never_reached: trials with a threshold that no step's gradient exceeded.
         also_varied: what else was searched, in short.
     """
 
@@ -70,7 +71,6 @@ class Clipping:
     rules: tuple[Rule, ...]
     share: Panel
     norm: Panel
-    never_reached: tuple[int, ...] = ()
     also_varied: tuple[str, ...] = ()
 
 
@@ -85,7 +85,6 @@ def summarise(study: StudyRecord) -> Clipping:
         rules=rules,
         share=Panel(title="share of steps clipped", dots=share_dots),
         norm=Panel(title="largest gradient norm before clipping", dots=norm_dots, log=True),
-        never_reached=tuple(trial.number for trial in study.trials if _never_reached(trial)),
         also_varied=_also_varied([each.path for each in study.manifest.parameters]),
     )
 
@@ -96,7 +95,7 @@ def _also_varied(paths: Sequence[str]) -> tuple[str, ...]:
     return (*others[:MAX_NAMED], "the rest") if len(others) > MAX_NAMED + 1 else tuple(others)
 
 
-def _never_reached(trial: TrialRecord) -> bool:
+def _is_idle(trial: TrialRecord) -> bool:
     shares = select.values(trial.history.get(GRAD_SHARE_CLIPPED))
     return trial.params.get(KIND, NONE) != NONE and bool(shares) and not any(shares)
 
@@ -109,6 +108,7 @@ def _rule(kind: str, trials: Sequence[TrialRecord]) -> Rule:
     return Rule(
         kind=kind,
         trials=len(trials),
+        idle=sum(map(_is_idle, trials)),
         n=len(objectives),
         objective=middle.mean if middle else None,
         sd=middle.sd if middle else None,
@@ -168,11 +168,6 @@ def present(clipping: Clipping) -> tuple[Block, ...]:
             " The rule recurrent clips within the backward pass, so that norms before it are not known, and what it "
             "clipped is a share of states."
         )
-    if clipping.never_reached:
-        trials = (
-            f"{'trial' if len(clipping.never_reached) == 1 else 'trials'} {listing(map(str, clipping.never_reached))}"
-        )
-        note += f" The threshold of {trials} was never reached, which is as if nothing had been clipped."
     panels = [panel for panel in (clipping.share, clipping.norm) if panel.dots]
     drawing = Drawing(
         key="clipping",
@@ -181,7 +176,27 @@ def present(clipping: Clipping) -> tuple[Block, ...]:
         draw=lambda: scatter_figure(panels, objective=clipping.objective_name, columns=2),
     )
     table = Table(caption=f"Clipping rules; the objective is {clipping.objective_name}", columns=columns, rows=rows)
-    return (Text(note, tone="quiet"), table, *((drawing,) if panels else ()))
+    said = tuple(sentence for rule in clipping.rules if (sentence := _in_words(rule)))
+    return (*((Items(said),) if said else ()), Text(note, tone="quiet"), table, *((drawing,) if panels else ()))
+
+
+def _in_words(rule: Rule) -> str:
+    """What a rule did, in a sentence; "" where nothing was measured."""
+    if rule.share_clipped is None:
+        return ""
+    diverged = f"{rule.diverged or 'none'} of {count(rule.trials, 'trial')} diverged"
+    if rule.kind == NONE:
+        largest = "" if rule.norm_max is None else f", with norms of up to {significant(rule.norm_max)}"
+        return f"Without clipping {diverged}{largest}."
+    if rule.idle == rule.trials:
+        return f"{rule.kind} never reached its threshold, which is as if nothing had been clipped: {diverged}."
+    what = "hidden states" if rule.kind == RECURRENT else "steps"
+    did = f"{rule.kind} acted on {share(rule.share_clipped)} of {what}"
+    if rule.norm_before is not None and rule.norm_after is not None:
+        did += f" and took the mean norm from {significant(rule.norm_before)} to {significant(rule.norm_after)}"
+    if rule.idle:
+        did += f", in {rule.idle} of its trials on none"
+    return f"{did}; {diverged}."
 
 
 def _cells(rule: Rule) -> tuple[Cell, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from reports.figures import confusion_figure
 from reports.records import ScoreTable, StudyRecord
 from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
-from reports.sections._text import count, numeric, share
+from reports.wording import count, numeric, share
 
 
 @dataclass(frozen=True, kw_only=True)

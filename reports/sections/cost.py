@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from statistics import median
 
+from reports import selection as select
 from reports.records import TIME_TRAIN_S, TIME_VALIDATION_S, StudyRecord, TrialRecord, TrialState
-from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Column, Section, Table
-from reports.sections._text import duration, number, share
+from reports.wording import duration, number, share
 
 
 @dataclass(frozen=True, kw_only=True)

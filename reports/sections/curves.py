@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from reports import figures
+from reports import selection as select
 from reports.figures import Curve, curves_figure
 from reports.records import MetricPoint, StudyRecord, TrialRecord
-from reports.sections import _selection as select
 from reports.sections._blocks import Block, Drawing, Section
 from reports.sections._scores import chance
-from reports.sections._text import count, number
+from reports.wording import count, number
 
 DRAWN: Final = 150  # more lines than this no eye can follow, and the page grows by a kilobyte a line
 ABOVE_NOTHING: Final = 1.1  # times the level of scores that say nothing: what is worse need not be told apart

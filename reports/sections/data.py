@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from reports.records import StudyRecord
 from reports.sections._blocks import Block, Cell, Column, Items, Section, Table, Text
-from reports.sections._text import count, listing, number, numeric
+from reports.wording import count, listing, number, numeric
 
 ROW_KEYS: Final = ("split", "language", "source")
 SPLITS: Final = ("train", "dev", "test")

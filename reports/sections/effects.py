@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from reports import selection as select
 from reports.figures import Dot, Panel, scatter_figure
 from reports.records import SearchedParameter, StudyRecord, TrialRecord, TrialState
-from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
-from reports.sections._text import number, numeric, parameter, short_names, spread
 from reports.statistics import mean_sd
+from reports.wording import number, numeric, parameter, short_names, spread, values_in_words
 
-BINS: Final = 3
 _JITTER: Final = (
     0.0,
     -0.12,
@@ -86,7 +85,8 @@ def _effect(searched: SearchedParameter, name: str, study: StudyRecord) -> Effec
         )
         ticks = tuple(level.name for level in levels)
     else:
-        place, levels, ticks = _as_is, _thirds(searched, trials), ()
+        bins = select.in_thirds(searched, trials)
+        place, levels, ticks = _as_is, tuple(_bin(searched, found) for found in bins), ()
     means = tuple((level.at, level.mean) for level in levels if level.mean is not None)
     dots = tuple(
         _dot(trial, place(trial.params[searched.path], i), study) for i, trial in enumerate(trials) if _drawn(trial)
@@ -117,23 +117,9 @@ def _dot(trial: TrialRecord, x: float, study: StudyRecord) -> Dot:
     return Dot(x=x, y=y or 0.0, group="", diverged=diverged)
 
 
-def _thirds(searched: SearchedParameter, trials: Sequence[TrialRecord]) -> tuple[Level, ...]:
-    """Equally many trials a bin, as far as equal values allow: equal values never part."""
-    ordered = sorted(trials, key=lambda trial: (trial.params[searched.path], trial.number))
-    distinct = sorted({trial.params[searched.path] for trial in ordered})
-    if len(distinct) <= BINS:
-        bins = [[trial for trial in ordered if trial.params[searched.path] == value] for value in distinct]
-    else:
-        borders = [ordered[len(ordered) * i // BINS].params[searched.path] for i in range(1, BINS)]
-        bins = [[] for _ in range(BINS)]
-        for trial in ordered:
-            bins[sum(trial.params[searched.path] >= border for border in borders)].append(trial)
-    return tuple(_bin(searched, found) for found in bins if found)
-
-
 def _bin(searched: SearchedParameter, trials: Sequence[TrialRecord]) -> Level:
     low, high = trials[0].params[searched.path], trials[-1].params[searched.path]
-    name = parameter(low) if low == high else f"{parameter(low)} to {parameter(high)}"
+    name = values_in_words(low, high)
     middle = (low * high) ** 0.5 if searched.log else (low + high) / 2
     return _level(name, float(middle), trials)
 

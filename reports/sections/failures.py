@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from reports.records import StudyRecord, TrialState
 from reports.sections._blocks import Block, Cell, Column, Section, Table
-from reports.sections._text import NOTHING, numeric
+from reports.wording import NOTHING, numeric
 
 UNEXPLAINED = {TrialState.FAILED: "no reason was recorded", TrialState.TIMED_OUT: "over the trial's time budget"}
 

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from reports import selection as select
 from reports.figures import Dot, Panel, scatter_figure
 from reports.pareto import non_dominated
 from reports.records import TAG_DEVICE, TAG_HOST, SearchedParameter, StudyRecord, TrialRecord, chosen
-from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
 from reports.sections._parameters import ParameterColumn, parameter_columns
-from reports.sections._text import count, listing, number, numeric
+from reports.wording import count, listing, number, numeric
 
 LATENCY: Final = "latency"
 PARAMETERS: Final = "parameters"

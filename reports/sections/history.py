@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from math import log
 from typing import Any, Final
 
+from reports import selection as select
 from reports.figures.search import Coordinate, Ended, Line, history_figure, parallel_figure
 from reports.records import SearchedParameter, StudyRecord, TrialRecord, TrialState
-from reports.sections import _selection as select
 from reports.sections._blocks import Block, Drawing, Section, Text
-from reports.sections._text import count, number, parameter, short_names, significant
+from reports.wording import count, number, parameter, short_names, significant
 
 FEWEST: Final = 4
 """Complete trials below which there is no course of a search to speak of."""

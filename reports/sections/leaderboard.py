@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final
 
+from reports import selection as select
 from reports.records import (
     BEST_PREFIX,
     GRAD_SHARE_CLIPPED,
@@ -16,10 +17,10 @@ from reports.records import (
     TrialState,
     chosen,
 )
-from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Column, Section, Table, Text
 from reports.sections._parameters import ParameterColumn, parameter_columns
-from reports.sections._text import (
+from reports.statistics import Interval, mean_sd, t_interval
+from reports.wording import (
     NOTHING,
     count,
     duration,
@@ -30,7 +31,6 @@ from reports.sections._text import (
     spread,
     states_text,
 )
-from reports.statistics import Interval, mean_sd, t_interval
 
 SHOWN: Final = 50
 
@@ -218,8 +218,13 @@ def _note(board: Leaderboard) -> str:
 
 
 def _tie(rows: tuple[Row, ...]) -> str:
-    numbers = listing(str(number) for row in rows for number in row.numbers)
-    text = f"Trials {numbers} have the very same objective, {number(rows[0].objective)}, and share a rank"
+    if any(row.n > 1 for row in rows):
+        which = listing(f"of trials {', '.join(map(str, row.numbers))}" for row in rows)
+        text = f"The configurations {which} have the very same mean objective, {number(rows[0].objective)}, and"
+    else:
+        numbers = listing(str(number) for row in rows for number in row.numbers)
+        text = f"Trials {numbers} have the very same objective, {number(rows[0].objective)}, and"
+    text += " share a rank"
     if all(row.share_clipped == 0 for row in rows) and len({_unclipped(row) for row in rows}) == 1:
         text += ": none of their gradients was ever clipped, and a threshold that is never reached changes nothing"
     return f"{text}."

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
+from reports import selection as select
 from reports.records import (
     TAG_COMMIT,
     TAG_DATA,
@@ -16,9 +17,8 @@ from reports.records import (
     StudyRecord,
     TrialState,
 )
-from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Code, Column, Section, Table
-from reports.sections._text import NOTHING, count, duration, listing, numeric
+from reports.wording import NOTHING, count, duration, listing, numeric
 
 WORKSPACE: Final = "--workspace"
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from reports import selection as select
 from reports.records import ScoreTable, StudyRecord
-from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Clip, Clips, Column, Section, Table, Text
-from reports.sections._text import NOTHING, count, listing, numeric, share
+from reports.wording import NOTHING, count, listing, numeric, share
 
 SHOWN: Final = 60
 HEARD: Final = 12  # speakers, one mistake each

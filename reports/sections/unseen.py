@@ -4,13 +4,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
+from reports import selection as select
 from reports.records import BEST_PREFIX, TEST_P_VALUE, TEST_PREFIX, ScoreTable, StudyRecord, TrialRecord
-from reports.sections import _selection as select
 from reports.sections._blocks import Block, Cell, Column, Section, Table, Text
 from reports.sections._scores import SCORES, SEGMENTS, Score, chance, is_calibrated, key_of
-from reports.sections._text import count, number, numeric, share
 from reports.sections.answer import SIGNIFICANT, TestScore, tested_p
 from reports.sections.answer import summarise as answer_of
+from reports.wording import count, number, numeric, share
 
 CALIBRATED: Final = "_calibrated"
 CALIBRATION: Final = (

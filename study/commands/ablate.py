@@ -13,14 +13,14 @@ from reports.ablation import ALPHA, FACTORIAL
 from reports.multiple_comparisons import seeds_needed, smallest_adjusted_p
 from reports.power import smallest_separable_effect
 from reports.records import TrialState, name_of_tuning
-from reports.sections._text import NOTHING, count, listing
 from reports.statistics import PooledSd, pooled_sd
-from search_spaces.designs import Assignment
+from reports.wording import NOTHING, count, listing
 from search_spaces.space import Space
 from search_spaces.two_level_designs import two_level_design
 from study.ablation import Ablation, comparison_study, plan_ablation, tuned_values, tuning_study
 from study.ablation_config import AblationConfig, AblationOptions
 from study.ablation_factors import Base
+from study.ablation_tuning import Tuned
 from study.commands.console import make_console
 from study.commands.sweep import SweepOptions, costs_of, plan_of, run_plan
 from study.config import StudyConfig
@@ -113,7 +113,7 @@ def _plan(study: tuple[StudyConfig, Space], sweep: SweepOptions, workspace: Work
     return plan_of(config, sweep, workspace, space=space)
 
 
-def _tuned(ablation: Ablation, workspace: Workspace) -> dict[str, Assignment]:
+def _tuned(ablation: Ablation, workspace: Workspace) -> dict[str, Tuned]:
     if not ablation.options.tuning:
         return {}
     return tuned_values(ablation, read_trials(workspace.study(ablation.tuning_name)))
@@ -185,7 +185,7 @@ def alias_lines(ablation: Ablation) -> list[str]:
         return []
     aliases = two_level_design(ablation.factors, num_halvings=ablation.halvings).aliases()
     return [
-        f"in this fraction {factor} cannot be told from {listing(' × '.join(each.factors) for each in found)}"
+        f"in this fraction {factor} cannot be told from {listing(each.in_words() for each in found)}"
         for factor, found in aliases.items()
         if found
     ]

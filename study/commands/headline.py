@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import assert_never
 
-from reports.sections._text import listing
+from reports.wording import listing
 from study.combinations import idle_pruner
 from study.devices import Slot
 from study.launchers.config import InlineConfig, LocalConfig, RayConfig, SlurmConfig

@@ -17,7 +17,7 @@ from rich.console import Console
 from lightning_modules.errors import ConfigError, StorageError
 from lightning_modules.processes import worker_pool
 from reports.records import TEST_P_VALUE, StudyState, TrialState, looks, scored_of
-from reports.sections._text import p_value
+from reports.wording import p_value
 from search_spaces.space import Space
 from search_spaces.wording import described
 from study.closing import left_to_score, score_conditions_of

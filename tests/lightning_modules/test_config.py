@@ -490,8 +490,8 @@ def test_what_would_do_nothing_is_refused(flat: dict[str, Any], complaint: str) 
             r"training\.patience \(9\) stops a trial after 10 epochs at the earliest, but training has 10",
         ),
         (
-            {"schedule.kind": "plateau", "schedule.patience": 9},
-            r"schedule\.patience \(9\) .* after 11 epochs .* has 10",
+            {"schedule.kind": "plateau", "schedule.patience": 8},
+            r"schedule\.patience \(8\) .* for 10 epochs .* has 10",
         ),
         (
             {

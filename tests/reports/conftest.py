@@ -14,7 +14,7 @@ import pytest
 from lightning_modules.config import TrialConfig, content_hash
 from reports import records as r
 from reports.records import MetricPoint, StudyManifest, StudyRecord, TrialRecord, TrialState
-from reports.sections._selection import chosen
+from reports.selection import chosen
 from tests.reports.helpers import MakeStudy
 
 START_MS = 1_790_000_000_000

@@ -32,11 +32,12 @@ from reports.records import (
     TAG_DIFF,
     TAG_VERSIONS,
     MetricPoint,
+    SearchedParameter,
     StudyRecord,
     TrialRecord,
     TrialState,
 )
-from tests.reports.helpers import MakeStudy, MakeTrial
+from tests.reports.helpers import MakeStudy, MakeTrial, searching
 
 
 def with_corpus(study: StudyRecord, **corpus: Any) -> StudyRecord:
@@ -250,3 +251,13 @@ def test_failures_that_go_with_a_level_are_told(trial: MakeTrial, make_study: Ma
     assert "They are no random part: 6 of 6 with encoder.cell = lstm did" in found.message
     spread = [with_cell(18, "gru", TrialState.FAILED), with_cell(19, "lstm", TrialState.COMPLETE)]
     assert "no random part" not in failures.CHECK.run(make_study(*fine, broken[0], *spread)).message
+
+
+def test_failures_that_go_with_large_values_are_told(trial: MakeTrial, make_study: MakeStudy) -> None:
+    def of_size(number: int) -> TrialRecord:
+        state = TrialState.FAILED if number >= 8 else TrialState.COMPLETE
+        return trial(number, state, params=trial(0).params | {"encoder.hidden_size": 8 * (number + 1)})
+
+    size = SearchedParameter(path="encoder.hidden_size", kind="int", choices=(), low=8, high=96, log=True)
+    study = searching(make_study(*map(of_size, range(12))), size)
+    assert "4 of 4 with encoder.hidden_size = 72 to 96 did" in failures.CHECK.run(study).message

@@ -1,12 +1,13 @@
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lightning_modules.errors import StorageError
+from reports import mlflow_tables
 from reports import records as r
 from reports.checks import seeds
 from reports.load import load_study
@@ -46,6 +47,27 @@ def test_a_study_is_read_as_it_was_written(demo: StudyRecord, tracking_uri: str,
     assert without_ids(read) == without_ids(demo)
     assert read.tags[r.TAG_COMMIT] == "0123abc"
     assert read.trials[0].tags[r.TAG_DEVICE] == "cpu"
+
+
+def test_a_run_that_begins_while_runs_are_read_is_passed_over(
+    demo: StudyRecord, tracking_uri: str, write_study: WriteStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each table is a query of its own, and a coordinator, or anybody else, opens runs between two."""
+    write_study(demo, tracking_uri)
+    query, client, experiment = mlflow_tables._rows, client_of(tracking_uri), experiment_of(tracking_uri)
+    begun: list[str] = []
+
+    def then_begin(*arguments: Any, **keywords: Any) -> Iterator[Any]:
+        yield from query(*arguments, **keywords)
+        if not begun:
+            begun.append(client.create_run(experiment, tags={r.TAG_NUMBER: "99"}).info.run_id)
+            client.log_metric(begun[0], "val/loss", 1.0)
+
+    monkeypatch.setattr(mlflow_tables, "_rows", then_begin)
+    found = mlflow_tables.runs_of(mlflow_tables.database_of(client), experiment)
+    assert begun
+    assert begun[0] not in {run.info.run_id for run in found}
+    assert len(found) == len(demo.trials) + 1, "the study's own, and one a trial"
 
 
 def test_non_finite_values_come_back(

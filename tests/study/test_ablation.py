@@ -180,13 +180,14 @@ def test_the_best_draw_is_taken_and_seeds_are_fresh() -> None:
         for number, arm in enumerate(arms)
     ]
     tuned = tuned_values(ablation, trials)
-    assert tuned["base"]["optimizer.learning_rate"] == arms[4].params["optimizer.learning_rate"]
-    assert tuned["clipping.kind none"]["optimizer.learning_rate"] == arms[3].params["optimizer.learning_rate"]
+    assert tuned["base"].values["optimizer.learning_rate"] == arms[4].params["optimizer.learning_rate"]
+    assert tuned["clipping.kind none"].values["optimizer.learning_rate"] == arms[3].params["optimizer.learning_rate"]
     comparison, _ = comparison_study(ablation, tuned)
     assert comparison.trials == 10
     assert (tuning.seed, comparison.seed) == (10, 11), "the study's last was 9"
     assert comparison.ablation is not None
     assert comparison.ablation.untuned == ()
+    assert comparison.ablation.draws == {"base": 3, "clipping.kind none": 3}
 
 
 def test_an_arm_of_which_no_draw_came_to_an_end_has_the_middle_of_each_range_and_is_named() -> None:

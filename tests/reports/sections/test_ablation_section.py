@@ -18,7 +18,7 @@ from reports.render import write_report
 from reports.sections import ablation as section
 from reports.sections import answer, effects
 from reports.sections._blocks import Drawing, Items, Table, Text
-from reports.sections._selection import chosen
+from reports.selection import chosen
 from tests.reports.conftest import WriteStudy
 from tests.reports.helpers import MakeStudy, MakeTrial, searching, table
 
@@ -59,6 +59,9 @@ def study_of(trial: MakeTrial, make_study: MakeStudy) -> Callable[..., StudyReco
             "tuning": 6,
             "tuning_study": "demo-ablation-tuning",
             "margin": None,
+            "draws": dict.fromkeys(arms, 6),
+            "first_seed": min(results["base"]),
+            "seeds": len(results["base"]),
             **changes,
         }
         sampler = {"kind": "design", "arms": [{"name": name, "params": params} for name, params in arms.items()]}
@@ -97,6 +100,44 @@ def test_effects_are_paired_by_seed_and_corrected_over_the_table(study_of: Calla
     assert first.startswith("cell lstm is worse than the base: val/cllr_calibrated +0.335 (95 % interval +0.315 to")
     assert "8 paired seeds, p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.016 after correction" in first
     assert second.startswith("clipping.kind norm against the base is undecided")
+
+
+def test_what_was_asked_for_beside_the_plan_is_in_no_comparison(study_of: Callable[..., StudyRecord]) -> None:
+    """More seeds, once results could be seen, are another look that nobody counts."""
+    few, more = ({seed: each[seed] for seed in range(5)} for each in (BASE, WORSE))
+    planned = {"base": few, "encoder.cell lstm": more, "clipping.kind norm": few}
+    beside = {arm: {**each, 99: 2.0, 100: 2.1} for arm, each in planned.items()}
+    one, other = found(study_of(planned)), found(study_of(beside, seeds=5))
+    assert other.comparisons == one.comparisons
+    assert (one.num_beside, other.num_beside) == (0, 6)
+    assert "6 trials under seeds beside the plan are in no comparison." in notes_of(other)
+
+
+def test_a_training_beside_the_plan_ends_no_other(study_of: Callable[..., StudyRecord]) -> None:
+    study = study_of({"base": {**BASE, 99: 2.0}, "encoder.cell lstm": WORSE, "clipping.kind norm": NEAR}, seeds=8)
+    last = dataclasses.replace(study.trials[-1], state=TrialState.RUNNING, metrics={})
+    manifest = dataclasses.replace(study.manifest, num_trials=24)
+    tags = {TAG_STATE: StudyState.RUNNING.value}
+    running = found(dataclasses.replace(study, trials=(*study.trials[:-1], last), manifest=manifest, tags=tags))
+    assert (running.num_ended, running.is_interim) == (23, True)
+    failed = dataclasses.replace(last, state=TrialState.FAILED)
+    again = dataclasses.replace(last, number=99)
+    retried = dataclasses.replace(study, trials=(*study.trials[:-1], failed, again), manifest=manifest, tags=tags)
+    assert (found(retried).num_ended, found(retried).is_interim) == (23, True), "its retry is at work"
+
+
+def test_small_effects_have_as_many_digits_as_their_intervals(study_of: Callable[..., StudyRecord]) -> None:
+    tiny = {seed: value + (0.0004 if seed % 2 else -0.0001) for seed, value in BASE.items()}
+    said = section.sentences(found(study_of({"base": BASE, "encoder.cell lstm": tiny, "clipping.kind norm": NEAR})))[0]
+    assert "+0.00015 (95 % interval \N{MINUS SIGN}0.00007 to +0.00037" in said
+
+
+def test_equivalence_after_a_second_look_takes_a_wider_interval(study_of: Callable[..., StudyRecord]) -> None:
+    results = {"base": BASE, "encoder.cell lstm": NEAR, "clipping.kind norm": BASE}
+    once = found(study_of(results, margin=0.019))
+    twice = found(study_of(results, margin=0.019, looks=[4]))
+    assert (once.comparisons[0].verdict, twice.comparisons[0].verdict) == (Verdict.EQUIVALENT, Verdict.UNDECIDED)
+    assert any("which is that of 97.5 % after 2 looks" in note for note in notes_of(twice))
 
 
 def test_arms_that_cannot_be_told_from_knowing_nothing_are_named(study_of: Callable[..., StudyRecord]) -> None:
@@ -453,8 +494,10 @@ def test_arms_with_unequal_budgets_are_told(study_of: Callable[..., StudyRecord]
     assert budget.CHECK.run(study_of(results)).status == "passed"
     assert budget.CHECK.run(demo).status == "skipped"
     assert "Nothing was tuned" in budget.CHECK.run(study_of(results, tuning=0)).message
-    untuned = budget.CHECK.run(study_of(results, untuned=["encoder.cell lstm"]))
-    assert "No draw of encoder.cell lstm trained to its end" in untuned.message
+    draws = {"base": 6, "encoder.cell lstm": 2, "clipping.kind norm": 0}
+    unequal = budget.CHECK.run(study_of(results, draws=draws))
+    assert "fewer than the 6 draws" in unequal.message
+    assert unequal.message.endswith("encoder.cell lstm (2) and clipping.kind norm (0).")
     fewer = budget.CHECK.run(study_of({**results, "clipping.kind norm": {0: 2.0}}))
     assert (fewer.status, fewer.message) == (
         "warning",

@@ -16,7 +16,7 @@ from reports.records import (
     TrialState,
 )
 from reports.sections import clipping
-from reports.sections._blocks import Table, Text
+from reports.sections._blocks import Items, Table, Text
 from tests.reports.helpers import MakeStudy, MakeTrial
 
 
@@ -38,7 +38,37 @@ def test_a_threshold_that_was_never_reached_is_told(trial: MakeTrial, make_study
         return dataclasses.replace(trial(number, params={"clipping.kind": kind}), history={GRAD_SHARE_CLIPPED: points})
 
     study = make_study(clipped(0, "norm", 0, 0), clipped(1, "norm", 0, 0.1), clipped(2, "none", 0), clipped(3, "norm"))
-    assert clipping.summarise(study).never_reached == (0,)
+    assert [rule.idle for rule in clipping.summarise(study).rules] == [0, 1]
+
+
+def test_what_each_rule_did_is_said(trial: MakeTrial, make_study: MakeStudy) -> None:
+    def one(
+        number: int, kind: str, clipped: float, *norms: float, state: TrialState = TrialState.COMPLETE
+    ) -> TrialRecord:
+        values = {GRAD_SHARE_CLIPPED: clipped} | dict(
+            zip((GRAD_NORM_BEFORE, GRAD_NORM_AFTER, GRAD_NORM_MAX), norms, strict=False)
+        )
+        history: dict[str, tuple[MetricPoint, ...]] = {
+            key: (MetricPoint(step=0, value=value, time_ms=0),) for key, value in values.items()
+        }
+        return dataclasses.replace(trial(number, state, params={"clipping.kind": kind}), history=history)
+
+    study = make_study(
+        one(0, "none", 0.0, 2.0, 2.0, 9.0, state=TrialState.DIVERGED),
+        one(1, "norm", 0.0, 1.0, 1.0, 4.0),
+        one(2, "norm", 0.5, 3.0, 2.0, 4.0),
+        one(3, "value", 0.0, 1.0, 1.0, 4.0),
+    )
+    said = clipping.present(clipping.summarise(study))[0]
+    assert isinstance(said, Items)
+    assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in said.items] == [
+        "Without clipping 1 of 1 trial diverged, with norms of up to 9.",
+        (
+            "norm acted on 25.0 % of steps and took the mean norm from 2 to 1.5, in 1 of its trials on none; none "
+            "of 2 trials diverged."
+        ),
+        "value never reached its threshold, which is as if nothing had been clipped: none of 1 trial diverged.",
+    ]
 
 
 def test_clipping_without_measures_is_left_out(trial: MakeTrial, make_study: MakeStudy) -> None:
@@ -64,7 +94,7 @@ def test_norms_are_told_by_their_quantiles_and_of_recurrent_clipping_not_before_
     assert (recurrent.norms, recurrent.norm_max, recurrent.norm_before) == (None, None, None)
     assert recurrent.norm_after is not None
     assert {dot.group for dot in clipping.summarise(study).norm.dots} == {"norm"}
-    note, table, _ = clipping.present(clipping.summarise(study))
+    _, note, table, _ = clipping.present(clipping.summarise(study))
     assert isinstance(note, Text)
     assert "clips within the backward pass" in note.text
     assert isinstance(table, Table)

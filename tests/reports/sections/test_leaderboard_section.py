@@ -102,6 +102,17 @@ def test_equal_results_share_a_rank(trial: MakeTrial, make_study: MakeStudy, sha
     assert "never reached" not in note.text, "they differ in more than clipping"
 
 
+def test_configurations_whose_means_are_equal_are_named_as_such(trial: MakeTrial, make_study: MakeStudy) -> None:
+    other = [
+        dataclasses.replace(each, configuration_hash="other", number=each.number + 2)
+        for each in replicates(trial, 0, (1.2, 1.0))
+    ]
+    board = leaderboard.summarise(make_study(*replicates(trial, 0, (1.0, 1.2)), *other))
+    note = leaderboard.present(board)[0]
+    assert isinstance(note, Text)
+    assert "The configurations of trials 0, 1 and of trials 2, 3 have the very same mean objective, 1.100" in note.text
+
+
 def test_intervals_have_a_column_where_there_are_replicates(trial: MakeTrial, make_study: MakeStudy) -> None:
     board = leaderboard.summarise(make_study(*replicates(trial, 0, (1.0, 1.2)), trial(5, TrialState.PRUNED)))
     assert board.replicated

@@ -1,4 +1,4 @@
-from reports.sections._text import listing, p_value, short_names, times
+from reports.wording import listing, p_value, short_names, times
 
 
 def test_words() -> None:

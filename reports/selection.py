@@ -1,6 +1,7 @@
 """Which trials count for what, in one place, so that sections and checks cannot disagree."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from reports.ablation import middle_of_base
 from reports.records import (
@@ -13,6 +14,8 @@ from reports.records import (
     TrialRecord,
     TrialState,
 )
+
+THIRDS: Final = 3
 
 
 def with_state(study: StudyRecord, *states: TrialState) -> tuple[TrialRecord, ...]:
@@ -53,6 +56,22 @@ def corpus_name(evaluation: Evaluation, study: StudyRecord) -> str:
         if (each.corpus, each.split) == (evaluation.corpus, evaluation.split)
     }
     return evaluation.corpus if len(versions) == 1 else f"{evaluation.corpus} {evaluation.data_hash}"
+
+
+def in_thirds(searched: SearchedParameter, trials: Iterable[TrialRecord]) -> list[list[TrialRecord]]:
+    """Trials by the value of a number, equally many a third, as far as equal values allow: they never part.
+
+    Fewer groups where there are fewer values.
+    """
+    ordered = sorted(trials, key=lambda trial: (trial.params[searched.path], trial.number))
+    distinct = sorted({trial.params[searched.path] for trial in ordered})
+    borders = distinct[1:]
+    if len(distinct) > THIRDS:
+        borders = [ordered[len(ordered) * i // THIRDS].params[searched.path] for i in range(1, THIRDS)]
+    groups: list[list[TrialRecord]] = [[] for _ in range(len(borders) + 1)]
+    for trial in ordered:
+        groups[sum(trial.params[searched.path] >= border for border in borders)].append(trial)
+    return [group for group in groups if group]
 
 
 def is_finite(value: float | None) -> bool:

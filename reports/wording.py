@@ -65,6 +65,11 @@ def parameter(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def values_in_words(low: object, high: object) -> str:
+    """`8`, or `8 to 32`."""
+    return parameter(low) if low == high else f"{parameter(low)} to {parameter(high)}"
+
+
 def count(amount: int, noun: str, plural: str = "") -> str:
     """`1 trial`, `2 trials`."""
     return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"
