@@ -14,21 +14,10 @@ from reports.figures import DetLine, det_figure
 from reports.multiple_comparisons import holm
 from reports.records import ScoreTable, StudyRecord, TrialState
 from reports.sections import answer, cost
-from reports.sections._blocks import Block, Cell, Column, Drawing, Items, Table
+from reports.sections._blocks import Block, Cell, Column, Drawing, Items, Table, numeric
 from reports.sections.calibration import has_all_languages, truth_of
 from reports.statistics import mean_sd, sign_test
-from reports.wording import (
-    NOTHING,
-    count,
-    duration,
-    listing,
-    number,
-    numeric,
-    p_value,
-    parameter,
-    short_names,
-    spread,
-)
+from reports.wording import NOTHING, count, duration, listing, number, p_value, parameter, short_names, spread
 
 ALPHA = 0.05
 MOST_NAMED: Final = 5

@@ -5,8 +5,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from reports.sections._blocks import Cell
-
 NOTHING: Final = "–"
 _MINUTE_S: Final = 60.0
 _HOUR_S: Final = 3600.0
@@ -95,8 +93,3 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
 def states_text(states: Counter[str]) -> str:
     """`3 complete, 1 pruned`."""
     return ", ".join(f"{amount} {state}" for state, amount in states.most_common())
-
-
-def numeric(value: float | None, text: str, *, strong: bool = False) -> Cell:
-    """A cell that shows a text and sorts by the exact number."""
-    return Cell(text, sort=value, strong=strong)

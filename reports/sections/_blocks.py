@@ -45,6 +45,11 @@ class Cell:
     tone: Tone = ""
 
 
+def numeric(value: float | None, text: str, *, strong: bool = False) -> Cell:
+    """A cell that shows a text and sorts by the exact number."""
+    return Cell(text, sort=value, strong=strong)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """A table that a reader can sort by any column."""

@@ -4,8 +4,8 @@ from typing import Final
 
 from reports.ablation import ALPHA, Ablation, Interaction
 from reports.sections._ablation_text import change_in_words, correction, interval_in_words, p_digits, signed_effect
-from reports.sections._blocks import Cell, Column, Table
-from reports.wording import NOTHING, count, listing, numeric, p_value, parameter, short_names, spread
+from reports.sections._blocks import Cell, Column, Table, numeric
+from reports.wording import NOTHING, count, listing, p_value, parameter, short_names, spread
 
 AXES: Final = 2  # of a table
 

@@ -14,21 +14,10 @@ from reports.sections._ablation_text import (
     signed_effect,
     signed_number,
 )
-from reports.sections._blocks import Block, Cell, Column, Drawing, Items, Section, Table, Text, Tone
+from reports.sections._blocks import Block, Cell, Column, Drawing, Items, Section, Table, Text, Tone, numeric
 from reports.sections._factorial import grid, interactions_table, together
 from reports.sections._scores import chance
-from reports.wording import (
-    NOTHING,
-    count,
-    listing,
-    number,
-    numeric,
-    p_value,
-    parameter,
-    short_names,
-    spread,
-    times,
-)
+from reports.wording import NOTHING, count, listing, number, p_value, parameter, short_names, spread, times
 
 MANY_SOURCES: Final = 12  # more are counted instead of named
 TONES: Final[dict[Verdict, Tone]] = {

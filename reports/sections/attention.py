@@ -7,9 +7,9 @@ from reports import selection as select
 from reports.figures.relevance import RelevancePanel, relevance_figure
 from reports.multiple_comparisons import holm
 from reports.records import AttentionResult, RelevanceExample, StudyRecord
-from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
+from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text, numeric
 from reports.statistics import sign_test
-from reports.wording import NOTHING, count, number, numeric, p_value, share
+from reports.wording import NOTHING, count, number, p_value, share
 
 MAX_SHOWN: Final = 3
 HALF: Final = "-first-half"

@@ -11,9 +11,9 @@ from lightning_modules.errors import ConfigError
 from lightning_modules.reliability import Interval, reliability_of_decisions, reliability_of_guesses
 from reports.figures import Believed, calibration_figure
 from reports.records import ScoreTable, StudyRecord
-from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
+from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text, numeric
 from reports.sections._scores import calibrated_on
-from reports.wording import number, numeric, share
+from reports.wording import number, share
 
 LOG_BETA: Final = tuple(float(point) for point in np.linspace(-3.0, 5.0, 33))
 EVALUATED: Final = (0.0, math.log(9.0))

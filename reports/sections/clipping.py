@@ -17,9 +17,9 @@ from reports.records import (
     TrialRecord,
     TrialState,
 )
-from reports.sections._blocks import Block, Cell, Column, Drawing, Items, Section, Table, Text
+from reports.sections._blocks import Block, Cell, Column, Drawing, Items, Section, Table, Text, numeric
 from reports.statistics import mean_sd
-from reports.wording import NOTHING, count, listing, numeric, share, short_names, significant, spread
+from reports.wording import NOTHING, count, listing, share, short_names, significant, spread
 
 KIND: Final = "clipping.kind"
 SECTION_PREFIX: Final = "clipping."

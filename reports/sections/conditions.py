@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from reports import selection as select
 from reports.published import PUBLISHED, Published
 from reports.records import ConditionResult, Evaluation, LanguageResult, StudyRecord, TrialRecord, chosen
-from reports.sections._blocks import Block, Cell, Column, Section, Table, Text
-from reports.wording import NOTHING, count, listing, number, numeric, parameter, share, short_names
+from reports.sections._blocks import Block, Cell, Column, Section, Table, Text, numeric
+from reports.wording import NOTHING, count, listing, number, parameter, share, short_names
 
 PERCENT = 100.0
 HINTS = {"p_above_chance": "of raw accuracy, languages permuted over sources; not corrected for there being several"}

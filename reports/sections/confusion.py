@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from reports.figures import confusion_figure
 from reports.records import ScoreTable, StudyRecord
-from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
-from reports.wording import count, numeric, share
+from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text, numeric
+from reports.wording import count, share
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from itertools import combinations
 from typing import Any, Final
 
 from reports.records import StudyRecord
-from reports.sections._blocks import Block, Cell, Column, Items, Section, Table, Text
-from reports.wording import count, listing, number, numeric
+from reports.sections._blocks import Block, Cell, Column, Items, Section, Table, Text, numeric
+from reports.wording import count, listing, number
 
 ROW_KEYS: Final = ("split", "language", "source")
 SPLITS: Final = ("train", "dev", "test")

@@ -7,9 +7,9 @@ from typing import Any, Final
 from reports import selection as select
 from reports.figures import Dot, Panel, scatter_figure
 from reports.records import SearchedParameter, StudyRecord, TrialRecord, TrialState
-from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
+from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text, numeric
 from reports.statistics import mean_sd
-from reports.wording import number, numeric, parameter, short_names, spread, values_in_words
+from reports.wording import number, parameter, short_names, spread, values_in_words
 
 _JITTER: Final = (
     0.0,

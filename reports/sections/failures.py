@@ -4,8 +4,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from reports.records import StudyRecord, TrialState
-from reports.sections._blocks import Block, Cell, Column, Section, Table
-from reports.wording import NOTHING, numeric
+from reports.sections._blocks import Block, Cell, Column, Section, Table, numeric
+from reports.wording import NOTHING
 
 UNEXPLAINED = {TrialState.FAILED: "no reason was recorded", TrialState.TIMED_OUT: "over the trial's time budget"}
 

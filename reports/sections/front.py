@@ -9,9 +9,9 @@ from reports import selection as select
 from reports.figures import Dot, Panel, scatter_figure
 from reports.pareto import non_dominated
 from reports.records import TAG_DEVICE, TAG_HOST, SearchedParameter, StudyRecord, TrialRecord, chosen
-from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
+from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text, numeric
 from reports.sections._parameters import ParameterColumn, parameter_columns
-from reports.wording import count, listing, number, numeric
+from reports.wording import count, listing, number
 
 LATENCY: Final = "latency"
 PARAMETERS: Final = "parameters"

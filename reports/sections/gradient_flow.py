@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 
 from reports.figures import FlowLine, flow_figure
 from reports.records import FlowCurve, GradientFlow, StudyRecord, TrialRecord, heard_of
-from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
+from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text, numeric
 from reports.selection import network
-from reports.wording import count, listing, numeric, parameter, significant
+from reports.wording import count, listing, parameter, significant
 
 BACKWARD: Final = "/backward"
 CELL_STATE: Final = "/cell"

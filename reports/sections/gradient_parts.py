@@ -12,9 +12,9 @@ from statistics import median
 from typing import Final
 
 from reports.records import GRAD_FLOW_PREFIX, StudyRecord, TrialRecord
-from reports.sections._blocks import Block, Cell, Column, Section, Table, Text
+from reports.sections._blocks import Block, Cell, Column, Section, Table, Text, numeric
 from reports.selection import network
-from reports.wording import NOTHING, numeric, share, significant
+from reports.wording import NOTHING, share, significant
 
 NORM, UPDATE_RATIO = "norm", "update_ratio"
 GATE_NORM, RADIUS, SATURATION = "gate_norm", "spectral_radius", "saturation"

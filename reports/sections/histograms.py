@@ -7,9 +7,9 @@ import numpy as np
 
 from reports.figures import ScoreHistogram, score_histograms
 from reports.records import ScoreTable, StudyRecord
-from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text
+from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text, numeric
 from reports.sections._scores import calibrated_on
-from reports.wording import number, numeric, share
+from reports.wording import number, share
 
 EDGES: Final = tuple(float(edge) for edge in np.linspace(-8.0, 8.0, 33))
 QUANTILES: Final = (0.1, 0.5, 0.9)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from reports import selection as select
 from reports.importance import MOST_TRIALS, RESAMPLES, Importance, importances
 from reports.records import StudyRecord
-from reports.sections._blocks import Block, Cell, Column, Section, Table, Text
+from reports.sections._blocks import Block, Cell, Column, Section, Table, Text, numeric
 from reports.statistics import Interval
-from reports.wording import count, listing, number, numeric, short_names
+from reports.wording import count, listing, number, short_names
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,20 +17,10 @@ from reports.records import (
     TrialState,
     chosen,
 )
-from reports.sections._blocks import Block, Cell, Column, Section, Table, Text
+from reports.sections._blocks import Block, Cell, Column, Section, Table, Text, numeric
 from reports.sections._parameters import ParameterColumn, parameter_columns
 from reports.statistics import Interval, mean_sd, t_interval
-from reports.wording import (
-    NOTHING,
-    count,
-    duration,
-    listing,
-    number,
-    numeric,
-    significant,
-    spread,
-    states_text,
-)
+from reports.wording import NOTHING, count, duration, listing, number, significant, spread, states_text
 
 SHOWN: Final = 50
 

@@ -17,8 +17,8 @@ from reports.records import (
     StudyRecord,
     TrialState,
 )
-from reports.sections._blocks import Block, Cell, Code, Column, Section, Table
-from reports.wording import NOTHING, count, duration, listing, numeric
+from reports.sections._blocks import Block, Cell, Code, Column, Section, Table, numeric
+from reports.wording import NOTHING, count, duration, listing
 
 WORKSPACE: Final = "--workspace"
 

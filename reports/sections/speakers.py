@@ -7,8 +7,8 @@ from typing import Final
 
 from reports import selection as select
 from reports.records import ScoreTable, StudyRecord
-from reports.sections._blocks import Block, Cell, Clip, Clips, Column, Section, Table, Text
-from reports.wording import NOTHING, count, listing, numeric, share
+from reports.sections._blocks import Block, Cell, Clip, Clips, Column, Section, Table, Text, numeric
+from reports.wording import NOTHING, count, listing, share
 
 SHOWN: Final = 60
 HEARD: Final = 12  # speakers, one mistake each

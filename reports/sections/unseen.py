@@ -6,11 +6,11 @@ from typing import Final
 
 from reports import selection as select
 from reports.records import BEST_PREFIX, TEST_P_VALUE, TEST_PREFIX, ScoreTable, StudyRecord, TrialRecord
-from reports.sections._blocks import Block, Cell, Column, Section, Table, Text
+from reports.sections._blocks import Block, Cell, Column, Section, Table, Text, numeric
 from reports.sections._scores import SCORES, SEGMENTS, Score, chance, is_calibrated, key_of
 from reports.sections.answer import SIGNIFICANT, TestScore, tested_p
 from reports.sections.answer import summarise as answer_of
-from reports.wording import count, number, numeric, share
+from reports.wording import count, number, share
 
 CALIBRATED: Final = "_calibrated"
 CALIBRATION: Final = (

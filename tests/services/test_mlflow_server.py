@@ -93,7 +93,7 @@ def wait_for(url: str) -> None:
 def test_the_runs_are_found_over_http(
     address: str, finished: Path, monkeypatch: pytest.MonkeyPatch, setting: str, value: object
 ) -> None:
-    monkeypatch.setattr(f"reports.load.{setting}", value)
+    monkeypatch.setattr(f"reports.mlflow_histories.{setting}", value)
     remote = load_study("tiny", tracking_uri=address.split("/#/", maxsplit=1)[0])
     local = record_of(finished)
     assert [run.run_id for run in remote.trials] == [run.run_id for run in local.trials]
