@@ -1,10 +1,12 @@
-"""The features that a study's trials read, and the copies of speech that they may draw from: made before the first."""
+"""What is made before a study's first trial: features, copies of speech that trials may draw from, a look for leaks."""
 
+from pathlib import Path
 from typing import get_args
 
-from lightning_modules.config import CopyKind
+from lightning_modules.config import CopyKind, FeaturesConfig
 from lightning_modules.data.cards import Progress
 from lightning_modules.data.feature_store import FeatureStore, copy_path, feature_store_path
+from study.leaks import known_leaks, look_for_leaks
 from study.plan import StudyPlan
 
 COPIES = "augmentation.copies"
@@ -18,7 +20,7 @@ def wanted_copies(plan: StudyPlan) -> tuple[CopyKind, ...]:
 
 
 def are_missing(plan: StudyPlan) -> bool:
-    """Whether features or copies are still to be made.
+    """Whether features or copies are still to be made, or leaks to be looked for.
 
     Raises:
         CorpusError: they are there, but damaged.
@@ -28,7 +30,20 @@ def are_missing(plan: StudyPlan) -> bool:
     for path in paths:
         if path.exists():
             FeatureStore.open(path)
-    return not all(path.exists() for path in paths)
+    return not all(path.exists() for path in paths) or _unseen_division(plan)
+
+
+def _unseen_division(plan: StudyPlan) -> bool:
+    """Whether the study divides its corpus as nobody has looked through it; `corpus prepare` looks at its own splits.
+
+    Where the default features are gone it stays so: they are what is looked through.
+    """
+    is_new = bool(plan.corpus.division) and known_leaks(plan.corpus) is None
+    return is_new and _default_features(plan).exists()
+
+
+def _default_features(plan: StudyPlan) -> Path:
+    return feature_store_path(plan.corpus, FeaturesConfig(), plan.workspace.root)
 
 
 def make_features(plan: StudyPlan, progress: Progress) -> None:
@@ -43,3 +58,7 @@ def make_features(plan: StudyPlan, progress: Progress) -> None:
     build_feature_store(plan.corpus, features, workspace=root, progress=progress)
     for kind in wanted_copies(plan):
         build_copy(kind, plan.corpus, features, workspace=root, progress=progress)
+    if _unseen_division(plan):
+        progress("looking for leaks", 0, 1)
+        look_for_leaks(plan.corpus, FeatureStore.open(_default_features(plan)))
+        progress("looking for leaks", 1, 1)

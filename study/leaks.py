@@ -1,6 +1,10 @@
-"""The same audio on both sides of a split: looked for once, when a corpus is prepared, and kept beside its manifest."""
+"""The same audio on both sides of a split: looked for once, and kept beside the corpus's manifest.
+
+When a corpus is prepared, and again before the first trial of a study that divides it anew.
+"""
 
 import json
+from pathlib import Path
 
 from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.duplicates import NearDuplicate, near_duplicates
@@ -8,17 +12,15 @@ from lightning_modules.data.feature_store import FeatureStore
 from lightning_modules.data.prepared import PreparedCorpus
 from study.workspace import write_json
 
-FILE = "near_duplicates.json"
-
 
 def look_for_leaks(corpus: PreparedCorpus, store: FeatureStore) -> tuple[NearDuplicate, ...]:
     """What was found, now or before.
 
     Args:
-        corpus: as it was prepared.
+        corpus: as it was prepared, or as a study divides it.
         store: its features under the default configuration.
     """
-    path = corpus.root / FILE
+    path = _file(corpus)
     if not path.exists():
         found = near_duplicates(corpus.recordings, store, frames_per_s=FeaturesConfig().frames_per_s)
         write_json(path, [each._asdict() for each in found])
@@ -28,9 +30,13 @@ def look_for_leaks(corpus: PreparedCorpus, store: FeatureStore) -> tuple[NearDup
 def known_leaks(corpus: PreparedCorpus) -> tuple[NearDuplicate, ...] | None:
     """What was found; None where nobody has looked."""
     try:
-        return tuple(NearDuplicate(**each) for each in json.loads((corpus.root / FILE).read_text(encoding="utf-8")))
+        return tuple(NearDuplicate(**each) for each in json.loads(_file(corpus).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
+
+
+def _file(corpus: PreparedCorpus) -> Path:
+    return corpus.root / f"near_duplicates{corpus.division and '-'}{corpus.division}.json"
 
 
 def in_words(leaks: tuple[NearDuplicate, ...]) -> str:

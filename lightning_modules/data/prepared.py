@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from lightning_modules.config import DataConfig, PreparedSplitsConfig
+from lightning_modules.config import DataConfig, PreparedSplitsConfig, content_hash
 from lightning_modules.config.corpus import Shared
 from lightning_modules.data.cards import CorpusCard, Harvest, Progress, Skipped, SourceCard, most_common
 from lightning_modules.data.conversion import JOURNAL
@@ -41,6 +41,7 @@ class PreparedCorpus:
         versions: of the packages or data sets that it was made from.
         warnings: what a user should know before trusting results.
         allow_shared: what training may share with development and test, since the user insists.
+        division: a name for how a study divides it anew; "" as it was prepared.
     """
 
     name: str
@@ -52,6 +53,7 @@ class PreparedCorpus:
     versions: dict[str, str]
     warnings: tuple[str, ...]
     allow_shared: tuple[Shared, ...] = ()
+    division: str = ""
 
     def audio_path(self, recording: Recording) -> Path:
         """Absolute path of the recording's audio."""
@@ -131,7 +133,8 @@ def open_corpus_of(data: DataConfig, workspace: Path) -> PreparedCorpus:
     if isinstance(data.splits, PreparedSplitsConfig):
         return corpus
     recordings = leave_source_out(corpus.recordings, fold=data.splits.fold, languages=data.languages)
-    return replace(corpus, recordings=recordings, allow_shared=())
+    division = f"fold-{data.splits.fold}-{content_hash(sorted(data.languages))}"
+    return replace(corpus, recordings=recordings, allow_shared=(), division=division)
 
 
 def open_corpus(name: str, workspace: Path) -> PreparedCorpus:

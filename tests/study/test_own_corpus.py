@@ -8,7 +8,7 @@ import soundfile
 
 from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.feature_building import build_feature_store
-from lightning_modules.data.prepared import prepare_corpus
+from lightning_modules.data.prepared import open_corpus, prepare_corpus
 from lightning_modules.errors import CorpusError
 from reports.records import TrialState
 from reports.sections import conditions
@@ -16,8 +16,12 @@ from reports.sections._blocks import Text
 from study.commands.corpus import prepare
 from study.commands.sweep import SweepOptions, run
 from study.corpus_file import load_corpus
+from study.features import are_missing, make_features
+from study.leaks import known_leaks
+from study.plan import make_plan
+from study.workspace import Workspace
 from tests.conftest import nothing_to_show, write_tiny_study
-from tests.study.helpers import record_of, run_study, trials_of
+from tests.study.helpers import config_of, record_of, run_study, trials_of
 
 CORPUS = """
 name = "mine"
@@ -144,6 +148,34 @@ def test_the_same_audio_in_training_and_test_is_told_when_a_corpus_is_prepared_a
     run_study(study, tmp_path / "workspace")
     shared = record_of(tmp_path / "workspace").manifest.corpus["shared"]
     assert any("the same audio" in each and "test/en/copied/copy" in each for each in shared)
+
+
+def test_the_same_audio_in_two_sources_is_told_by_a_study_that_parts_them(shared_speech: Path, tmp_path: Path) -> None:
+    """As it is prepared both sources train; the fold that leaves one of them out would be scored on what trained."""
+    lines = ["path,language,source,speaker,split"]
+    splits = {"a": "train", "b": "train", "c": "dev", "d": "test"}
+    for each in open_corpus("espeak", shared_speech).recordings:
+        if each.language in ("en", "es", "fr") and each.source[-1] in splits:
+            path = open_corpus("espeak", shared_speech).audio_path(each)
+            lines.append(f"{path},{each.language},{each.source},{each.speaker},{splits[each.source[-1]]}")
+    original = next((shared_speech / "corpora" / "espeak" / "audio" / "espeak-en-a").rglob("*.flac"))
+    samples, rate_hz = soundfile.read(original)
+    soundfile.write(tmp_path / "copy.mp3", 0.4 * samples[3000:], rate_hz, format="MP3")
+    lines.append(f"{tmp_path / 'copy.mp3'},en,espeak-en-b,somebody,train")
+    (tmp_path / "speech.csv").write_text("\n".join(lines) + "\n")
+    file = tmp_path / "mine.toml"
+    file.write_text('name = "mine"\n[reader]\nkind = "table"\npath = "speech.csv"\n')
+    root = tmp_path / "workspace"
+    prepare(str(file), root)
+    assert known_leaks(open_corpus("mine", root)) == ()
+    study = write_tiny_study(tmp_path, trials=1, epochs=1, changes='[trial.data.splits]\nkind = "leave_source_out"\n')
+    study.write_text(study.read_text().replace('"espeak"', '"mine"'))
+    plan = make_plan(config_of(study), workspace=Workspace(root), slots=1)
+    assert are_missing(plan)
+    make_features(plan, nothing_to_show)
+    assert not are_missing(plan)
+    (shared,) = (each for each in plan.manifest().corpus["shared"] if "the same audio" in each)
+    assert "1 pair of recordings" in shared
 
 
 FEATURES = """
