@@ -8,11 +8,11 @@ from operator import itemgetter
 from typing import Any, Final
 
 from reports import mlflow_tables
-from reports.records import BEST_PREFIX, FURTHER_PREFIX, GRAD_FLOW_PREFIX, TEST_PREFIX, MetricPoint
+from reports.records import BEST_PREFIX, FURTHER_PREFIX, GRAD_FLOW_PREFIX, ON_PREFIX, TEST_PREFIX, MetricPoint
 
 _INFINITY: Final = 1.7e308  # MLflow stores infinity as 1.8e308, the largest double
 _WITHOUT_HISTORY: Final = (
-    *(BEST_PREFIX, TEST_PREFIX, FURTHER_PREFIX, "model/"),  # which have no steps
+    *(BEST_PREFIX, TEST_PREFIX, ON_PREFIX, FURTHER_PREFIX, "model/"),  # which have no steps
     GRAD_FLOW_PREFIX,  # a key a layer and gate of every architecture, of which reports read the last values alone
 )
 _LOADERS: Final = 8  # requests to a server at the same time

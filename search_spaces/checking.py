@@ -9,6 +9,7 @@ from lightning_modules.errors import ConfigError
 from search_spaces.assignment import default_config, in_order_of_conditions, is_active, overlay, validated
 from search_spaces.parsing import Parameter, Value
 from search_spaces.schema import KIND, leaves
+from search_spaces.wording import value_in_words
 
 Parameters = Sequence[Parameter]
 Complaint = tuple[str, str]
@@ -117,8 +118,14 @@ def check_base(ordered: Parameters, base: Mapping[str, Any]) -> Iterator[Complai
             blamed = next((each for each in params if f"{each} " in f"{error} ".replace(":", " ")), path)
             if str(error) not in said:
                 said.add(str(error))
-                yield blamed, f"cannot be {params[blamed]!r} in this space: {error}" if params else str(error)
+                yield blamed, _refusal(blamed, params, error) if params else str(error)
     yield from _searched_in_vain(unread_at)
+
+
+def _refusal(blamed: str, params: Mapping[str, Value], error: ConfigError) -> str:
+    said = f"cannot be {value_in_words(params[blamed])} in this space: {error}"
+    others = [path for path in params if path != blamed and path in str(error)]
+    return f"{said} Or search one of {blamed} and {others[0]} under a when on the other." if others else said
 
 
 def set_in_vain(ordered: Parameters, base: Mapping[str, Any]) -> Iterator[Complaint]:

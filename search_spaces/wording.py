@@ -14,9 +14,14 @@ def described(parameter: Parameter) -> str:
         parts += ["logarithmic"] if parameter.log else []
         parts += [f"in steps of {parameter.step:g}"] if parameter.step else []
         parts += ["whole numbers"] if parameter.kind == "int" else []
-    parts += [f"when {path} is {' or '.join(map(str, values))}" for path, values in parameter.when.items()]
+    parts += [f"when {path} is {' or '.join(map(value_in_words, values))}" for path, values in parameter.when.items()]
     return ", ".join(parts)
 
 
 def _listed(choices: Sequence[object]) -> str:
-    return " | ".join(str(each).lower() if isinstance(each, bool) else str(each) for each in choices)
+    return " | ".join(map(value_in_words, choices))
+
+
+def value_in_words(value: object) -> str:
+    """As files have it: `true`, `0.05`, `gru`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

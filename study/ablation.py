@@ -21,6 +21,7 @@ from search_spaces.parsing import LineError, Value, find_leaf
 from search_spaces.schema import KIND
 from search_spaces.space import Space, space_from_json
 from search_spaces.two_level_designs import two_level_design
+from search_spaces.wording import value_in_words
 from study.ablation_config import AblationConfig, AblationOptions, Design
 from study.ablation_factors import Base, is_same, read_factors
 from study.ablation_tuning import Tuned, best_draws, drawn, middle
@@ -190,7 +191,7 @@ def _name(levels: Assignment, factors: Sequence[Factor], *, design: Design) -> s
     changed = [factor for factor in factors if not is_same(levels[factor.name], factor.base)]
     if design == "leave_one_out" and changed:
         return f"without {changed[0].name}"
-    return ", ".join(f"{factor.name} {levels[factor.name]}" for factor in changed) or BASE
+    return ", ".join(f"{factor.name} {value_in_words(levels[factor.name])}" for factor in changed) or BASE
 
 
 # --- tuning -----------------------------------------------------------------------------------------------------------

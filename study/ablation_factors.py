@@ -87,13 +87,15 @@ def _choices(base: Base, *, design: Design) -> tuple[Factor, ...]:
 
 
 def _factor(text: str, base: Base, *, design: Design) -> Factor:
-    path, _, levels = text.partition("=")
+    path, named, levels = text.partition("=")
     try:
         find_leaf(path)
     except LineError as error:
         raise ConfigError(f"--factor {path}: {error}") from None
     if path not in base.flat:
         raise ConfigError(f"--factor {path}: it does not exist in trial {base.trial}, which is the base.")
+    if named and not all(level.strip() for level in levels.split(",")):
+        raise ConfigError(f"--factor {text}: a level is empty; name its levels as {path}=LEVEL,LEVEL.")
     here = base.flat[path]
     others = [_value(level, here) for level in levels.split(",")] if levels else _levels(path, base, design=design)
     return Factor(path, here, tuple(level for level in others if not is_same(level, here)))

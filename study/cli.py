@@ -150,7 +150,9 @@ def ablate(
         Literal["one_at_a_time", "leave_one_out", "factorial", "fractional"],
         typer.Option(help="Which combinations of levels are compared; a fraction takes two levels a factor."),
     ] = "one_at_a_time",
-    halvings: Annotated[int, typer.Option(help="How often a fractional design halves the factorial.", min=0)] = 0,
+    halvings: Annotated[
+        int, typer.Option(help="How often a fractional design halves the factorial; 0: once.", min=0)
+    ] = 0,
     seeds: Annotated[
         int | None,
         typer.Option(
@@ -369,7 +371,7 @@ def evaluate(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
-    """Score a trial on any corpus, by duration, noise and language; entered in its study's ledger."""
+    """Score a trial on any corpus, by duration, noise and language; test data of its own counts as one more look."""
     from study.commands.evaluate import evaluate as score_trial
     from study.evaluate_on import Asked
 

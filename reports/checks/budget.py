@@ -11,9 +11,11 @@ def look(study: StudyRecord) -> tuple[Status, str]:
     ablation = compare(study)
     if ablation is None:
         return "skipped", "The study compares no arms."
-    found = [each for each in (_tuning(ablation), _seeds(ablation)) if each]
+    found = [each for each in (_tuning(ablation), "" if ablation.is_interim else _seeds(ablation)) if each]
     if found:
         return "warning", " ".join(found)
+    if ablation.is_interim:
+        return "skipped", "The comparison is under way."
     draws = "draws that trained to the end, and seeds with a result" if ablation.config["tuning"] else "seeds"
     return "passed", f"All arms had equally many {draws}."
 

@@ -14,6 +14,7 @@ from reports.figures._axes import (
     QUIET,
     ROOM,
     SERIES,
+    SKY,
     SMALL,
     axes_row,
     name_x,
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 UNCLIPPED: Final = "none"
-_COLOURS: Final = (*SERIES, INK, QUIET)
+_COLOURS: Final = (*(colour for colour in SERIES if colour != SKY), INK, QUIET, SKY)
+"""Sky last: a line without clipping is half transparent, and blue then looks like it."""
 _PLAIN: Final[dict[str, Any]] = {"linestyle": "-", "linewidth": 1.6}
 _STYLES: Final[tuple[dict[str, Any], ...]] = (  # in line widths; the first dashes and the dots share no place
     {"linestyle": "-", "linewidth": 3.4, "alpha": 0.5},

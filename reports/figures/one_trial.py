@@ -57,6 +57,8 @@ def learning_curves(history: Mapping[str, Sequence[MetricPoint]], *, objective: 
         axes[1].set_yscale("log")
         plain_decades(axes[1].yaxis)
     name_x(axes, "epoch")
+    name_y(axes[0], "loss and objective")
+    name_y(axes[1], "gradient norm")
     return figure
 
 

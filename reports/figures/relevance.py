@@ -46,6 +46,8 @@ def relevance_figure(panels: Sequence[RelevancePanel]) -> "Figure":
             (left, bottom + height + _GAP / _HEIGHT, width, (_TOP - _GAP - _TITLE) / _HEIGHT), sharex=axis
         )
         _spectrogram(above, panel)
+        if axis is axes[0]:
+            name_y(above, "bands")
     name_x(axes, "seconds")
     name_y(axes[0], "weight / even share")
     return figure

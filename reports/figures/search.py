@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from reports.figures._axes import BLUE, INK, ORANGE, QUIET, RULE, SMALL, VERMILION, axes_row, legend, name_x, name_y
@@ -89,18 +90,21 @@ def parallel_figure(coordinates: Sequence[Coordinate], lines: Sequence[Line]) ->
 
 
 def _draw(axis: "Axes", line: Line) -> None:
-    """Only between axes that it has."""
+    """From axis to axis that it has; dotted where it passes one that it has not."""
     met = [(place, height) for place, height in enumerate(line.places) if height is not None]
     colour, width, order = (QUIET, 0.8, 2)
     if line.front:
         colour, width, order = (BLUE, 1.3, 3)
     if line.chosen:
         colour, width, order = (ORANGE, 2.4, 4)
-    axis.plot(
-        [place for place, _ in met],
-        [height for _, height in met],
-        color=colour,
-        linewidth=width,
-        zorder=order,
-        alpha=0.9 if line.front or line.chosen else 0.5,
-    )
+    for (left, low), (right, high) in pairwise(met):
+        axis.plot(
+            [left, right],
+            [low, high],
+            color=colour,
+            linewidth=width,
+            linestyle="-" if right == left + 1 else ":",
+            solid_capstyle="round",
+            zorder=order,
+            alpha=0.9 if line.front or line.chosen else 0.5,
+        )

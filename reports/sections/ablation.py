@@ -144,9 +144,11 @@ def _short(arm: str, ablation: Ablation) -> str:
 def _measured(each: Comparison, ablation: Ablation) -> str:
     effect = each.effect
     p = "" if each.adjusted_p is None else f", {p_value(each.adjusted_p)} after correction"
+    same = sum(difference == 0 for difference in effect.differences)
+    equal = f", the same under {same} of them" if same else ""
     return (
         f"{ablation.objective_name} {signed_effect(effect)} ({interval_in_words(effect.interval)}; "
-        f"{count(effect.n, 'paired seed')}{p})"
+        f"{count(effect.n, 'paired seed')}{equal}{p})"
     )
 
 

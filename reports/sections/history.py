@@ -166,7 +166,8 @@ def present(history: History) -> tuple[Block, ...]:
             Drawing(
                 key="parallel",
                 alt=f"{count(len(history.lines), 'complete trial')} as lines over {len(history.coordinates)} axes.",
-                caption=f"A line a complete trial: the best {history.num_best} in colour, the chosen one in front. A "
+                caption=f"A line a complete trial: the best {history.num_best} in colour, the chosen one in front; "
+                "dotted where it passes an axis that it has no value on. A "
                 f"value that they share shows no effect: the sampler prefers what did well early.{hidden}",
                 draw=lambda: parallel_figure(history.coordinates, history.lines),
             )

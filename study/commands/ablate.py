@@ -17,12 +17,13 @@ from reports.statistics import PooledSd, pooled_sd
 from reports.wording import NOTHING, count, listing
 from search_spaces.space import Space
 from search_spaces.two_level_designs import two_level_design
+from search_spaces.wording import value_in_words
 from study.ablation import Ablation, comparison_study, plan_ablation, tuned_values, tuning_study
 from study.ablation_config import AblationConfig, AblationOptions
 from study.ablation_factors import Base
 from study.ablation_tuning import Tuned
 from study.commands.console import make_console
-from study.commands.sweep import SweepOptions, costs_of, plan_of, run_plan
+from study.commands.sweep import SweepOptions, busy_lines, costs_of, plan_of, run_plan
 from study.config import StudyConfig
 from study.features import are_missing
 from study.launchers.build import check_launcher
@@ -150,9 +151,10 @@ def _noise(trials: Sequence[TrialSummary], ablation: Ablation, workspace: Worksp
 def _print_plan(console: Console, ablation: Ablation, said: AblationConfig, *, noise: PooledSd | None) -> None:
     base, options = ablation.base, ablation.options
     first, last = said.first_seed, said.first_seed + said.seeds - 1
+    seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
     console.print(
         f"ablation {ablation.name}: {len(ablation.arms)} arms ({options.design.replace('_', ' ')}) around trial "
-        f"{base.trial} of study {base.config.name}, each under seeds {first} to {last}, which nothing was chosen by",
+        f"{base.trial} of study {base.config.name}, each under {seeds}, which nothing was chosen by",
         markup=False,
         soft_wrap=True,
     )
@@ -160,8 +162,12 @@ def _print_plan(console: Console, ablation: Ablation, said: AblationConfig, *, n
     for title in ("arm", *(factor.name for factor in ablation.factors)):
         table.add_column(title)
     for name, levels in ablation.arms.items():
-        table.add_row(name, *(str(levels.get(factor.name, NOTHING)) for factor in ablation.factors))
+        table.add_row(name, *(value_in_words(levels.get(factor.name, NOTHING)) for factor in ablation.factors))
     console.print(table)
+    if kept := left_in(ablation):
+        console.print(
+            f"not left out, since no level of theirs is none, false or 0: {listing(kept)}", markup=False, soft_wrap=True
+        )
     if further := base.config.further_objectives:
         console.print(f"{base.config.objective} alone is compared, and not {listing(further)}", markup=False)
     if options.tuning:
@@ -177,6 +183,15 @@ def _print_plan(console: Console, ablation: Ablation, said: AblationConfig, *, n
         console.print(line, markup=False, soft_wrap=True)
     for line in power_lines(ablation, num_seeds=said.seeds, num_looks=1 + len(said.looks), noise=noise):
         console.print(line, markup=False, soft_wrap=True)
+
+
+def left_in(ablation: Ablation) -> list[str]:
+    """Choices of the study that are no components: where these are left out, nothing stands for them."""
+    if ablation.options.design != "leave_one_out" or ablation.options.factors:
+        return []
+    factors = {factor.name for factor in ablation.factors}
+    searched = (each.path for each in ablation.base.space.parameters if each.kind == "choices")
+    return [path for path in searched if path in ablation.base.flat and path not in factors]
 
 
 def alias_lines(ablation: Ablation) -> list[str]:
@@ -204,13 +219,21 @@ def power_lines(ablation: Ablation, *, num_seeds: int, num_looks: int, noise: Po
     lines = [_least_p_line(num_comparisons, what, num_seeds=num_seeds, num_looks=num_looks)]
     if pairs := ablation.num_interactions:
         lines.append(_least_p_line(pairs, "interaction", num_seeds=num_seeds, num_looks=num_looks))
-    if noise is None:
-        return [*lines, "how large an effect must be is not known yet: no configuration has two seeds"]
     effect = smallest_separable_effect(
-        spread * noise.sd, num_pairs=num_seeds, num_comparisons=num_comparisons, alpha=ALPHA / num_looks
+        spread * (noise.sd if noise else 1.0),
+        num_pairs=num_seeds,
+        num_comparisons=num_comparisons,
+        alpha=ALPHA / num_looks,
     )
     if effect is None:
         return lines
+    if noise is None:
+        unknown = (
+            f"an effect of {effect:.2g} times what seeds of one configuration differ by (standard deviation) is shown "
+            "with probability 0.8, a smaller one where seeds move what is compared alike; how much they differ is not "
+            "known yet, as no configuration has two"
+        )
+        return [*lines, unknown]
     found = (
         f"seeds of one configuration differ by {noise.sd:.3g} (standard deviation): an effect of {effect:.3g} is shown "
         "with probability 0.8, a smaller one where seeds move what is compared alike"
@@ -234,6 +257,8 @@ def _least_p_line(num_comparisons: int, what: str, *, num_seeds: int, num_looks:
 def _print_cost(console: Console, plans: Sequence[StudyPlan]) -> None:
     left = {plan.config.name: _num_left(plan) for plan in plans}
     console.print("measuring a few steps of some arms …")
+    for note in busy_lines():
+        console.print(note)
     measured = [plan for plan in plans if left[plan.config.name] and not are_missing(plan)]
     costs = dict(
         zip(

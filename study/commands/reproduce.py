@@ -9,6 +9,7 @@ from typing import Final
 from lightning_modules.errors import ConfigError
 from reports.load import load_study
 from reports.records import (
+    ON_PREFIX,
     PEAK_MEMORY_MB,
     TAG_COMMIT,
     TAG_DATA,
@@ -16,6 +17,7 @@ from reports.records import (
     TAG_DIFF,
     TAG_HOST,
     TAG_VERSIONS,
+    TEST_PREFIX,
     StudyRecord,
     TrialRecord,
     TrialState,
@@ -36,8 +38,8 @@ FACTS: Final = {
     TAG_DEVICE: "device",
     TAG_HOST: "machine",
 }
-MEASURED: Final = ("time/", PEAK_MEMORY_MB)
-"""Metrics of how long training took and what it took, which no two trainings share."""
+OTHER: Final = ("time/", PEAK_MEMORY_MB, TEST_PREFIX, ON_PREFIX)
+"""Metrics that no two trainings share: how long it took and what it took, and what came of it on other speech since."""
 
 
 def reproduce(run: str, *, devices: str, folder: Path) -> int:
@@ -109,7 +111,7 @@ def _trial_record(record: StudyRecord, number: int) -> TrialRecord:
 
 
 def _num_values(trial: TrialRecord) -> int:
-    return sum(len(points) for key, points in trial.history.items() if not key.startswith(MEASURED))
+    return sum(len(points) for key, points in trial.history.items() if not key.startswith(OTHER))
 
 
 def _compare(one: TrialRecord, other: TrialRecord, spec: AttemptSpec | None) -> int:
@@ -135,7 +137,7 @@ def differences(one: TrialRecord, other: TrialRecord) -> dict[str, float]:
     """Metric -> the largest relative difference of an epoch; infinite where one has more epochs."""
     found: dict[str, float] = {}
     for key in sorted({*one.history, *other.history}):
-        if key.startswith(MEASURED):
+        if key.startswith(OTHER):
             continue
         ours, theirs = ([point.value for point in each.history.get(key, ())] for each in (one, other))
         if len(ours) != len(theirs):

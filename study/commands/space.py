@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lightning_modules.errors import ConfigError
+from reports.wording import count
 from search_spaces.space import check_file, load_space, space_schema
 from search_spaces.wording import described
 from study.commands.console import make_console, print_json
@@ -19,7 +20,7 @@ def check(name_or_path: str) -> None:
         raise ConfigError("\n  ".join(str(finding) for finding in findings))
     space = load_space(name_or_path)
     console = make_console()
-    console.print(f"{space.name}: {len(space.parameters)} parameters, hash {space.hash}, valid")
+    console.print(f"{space.name}: {count(len(space.parameters), 'parameter')}, hash {space.hash}, valid")
     for parameter in space.parameters:
         console.print(f"  {parameter.path:<28} {described(parameter)}", markup=False)
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from lightning_modules.errors import ConfigError, StorageError
 from lightning_modules.processes import worker_pool
 from reports.records import TEST_P_VALUE, StudyState, TrialState, looks, scored_of
-from reports.wording import p_value
+from reports.wording import count, p_value
 from search_spaces.space import Space
 from search_spaces.wording import described
 from study.closing import left_to_score, score_conditions_of
@@ -49,6 +49,7 @@ R = TypeVar("R")
 
 SIGNIFICANT = 0.05
 STOP_S = 0.1
+BUSY = 0.75  # of the cores
 UNITS_S = {"h": 3600.0, "min": 60.0, "s": 1.0}
 DURATION = re.compile("".join(rf"(?:(?P<{unit}>\d+(?:\.\d+)?){unit})?" for unit in UNITS_S))
 EXIT_STATUS = {StudyState.COMPLETE: 0, StudyState.FAILED: 1, StudyState.STOPPED: 3, StudyState.INTERRUPTED: 130}
@@ -201,10 +202,13 @@ def dry(study: str, options: SweepOptions, *, folder: Path) -> None:
         console.print("its cost can be measured once its features are made; the sweep itself begins with that")
         return
     console.print("measuring a few steps of some configurations …")
+    for note in busy_lines():
+        console.print(note)
     (cost,) = costs_of([(plan, num_left)])
     console.print(
-        f"a trial takes about {duration(cost.trial_s)} (measured on {cost.num_samples} sampled configurations: "
-        f"{cost.step_s * 1000:.0f} ms a step, {cost.development_s:.1f} s a development pass)"
+        f"a trial takes about {duration(cost.trial_s)} (measured on "
+        f"{count(cost.num_samples, 'sampled configuration')}: {cost.step_s * 1000:.0f} ms a step, "
+        f"{cost.development_s:.1f} s a development pass)"
     )
     console.print(
         f"{'1 trial takes' if num_left == 1 else f'{num_left} trials take'} about {duration(cost.study_s)} if none is "
@@ -256,6 +260,14 @@ def seconds(text: str) -> float:
     if total <= 0:
         raise ConfigError(f"--time-budget must be a time such as 90s, 45min, 2h or 1h30min but is '{text}'.")
     return total
+
+
+def busy_lines() -> list[str]:
+    """What makes a measurement too slow: other work on this machine."""
+    load, num_cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    if load < BUSY * num_cores:
+        return []
+    return [f"note: this machine is busy (load {load:.1f} on {num_cores} cores): what is measured now is too slow"]
 
 
 def ensure_features(plan: StudyPlan, console: Console, *, stop: threading.Event | None = None) -> None:

@@ -475,4 +475,18 @@ def test_a_conflict_is_told_once_and_of_a_parameter_that_it_names(tmp_path: Path
     ]
     (finding,) = check_file(write(tmp_path, "[space]\n" + "\n".join(lines)))
     assert finding.key == "training.bptt.kind"
-    assert "cannot be 'truncated' in this space" in finding.message
+    assert "cannot be truncated in this space" in finding.message
+
+
+def test_of_two_searched_parameters_that_conflict_it_is_told_how_to_search_both(tmp_path: Path) -> None:
+    directions, windows = (
+        '"encoder.bidirectional" = { choices = [true, false] }',
+        '"training.bptt.kind" = { choices = ["full", "truncated"] }',
+    )
+    (finding,) = check_file(write(tmp_path, f"[space]\n{directions}\n{windows}"))
+    assert finding.message.startswith("cannot be true in this space: training.bptt.kind truncated")
+    assert finding.message.endswith(
+        "Or search one of encoder.bidirectional and training.bptt.kind under a when on the other."
+    )
+    conditional = windows.replace(" }", ', when = { "encoder.bidirectional" = [false] } }')
+    assert not check_file(write(tmp_path, f"[space]\n{directions}\n{conditional}"))

@@ -18,7 +18,7 @@ from study.ablation import Ablation, comparison_study, plan_ablation, tuned_valu
 from study.ablation_config import AblationOptions, Design
 from study.ablation_factors import Base
 from study.combinations import check_combination
-from study.commands.ablate import ablate, alias_lines, power_lines
+from study.commands.ablate import ablate, alias_lines, left_in, power_lines
 from study.commands.control import enqueue
 from study.commands.sweep import SweepOptions, resume, run
 from study.config import StudyConfig, load_study_config, preset_names
@@ -69,7 +69,7 @@ def test_the_studys_choices_are_the_factors_and_each_level_is_an_arm() -> None:
         "base",
         "encoder.cell rnn_tanh",
         "encoder.cell lstm",
-        "encoder.bidirectional False",
+        "encoder.bidirectional false",
         "clipping.kind none",
         "clipping.kind value",
     ]
@@ -309,6 +309,9 @@ def test_there_are_as_many_seeds_as_can_show_anything_if_nobody_says_how_many() 
     many = planned("encoder.hidden_size=4,8,12,16,20,24,28,32,40,48")
     (line, *_) = power_lines(many, num_seeds=many.config.seeds, num_looks=1, noise=None)
     assert line == "10 comparisons over 9 seeds: the smallest p, corrected (Holm), is 0.0391"
+    unknown = power_lines(planned("encoder.cell=lstm"), num_seeds=8, num_looks=1, noise=None)[-1]
+    expected = smallest_separable_effect(2**0.5, num_pairs=8)
+    assert unknown.startswith(f"an effect of {expected:.2g} times what seeds of one configuration differ by")
     assert planned("encoder.hidden_size=4,8,12,16,20,24,28,32,40,48", seeds=3).config.seeds == 3
     pairs = planned("encoder.hidden_size=4,8,12,16", "training.batch_size=2,3,4,5", design="factorial")
     assert pairs.config.seeds == 10, "16 interactions take more than 8 main effects do"
@@ -317,9 +320,21 @@ def test_there_are_as_many_seeds_as_can_show_anything_if_nobody_says_how_many() 
 def test_a_plan_names_what_a_fraction_cannot_tell_apart() -> None:
     factors = ("encoder.cell=lstm", "clipping.kind=none", "training.label_smoothing=0.0")
     assert alias_lines(planned(*factors, design="fractional"))[0] == (
-        "in this fraction encoder.cell cannot be told from clipping.kind × training.label_smoothing"
+        "in this fraction encoder.cell cannot be told from minus clipping.kind × training.label_smoothing"
     )
     assert alias_lines(planned(*factors, design="factorial")) == []
+
+
+def test_what_cannot_be_left_out_is_named() -> None:
+    assert left_in(planned(design="leave_one_out")) == ["encoder.cell"]
+    assert left_in(planned("clipping.kind", design="leave_one_out")) == []
+    assert left_in(planned()) == []
+
+
+def test_a_factor_with_an_empty_level_is_refused() -> None:
+    for text in ("encoder.cell=", "encoder.cell=lstm,"):
+        with pytest.raises(ConfigError, match=r"--factor encoder\.cell=.*: a level is empty"):
+            planned(text)
 
 
 @pytest.mark.parametrize("design", ["one_at_a_time", "leave_one_out"])

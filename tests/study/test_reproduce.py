@@ -93,6 +93,7 @@ def test_values_are_compared_to_the_last_bit_and_what_was_measured_is_not(
                 TRAIN_LOSS: (MetricPoint(step=0, value=value, time_ms=1),),
                 TIME_TRAIN_S: (MetricPoint(step=0, value=seconds, time_ms=1),),
                 PEAK_MEMORY_MB: (MetricPoint(step=0, value=seconds, time_ms=1),),
+                f"on/prompts/test/{seconds}s/accuracy": (MetricPoint(step=0, value=0.5, time_ms=1),),
             },
         )
         for value, seconds in ((then, 3.0), (now, 4.0))
