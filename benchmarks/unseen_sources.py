@@ -1,13 +1,14 @@
 """What helps on sources never heard: the best configuration of preset `unseen_sources`, each technique alone changed.
 
     lidstudy sweep unseen_sources --workspace W               # finds the base; about 20 minutes on two cores
-    python -m benchmarks.unseen_sources run --workspace W     # 15 arms x 5 seeds x 2 folds; about an hour, goes on
+    python -m benchmarks.unseen_sources run --workspace W     # 17 arms x 5 seeds x 2 folds; an hour or two, goes on
     python -m benchmarks.unseen_sources cheap --workspace W   # what a classifier of cepstral statistics gets
     python -m benchmarks.unseen_sources table --workspace W   # the tables of docs/unseen-sources.md
 
 Every arm has the same seeds, budget and data order, no pruning, and the learning rate of the base. Scores are those of
 development data, the half of the left-out sources that chose each training's best epoch, for all arms alike; test data
-is left alone.
+is left alone. One arm begins with the encoder of a training on synthetic speech; one also trains on two languages that
+are not told apart in the scores, in a study of its own, since what is trained on cannot be searched.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Final
@@ -44,6 +45,7 @@ BASE: Final[dict[str, Any]] = {
     "augmentation.band_masks": 0,
     "data.features.normalisation": "sliding",
     "encoder.dropout": 0.3,
+    "training.pretrained": "none",
 }
 """Trial 21 of 32 of the preset's sweep; what the sweep did not search stands at its default."""
 FIXED: Final = """
@@ -73,7 +75,10 @@ ARMS: Final[dict[str, dict[str, Any]]] = {
     "without dropout": {"encoder.dropout": 0.0},
     "with music": {"augmentation.copies.music": 0.5},
     "with band offsets": {"augmentation.band_offset": 1.0},
+    "begun with synthetic speech": {"training.pretrained": "unseen_pretraining/0"},
 }
+FURTHER: Final = "with Czech and Dutch"
+"""An arm that no parameter makes."""
 SEEDS: Final = (101, 102, 103, 104, 105)
 FOLDS: Final = (1, 0)
 STUDY: Final = """
@@ -89,9 +94,31 @@ kind = "random"
 kind = "none"
 [trial.data]
 segment_s = 2.0
+{data}
 [trial.data.splits]
 kind = "leave_source_out"
 fold = {fold}
+[trial.training]
+max_epochs = 10
+steps_per_epoch = 60
+batch_size = 32
+{fixed}
+"""
+PRETRAINING: Final = """
+name = "unseen_pretraining"
+question = "An encoder that has heard synthetic speech in five languages."
+space = "demo"
+trials = 1
+[trial.data]
+corpus = "espeak"
+segment_s = 2.0
+[trial.data.features]
+normalisation = "sliding"
+[trial.augmentation]
+warp = 0.25
+speed = 0.25
+noise = 3.0
+gain = 0.5
 [trial.training]
 max_epochs = 10
 steps_per_epoch = 60
@@ -119,45 +146,71 @@ def name_of(fold: int) -> str:
     return f"unseen_ablation_{fold}"
 
 
+def further_name_of(fold: int) -> str:
+    return f"unseen_further_{fold}"
+
+
 def run(workspace: Path, fold: int) -> None:
     """Trains every arm under every seed that is not on record; the same command goes on."""
-    name = name_of(fold)
+    _pretrain(workspace)
+    _run(workspace, fold, name=name_of(fold), arms=ARMS)
+    _run(workspace, fold, name=further_name_of(fold), arms={FURTHER: {}}, data='further_languages = ["cs", "nl"]')
+
+
+def _pretrain(workspace: Path) -> None:
+    """One training on corpus `espeak`, unless it is there."""
+    if "unseen_pretraining" in Workspace(workspace).study_names():
+        return
+    path = workspace / "unseen_pretraining.toml"
+    path.write_text(PRETRAINING.format(fixed=FIXED))
+    _lidstudy("corpus", "prepare", "espeak", workspace=workspace)
+    _lidstudy("train", path, "--study", path.stem, workspace=workspace)
+
+
+def _lidstudy(*arguments: str | Path, workspace: Path) -> None:
+    subprocess.run([_program(), *arguments, "--workspace", workspace], check=True)
+
+
+def _program() -> Path:
+    return Path(sys.executable).with_name("lidstudy")
+
+
+def _run(workspace: Path, fold: int, *, name: str, arms: Mapping[str, Mapping[str, Any]], data: str = "") -> None:
     folder = Workspace(workspace).study(name)
-    process = subprocess.Popen(
-        [Path(sys.executable).with_name("lidstudy"), "sweep", _write(workspace, fold), "--workspace", workspace]
-    )
+    study = _write(workspace, fold, name=name, arms=arms, data=data)
+    process = subprocess.Popen([_program(), "sweep", study, "--workspace", workspace])
     while not folder.manifest.exists():
         if process.poll() is not None:
             sys.exit(process.returncode)
         time.sleep(0.2)
     done = {(trial.seed, json.dumps(trial.params, sort_keys=True)) for trial in read_trials(folder)}
     for seed in SEEDS:
-        for changes in ARMS.values():
-            params = BASE | changes
+        for changes in arms.values():
+            params = {**BASE, **changes}
             if (seed, json.dumps(params, sort_keys=True)) not in done:
                 send(folder, Enqueue(params=params, seed=seed))
     if process.wait():
         sys.exit(process.returncode)
 
 
-def _write(workspace: Path, fold: int) -> Path:
+def _write(workspace: Path, fold: int, *, name: str, arms: Mapping[str, Mapping[str, Any]], data: str) -> Path:
     """The study's file and its space, in which each technique has its values of all arms."""
-    values = {path: {json.dumps(arm.get(path, value)) for arm in ARMS.values()} for path, value in BASE.items()}
+    values = {path: {json.dumps(arm.get(path, value)) for arm in arms.values()} for path, value in BASE.items()}
     lines = [f'"{path}" = {{ choices = [{", ".join(sorted(each))}] }}' for path, each in values.items()]
-    path = workspace / f"{name_of(fold)}.toml"
-    (workspace / f"{name_of(fold)}_space.toml").write_text("[space]\n" + "\n".join(lines) + "\n")
-    path.write_text(STUDY.format(name=name_of(fold), fold=fold, fixed=FIXED))
+    path = workspace / f"{name}.toml"
+    (workspace / f"{name}_space.toml").write_text("[space]\n" + "\n".join(lines) + "\n")
+    path.write_text(STUDY.format(name=name, fold=fold, fixed=FIXED, data=data))
     return path
 
 
 def table(workspace: Path, fold: int) -> str:
     """A row an arm: mean and sd over seeds, and the paired difference to the base with its 95 % interval."""
-    found = _values(workspace, fold)
+    found = _values(workspace, name_of(fold), ARMS) | _values(workspace, further_name_of(fold), {FURTHER: {}})
     lines = [
         f"| fold {fold}: arm | n | accuracy | Cllr, bits | Cllr less the base's, 95 % interval |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for arm in ARMS:
+    for arm in found:
         seeds = [seed for seed in SEEDS if seed in found[arm]]
         accuracies, costs = ([found[arm][seed][place] for seed in seeds] for place in (0, 1))
         paired = [found[arm][seed][1] - found["base"][seed][1] for seed in seeds if seed in found["base"]]
@@ -165,13 +218,15 @@ def table(workspace: Path, fold: int) -> str:
     return "\n".join(lines)
 
 
-def _values(workspace: Path, fold: int) -> dict[str, dict[int, tuple[float, float]]]:
+def _values(
+    workspace: Path, name: str, arms: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[int, tuple[float, float]]]:
     """Arm -> seed -> accuracy and calibrated Cllr at the best epoch."""
-    study = load_study(name_of(fold), tracking_uri=Workspace(workspace).tracking_uri)
-    found: dict[str, dict[int, tuple[float, float]]] = {arm: {} for arm in ARMS}
+    study = load_study(name, tracking_uri=Workspace(workspace).tracking_uri)
+    found: dict[str, dict[int, tuple[float, float]]] = {arm: {} for arm in arms}
     for trial in (each for each in study.trials if each.state is TrialState.COMPLETE):
-        for arm, changes in ARMS.items():
-            if trial.seed in SEEDS and all(trial.params[path] == value for path, value in (BASE | changes).items()):
+        for arm, changes in arms.items():
+            if trial.seed in SEEDS and all(trial.params[path] == value for path, value in {**BASE, **changes}.items()):
                 found[arm][trial.seed] = (trial.metrics["best/accuracy"], trial.metrics["best/cllr_calibrated"])
     return found
 
