@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lightning_modules.errors import StorageError
+from reports.evaluation_records import Evaluation, evaluation_artifact, parse_evaluation
 from reports.records import (
     ARTIFACT_EVENTS,
     ARTIFACT_GRADIENT_FLOW,
@@ -14,7 +15,6 @@ from reports.records import (
     ARTIFACT_STUDY,
     GRAD_OVER_TIME,
     SCORE_COLUMNS,
-    Evaluation,
     FurtherObjective,
     GradientFlow,
     LedgerEntry,
@@ -23,8 +23,6 @@ from reports.records import (
     StudyManifest,
     TrialRecord,
     TrialState,
-    evaluation_artifact,
-    parse_evaluation,
     parse_gradient_flow,
     parse_ledger,
 )

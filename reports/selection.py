@@ -4,16 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from reports.ablation import middle_of_base
-from reports.records import (
-    ATTEMPTS_S,
-    Evaluation,
-    MetricPoint,
-    ScoreTable,
-    SearchedParameter,
-    StudyRecord,
-    TrialRecord,
-    TrialState,
-)
+from reports.evaluation_records import Evaluation
+from reports.records import ATTEMPTS_S, MetricPoint, ScoreTable, SearchedParameter, StudyRecord, TrialRecord, TrialState
 
 THIRDS: Final = 3
 

@@ -14,7 +14,7 @@ from lightning_modules.data.conditions import Condition, Cut
 from lightning_modules.language_id import LanguageId
 from lightning_modules.lid_module import Scored
 from lightning_modules.relevance import SHARE, WINDOW_S, Relevance, relevance
-from reports.records import AttentionResult, RelevanceExample
+from reports.evaluation_records import AttentionResult, RelevanceExample
 
 SEED: Final = 1
 COLUMN_S: Final = 0.1

@@ -20,7 +20,8 @@ from lightning_modules.data.manifest import Recording
 from lightning_modules.data.noises import fetch_music
 from lightning_modules.data.prepared import PreparedCorpus, open_corpus, open_corpus_of
 from lightning_modules.errors import ConfigError, CorpusError
-from reports.records import Evaluation, LedgerEntry, ScoreTable, parse_evaluation
+from reports.evaluation_records import Evaluation, parse_evaluation
+from reports.records import LedgerEntry, ScoreTable
 from study.evaluation import read_ledger
 from study.mlflow_evaluations import EvaluatedTrial
 from study.pretrained import heard_before

@@ -7,17 +7,8 @@ from pathlib import Path
 from mlflow.entities import Metric
 
 from lightning_modules.errors import StorageError, TrialError
-from reports.records import (
-    ARTIFACT_CHECKPOINT,
-    ARTIFACT_LEDGER,
-    ON_PREFIX,
-    TAG_KIND,
-    TAG_STUDY,
-    TAG_TRIAL,
-    Evaluation,
-    evaluation_artifact,
-    trial_tag,
-)
+from reports.evaluation_records import Evaluation, evaluation_artifact
+from reports.records import ARTIFACT_CHECKPOINT, ARTIFACT_LEDGER, ON_PREFIX, TAG_KIND, TAG_STUDY, TAG_TRIAL, trial_tag
 from study.mlflow_place import records_url
 from study.mlflow_runs import Runs
 from study.mlflow_store import connect, find_experiment

@@ -19,7 +19,8 @@ from lightning_modules.data.manifest import Recording
 from lightning_modules.lid_module import LidModule, joined
 from lightning_modules.open_set import open_set_scores
 from lightning_modules.relevance import attends
-from reports.records import ConditionResult, LanguageResult, ScoreTable
+from reports.evaluation_records import ConditionResult, LanguageResult
+from reports.records import ScoreTable
 from reports.statistics import permutation_p_value
 from study.attention_tally import AttentionTally
 from study.progress import score_table

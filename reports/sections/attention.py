@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from reports import selection as select
+from reports.evaluation_records import AttentionResult, RelevanceExample
 from reports.figures.relevance import RelevancePanel, relevance_figure
 from reports.multiple_comparisons import holm
-from reports.records import AttentionResult, RelevanceExample, StudyRecord
+from reports.records import StudyRecord
 from reports.sections._blocks import Block, Cell, Column, Drawing, Section, Table, Text, numeric
 from reports.statistics import sign_test
 from reports.wording import NOTHING, count, number, p_value, share

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from reports import selection as select
+from reports.evaluation_records import ConditionResult, Evaluation, LanguageResult
 from reports.published import PUBLISHED, Published
-from reports.records import ConditionResult, Evaluation, LanguageResult, StudyRecord, TrialRecord, chosen
+from reports.records import StudyRecord, TrialRecord, chosen
 from reports.sections._blocks import Block, Cell, Column, Section, Table, Text, numeric
 from reports.wording import NOTHING, count, listing, number, parameter, share, short_names
 

@@ -160,7 +160,7 @@ def sentence(speakers: Speakers) -> str:
 
 def _cells(each: Speaker, chance: float) -> tuple[Cell, ...]:
     return (
-        Cell(each.speaker),
+        Cell(each.speaker.removeprefix(f"{each.source}/")),
         Cell(each.language),
         Cell(each.source),
         numeric(each.num, str(each.num)),

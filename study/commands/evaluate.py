@@ -12,7 +12,7 @@ from rich.table import Table
 
 from lightning_modules.data.conditions import parse_condition
 from lightning_modules.errors import ConfigError
-from reports.records import ConditionResult, Evaluation
+from reports.evaluation_records import ConditionResult, Evaluation
 from study.commands.console import make_console, print_json, progress_bars
 from study.evaluate_on import Asked, evaluate_on
 from study.recovery import read_config

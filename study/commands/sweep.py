@@ -381,7 +381,7 @@ def _test_lines(folder: StudyFolder) -> list[str]:
     c_primary = f"C_primary {entry.metrics['test/c_primary']:.3f} (chance 1.000)"
     return [
         f"test data, {entry.num_utterances} {scored}s, {entry.num_sources} sources: {accuracy}, {c_primary}",
-        f"{shown} ({p_value(entry.metrics[TEST_P_VALUE])} over sources; looks at test data: {len(entries)})",
+        f"{shown} ({p_value(entry.metrics[TEST_P_VALUE])} of raw decisions, over sources; looks: {len(entries)})",
     ]
 
 

@@ -4,15 +4,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from reports.records import (
-    ConditionResult,
-    Evaluation,
-    LanguageResult,
-    ScoreTable,
-    SearchedParameter,
-    StudyRecord,
-    TrialRecord,
-)
+from reports.evaluation_records import ConditionResult, Evaluation, LanguageResult
+from reports.records import ScoreTable, SearchedParameter, StudyRecord, TrialRecord
 
 MakeTrial = Callable[..., TrialRecord]
 MakeStudy = Callable[..., StudyRecord]

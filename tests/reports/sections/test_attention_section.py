@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from reports.evaluation_records import AttentionResult, Evaluation, RelevanceExample
 from reports.figures import to_svg
-from reports.records import AttentionResult, Evaluation, RelevanceExample, StudyRecord
+from reports.records import StudyRecord
 from reports.render import write_report
 from reports.sections import attention
 from reports.sections._blocks import Drawing, Table, Text

@@ -2,8 +2,9 @@
 
 import dataclasses
 
+from reports.evaluation_records import Evaluation
 from reports.published import PUBLISHED
-from reports.records import Evaluation, StudyRecord
+from reports.records import StudyRecord
 from reports.sections import conditions
 from reports.sections._blocks import Table, Text
 from tests.reports.helpers import MakeStudy, MakeTrial, evaluation, result
