@@ -8,6 +8,7 @@ for rational ratios of rates and fast on short files.
 import math
 import re
 import sys
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,7 @@ def decode(path: Path, stretch: Stretch = WHOLE) -> tuple[Samples, int]:
         raise NotSpeechError("empty" if stretch == WHOLE else "nothing in that stretch")
     if not LEAST_RATE_HZ <= rate_hz <= MOST_RATE_HZ:
         raise NotSpeechError(f"a sample rate of {rate_hz} Hz")
-    if not np.isfinite(samples).all():
+    if not (np.isfinite(samples.max()) and np.isfinite(samples.min())):  # either is NaN where any sample is
         raise NotSpeechError("samples that are not finite")
     return samples, rate_hz
 
@@ -118,14 +119,25 @@ def _read(path: Path, stretch: Stretch) -> tuple[Samples, int]:
         if wanted.start:
             file.seek(min(wanted.start, file.frames))
         left = sys.maxsize if wanted.stop is None else wanted.stop - wanted.start
-        mono: list[Samples] = []
+        mono = deque[Samples]()
         while left > 0:
             block = file.read(min(left, _BLOCK_VALUES // file.channels), dtype="float32", always_2d=True)
             if len(block) == 0:
                 break
             left -= len(block)
             mono.append(_mono(block, channel=stretch.channel))
-        return np.concatenate([np.zeros(0, np.float32), *mono]), int(file.samplerate)
+        return _joined(mono), int(file.samplerate)
+
+
+def _joined(blocks: deque[Samples]) -> Samples:
+    """One after another; each is let go as it is copied, so that no file is in memory twice."""
+    samples = np.empty(sum(map(len, blocks)), np.float32)
+    place = 0
+    while blocks:
+        block = blocks.popleft()
+        samples[place : place + len(block)] = block
+        place += len(block)
+    return samples
 
 
 def _mono(block: Samples, *, channel: int | None) -> Samples:

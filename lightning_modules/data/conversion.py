@@ -39,6 +39,7 @@ JOURNAL: Final = "converted.jsonl"
 _HEAD_S: Final = 0.5
 _LOUD: Final = 0.05  # of full scale; above the noise of 8 bits
 _CHUNK: Final = 32
+_BLOCK: Final = 4_000_000  # samples that are looked through at a time
 TOO_LARGE: Final = "takes more memory than there is"
 
 
@@ -284,7 +285,9 @@ def write_flac(path: Path, samples: Samples) -> str:
 
 def _head_hash(samples: Samples, *, rate_hz: int) -> str:
     # Copies have more or less silence before the speech: the head starts at the first sample that is loud.
-    loudness = np.abs(samples)
-    start = int(np.argmax(loudness > min(_LOUD, float(loudness.max()) / 2)))
+    loud = min(_LOUD, max(float(samples.max()), -float(samples.min())) / 2)
+    blocks = range(0, samples.size, _BLOCK)  # an hour at 192 kHz takes 2.8 GB, and as much again for its loudness
+    found = ((each, np.flatnonzero(np.abs(samples[each : each + _BLOCK]) > loud)) for each in blocks)
+    start = next((each + int(places[0]) for each, places in found if places.size), 0)
     head = samples[start : start + round(_HEAD_S * rate_hz)]
     return hashlib.sha256(np.round(head * 32767.0).astype("<i2").tobytes()).hexdigest()
