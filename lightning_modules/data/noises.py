@@ -21,6 +21,8 @@ NoiseSplit = Literal["train", "test"]
 Generate = Callable[[np.random.Generator, int], Samples]
 
 MAINS_HZ: Final = 50.0
+OCTAVES: Final = 0.7
+"""Standard deviation of the band of surf."""
 _EDGE_HZ: Final = 20.0  # coloured noise is flat below, or brown noise would be one slow drift
 
 MUSIC: Final[dict[NoiseSplit, DebianPackage]] = {
@@ -43,10 +45,15 @@ _SUFFIXES: Final = {".ogg", ".wav"}
 
 def coloured(rng: np.random.Generator, num_samples: int, *, exponent: float) -> Samples:
     """Gaussian noise whose power falls as 1 / f^exponent above 20 Hz; unit variance, about."""
+    return _shaped(rng, num_samples, gain=lambda frequency_hz: frequency_hz ** (-exponent / 2.0))
+
+
+def _shaped(rng: np.random.Generator, num_samples: int, *, gain: Callable[[np.ndarray], np.ndarray]) -> Samples:
+    """Gaussian noise with a gain by frequency, in Hz, of 20 at least."""
     length = max(2, 1 << max(0, num_samples - 1).bit_length())  # a power of two: other lengths may be slow
     spectrum = np.fft.rfft(rng.standard_normal(length))
-    frequency = np.maximum(np.fft.rfftfreq(length, 1.0 / SAMPLE_RATE_HZ), _EDGE_HZ)
-    return unit_power(np.fft.irfft(spectrum * frequency ** (-exponent / 2.0), length)[:num_samples])
+    frequency_hz = np.maximum(np.fft.rfftfreq(length, 1.0 / SAMPLE_RATE_HZ), _EDGE_HZ)
+    return unit_power(np.fft.irfft(spectrum * gain(frequency_hz), length)[:num_samples])
 
 
 def hum(rng: np.random.Generator, num_samples: int) -> Samples:
@@ -66,10 +73,14 @@ def crackle(rng: np.random.Generator, num_samples: int) -> Samples:
 
 
 def surf(rng: np.random.Generator, num_samples: int) -> Samples:
-    """Pink noise that swells and falls every two to five seconds, as passing cars do."""
+    """A broad band about 400 to 1,200 Hz that swells and falls every two to five seconds, as waves and cars do."""
+    centre_hz = 400.0 * 3.0 ** rng.uniform()
+    band = _shaped(
+        rng, num_samples, gain=lambda frequency_hz: np.exp(-np.square(np.log2(frequency_hz / centre_hz) / OCTAVES) / 2)
+    )
     time_s = np.arange(num_samples) / SAMPLE_RATE_HZ
     swell = 0.55 + 0.45 * np.sin(2.0 * np.pi * time_s / rng.uniform(2.0, 5.0) + rng.uniform(0.0, 2.0 * np.pi))
-    return unit_power(coloured(rng, num_samples, exponent=1.0) * swell)
+    return unit_power(band * swell)
 
 
 def engine(rng: np.random.Generator, num_samples: int) -> Samples:

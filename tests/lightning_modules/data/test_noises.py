@@ -5,7 +5,16 @@ import itertools
 import numpy as np
 import pytest
 
-from lightning_modules.data.noises import MUSIC, NOISES, NoiseSplit, coloured, music_stretch, noise, unit_power
+from lightning_modules.data.noises import (
+    MUSIC,
+    NOISES,
+    Generate,
+    NoiseSplit,
+    coloured,
+    music_stretch,
+    noise,
+    unit_power,
+)
 
 
 def _slope(samples: np.ndarray) -> float:
@@ -61,3 +70,23 @@ def test_music_begins_again_where_it_ends() -> None:
 
 def test_silence_stays_silence() -> None:
     np.testing.assert_array_equal(unit_power(np.zeros(10)), np.zeros(10))
+
+
+def _third_octaves_db(generate: Generate) -> np.ndarray:
+    """Power by third octave from 100 to 3,200 Hz, in dB, each noise at unit power; the mean over eight draws."""
+    edges = np.geomspace(100, 3200, 16)
+    drawn = []
+    for seed in range(8):
+        power = np.square(np.abs(np.fft.rfft(generate(np.random.default_rng(seed), 16_000))))
+        frequency = np.fft.rfftfreq(16_000, 1 / 8000)
+        drawn.append([power[(frequency >= low) & (frequency < high)].mean() for low, high in itertools.pairwise(edges)])
+    levels = 10 * np.log10(np.mean(drawn, axis=0))
+    return np.asarray(levels - levels.mean())
+
+
+@pytest.mark.parametrize("kind", sorted(NOISES["test"]))
+def test_no_noise_of_tests_has_the_spectrum_of_one_that_trains(kind: str) -> None:
+    own = _third_octaves_db(NOISES["test"][kind])
+    for known, generate in NOISES["train"].items():
+        apart = float(np.sqrt(np.mean(np.square(own - _third_octaves_db(generate)))))
+        assert apart > 3.0, f"{kind} is {apart:.1f} dB from {known}"
