@@ -48,9 +48,20 @@ VALID = {
         "docs/lre17_dev_segments.key": "segmentid language_code data_source speech_duration\nc.sph ara-acm mls14 3\n",
         "docs/lre17_dev_eval_sessionids.tsv": "segmentid\tsessionid\nc.sph\tcall1\n",
     },
+    "common_voice": {
+        f"cy/{split}.tsv": f"client_id\tpath\tsentence\nann\t{split}-1.mp3\tSo\nbob\t{split}-2.mp3\t'Na\n"
+        for split in ("train", "dev", "test")
+    },
+    "fleurs": {
+        f"metadata/cy_gb/{split}.tsv": f"7\t{split}.wav\tHelo.\thelo\th e l o |\t8000\tFEMALE\n"
+        for split in ("train", "test")
+    },
     "lhotse": {"cuts.jsonl": f"{json.dumps(CUT)}\n{json.dumps(CUT)}\n"},
 }
-PLACES = {"table": "list.csv", "kaldi": ".", "lre17": ".", "lhotse": "cuts.jsonl"}
+PLACES = {"table": "list.csv", "lhotse": "cuts.jsonl"}
+"""What is read is a file; of the others, a folder."""
+
+ROOTS = ("", "train/cy", "dev/cy", "English/train", "cy")
 
 
 @st.composite
@@ -82,13 +93,35 @@ def test_damage_is_told_in_one_line_or_passed_over(
         (tmp_path / name).write_bytes(content)
     found: list[Found | Skipped] = []
     with contextlib.suppress(CorpusError):
-        found = list(LAYOUTS[kind].read(tmp_path / PLACES[kind]))
+        found = list(LAYOUTS[kind].read(tmp_path / PLACES.get(kind, ".")))
     for each in found:
         assert isinstance(each, Found | Skipped)
         if isinstance(each, Found):
             assert each.start_s >= 0.0
             assert each.end_s is None or each.start_s < each.end_s < math.inf
             assert each.channel is None or each.channel >= 0
+
+
+NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=20)
+
+
+@pytest.mark.parametrize("kind", ["folders", "voxlingua107", "common_language"])
+@given(paths=st.lists(st.lists(NAMES, min_size=1, max_size=4), min_size=1, max_size=5), below=st.sampled_from(ROOTS))
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_layouts_that_are_folders_alone_take_any_names(
+    kind: str, paths: list[list[str]], below: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.mktemp("names")
+    for path in paths:
+        file = root.joinpath(below, *(name for name in path if name not in (".", ".."))).with_suffix(".wav")
+        with contextlib.suppress(OSError, ValueError):  # a file where another path wants a folder, or no name at all
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+    found: list[Found | Skipped] = []
+    with contextlib.suppress(CorpusError):
+        found = list(LAYOUTS[kind].read(root))
+    assert all(isinstance(each, Found | Skipped) for each in found)
+    assert len({each.id for each in found if isinstance(each, Found)}) == sum(isinstance(e, Found) for e in found)
 
 
 @given(content=st.binary(max_size=200))
