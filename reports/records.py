@@ -86,7 +86,8 @@ LATENCY_MS: Final = "model/latency_ms"  # to score one utterance; only where tha
 FURTHER_PREFIX: Final = "objective/"  # trial: what Optuna was told of each further objective, by its name
 TEST_PREFIX: Final = "test/"  # parent run: accuracy, c_avg, c_primary, c_primary_calibrated, eer, cllr, cllr_calibrated
 ON_PREFIX: Final = "on/"  # trial: on/CORPUS/SPLIT/CONDITION/SCORE, of `lidstudy evaluate`
-TEST_P_VALUE: Final = "test/p_above_chance"  # permutation of languages over sources
+TEST_P_VALUE: Final = "test/p_above_chance"  # permutation of languages over sources, of raw decisions
+TEST_P_CALIBRATED: Final = "test/p_above_chance_calibrated"  # the same of decisions after calibration
 
 
 class TrialState(StrEnum):

@@ -70,7 +70,9 @@ def metrics_on_test(
         scoring.log_posteriors_from_llr(development["llr"]), _indices(development["language"], languages)
     )
     calibrated = scoring.llr_from_log_likelihoods(calibration.apply(scoring.log_posteriors_from_llr(llr)))
-    permutation = permutation_p_value(truth.tolist(), llr.argmax(axis=1).tolist(), table.source)
+    permutation, of_calibrated = (
+        permutation_p_value(truth.tolist(), each.argmax(axis=1).tolist(), table.source) for each in (llr, calibrated)
+    )
     return {
         "test/accuracy": scoring.macro_accuracy(llr, truth),
         "test/accuracy_calibrated": scoring.macro_accuracy(calibrated, truth),
@@ -81,6 +83,7 @@ def metrics_on_test(
         "test/cllr": scoring.cllr(llr, truth),
         "test/cllr_calibrated": min(scoring.cllr(calibrated, truth), scoring.cllr_bound(len(languages))),
         "test/p_above_chance": permutation.p_value,
+        "test/p_above_chance_calibrated": of_calibrated.p_value,
         **{f"test/{name}": errors / count for name, (errors, count) in tallies.items() if count},
     }
 

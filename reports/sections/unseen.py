@@ -5,12 +5,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from reports import selection as select
-from reports.records import BEST_PREFIX, TEST_P_VALUE, TEST_PREFIX, ScoreTable, StudyRecord, TrialRecord
+from reports.records import (
+    BEST_PREFIX,
+    TEST_P_CALIBRATED,
+    TEST_P_VALUE,
+    TEST_PREFIX,
+    ScoreTable,
+    StudyRecord,
+    TrialRecord,
+)
 from reports.sections._blocks import Block, Cell, Column, Section, Table, Text, numeric
 from reports.sections._scores import SCORES, SEGMENTS, Score, chance, is_calibrated, key_of
 from reports.sections.answer import SIGNIFICANT, TestScore, tested_p
 from reports.sections.answer import summarise as answer_of
-from reports.wording import count, number, share
+from reports.wording import count, number, p_value, share
 
 CALIBRATED: Final = "_calibrated"
 CALIBRATION: Final = (
@@ -68,6 +76,7 @@ class Unseen:
         metrics: every score that test or development data have; the latter alone before test data was looked at.
         gone: whether the chosen trial's run has been deleted, so that its development scores are not known.
         smallest_p: the least p-value that the sources allow.
+        calibrated_p: of decisions after calibration; None where it was not computed.
         scored: what each score is of, `utterance` or `segment`.
         segment: what a segment is, or "" where utterances are scored.
         untested: why there are no scores on test data; "" where there are.
@@ -80,6 +89,7 @@ class Unseen:
     metrics: tuple[Metric, ...]
     recalls: tuple[Recall, ...]
     smallest_p: float | None
+    calibrated_p: float | None
     scored: str
     segment: str
     untested: str
@@ -98,6 +108,7 @@ def summarise(study: StudyRecord) -> Unseen:
         metrics=_metrics(study, trial),
         recalls=_recalls(table) if table else (),
         smallest_p=_smallest_p(table) if table and TEST_P_VALUE in study.test_metrics else None,
+        calibrated_p=study.test_metrics.get(TEST_P_CALIBRATED),
         scored=study.manifest.scored,
         segment=SEGMENTS.get(study.manifest.task, ""),
     )
@@ -180,6 +191,8 @@ def _significance(unseen: Unseen) -> str:
     shown = "shown" if test.above_chance else "not shown"
     text = f"Languages permuted over sources: {tested_p(test)}, so above chance is {shown}. "
     text += "The p-value speaks of raw decisions, those that the accuracy of raw scores counts."
+    if unseen.calibrated_p is not None:
+        text += f" Of decisions after calibration it would be {p_value(unseen.calibrated_p)}: a second test."
     if unseen.smallest_p is None:
         return text
     text += f" The least p that these sources allow is {unseen.smallest_p:.2g}"

@@ -4,7 +4,7 @@ from typing import get_args
 import pytest
 
 from lightning_modules.config import TASK_SCORES, TaskConfig
-from reports.records import TEST_P_VALUE, StudyRecord
+from reports.records import TEST_P_CALIBRATED, TEST_P_VALUE, StudyRecord
 from reports.sections import answer, unseen
 from reports.sections._blocks import Table
 from tests.reports.helpers import MakeStudy, MakeTrial, table
@@ -46,6 +46,14 @@ def test_a_test_that_could_not_have_shown_anything_is_called_so(demo: StudyRecor
     assert found.smallest_p == pytest.approx(0.5)
     assert found.test is not None
     assert not found.test.above_chance
+
+
+def test_the_test_of_calibrated_decisions_is_told_as_a_second_one(demo: StudyRecord) -> None:
+    study = dataclasses.replace(demo, test_metrics=demo.test_metrics | {TEST_P_CALIBRATED: 0.004})
+    said = unseen.present(unseen.summarise(study))[0]
+    assert isinstance(said, Text)
+    text = said.text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "Of decisions after calibration it would be p = 0.004: a second test." in text
 
 
 def test_a_source_of_two_languages_has_no_smallest_p(demo: StudyRecord) -> None:
