@@ -6,7 +6,7 @@ import pytest
 from lightning_modules.config import TASK_SCORES, TaskConfig
 from reports.records import TEST_P_CALIBRATED, TEST_P_VALUE, StudyRecord
 from reports.sections import answer, unseen
-from reports.sections._blocks import Table
+from reports.sections._blocks import Table, Text
 from tests.reports.helpers import MakeStudy, MakeTrial, table
 
 
