@@ -98,6 +98,10 @@ def _contrast(
     )
 
 
+LEAST_GAP: Final = 0.0005
+"""What is shown as 0.000 is no difference to speak of."""
+
+
 def sentence(difference: Difference) -> str:
     """What the sweep can say of whether the choice matters, and what it cannot."""
     if len(difference.objectives) < 2:  # noqa: PLR2004 - one result differs from nothing
@@ -113,7 +117,7 @@ def _spans(difference: Difference) -> str:
 
 def _unknown(difference: Difference) -> str:
     levels = ""
-    if difference.contrasts:
+    if difference.contrasts and difference.contrasts[0].gap >= LEAST_GAP:
         largest = difference.contrasts[0]
         levels = f"; the levels furthest apart are {_pair(largest)}, whose means differ by {number(largest.gap)}"
     return (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from reports import selection as select
-from reports.records import TEST_P_VALUE, ScoreTable, StudyRecord, chosen
+from reports.records import TEST_P_CALIBRATED, TEST_P_VALUE, ScoreTable, StudyRecord, chosen
 from reports.sections import _difference, ablation, data, gradient_flow
 from reports.sections._blocks import Block, Items, Section
 from reports.sections._scores import chance
@@ -34,7 +34,8 @@ class TestScore:
 
     Attributes:
         accuracy: of raw decisions; `accuracy_calibrated` of those after calibration on development data.
-        p_value: of raw accuracy under languages permuted over sources, or None if it was not computed.
+        p_value: of raw accuracy under languages permuted over sources, or None if it was not computed; `p_calibrated`
+            of the other, a second test, by which nothing is called above chance.
         num_evaluations: looks at test data so far; each was a chance of a small p-value.
         trained_on: test sources that training had too, or None if that is not recorded.
         chosen_on: test sources that development data, which chose the trial, had too; they share no recording.
@@ -47,6 +48,7 @@ class TestScore:
     accuracy_calibrated: float | None
     c_primary: float | None
     p_value: float | None
+    p_calibrated: float | None
     num_evaluations: int
     scored: str
     num_scored: int
@@ -162,6 +164,7 @@ def _test(study: StudyRecord) -> TestScore | None:
         accuracy_calibrated=study.test_metrics.get(CALIBRATED_ACCURACY),
         c_primary=study.test_metrics.get(C_PRIMARY),
         p_value=study.test_metrics.get(TEST_P_VALUE),
+        p_calibrated=study.test_metrics.get(TEST_P_CALIBRATED),
         num_evaluations=max(1, len(study.looks)),  # there are metrics, so somebody looked
         scored=study.manifest.scored,
         num_scored=counts[0],
@@ -256,9 +259,12 @@ def _calibration(test: TestScore) -> str:
     raw, calibrated = test.accuracy, test.accuracy_calibrated
     if raw is None or calibrated is None or abs(calibrated - raw) < FAR_APART:
         return ""
+    tested = "which was not tested against chance"
+    if test.p_calibrated is not None:
+        tested = f"{p_value(test.p_calibrated)} by a second test, by which nothing is called above chance here"
     return (
         f"All this is of raw decisions; calibrated on development data, its scores reach an accuracy of "
-        f"{number(calibrated)}, which was not tested against chance. "
+        f"{number(calibrated)}, {tested}. "
     )
 
 

@@ -7,7 +7,6 @@ from typing import Final
 from reports import selection as select
 from reports.records import (
     BEST_PREFIX,
-    TEST_P_CALIBRATED,
     TEST_P_VALUE,
     TEST_PREFIX,
     ScoreTable,
@@ -76,7 +75,6 @@ class Unseen:
         metrics: every score that test or development data have; the latter alone before test data was looked at.
         gone: whether the chosen trial's run has been deleted, so that its development scores are not known.
         smallest_p: the least p-value that the sources allow.
-        calibrated_p: of decisions after calibration; None where it was not computed.
         scored: what each score is of, `utterance` or `segment`.
         segment: what a segment is, or "" where utterances are scored.
         untested: why there are no scores on test data; "" where there are.
@@ -89,7 +87,6 @@ class Unseen:
     metrics: tuple[Metric, ...]
     recalls: tuple[Recall, ...]
     smallest_p: float | None
-    calibrated_p: float | None
     scored: str
     segment: str
     untested: str
@@ -108,7 +105,6 @@ def summarise(study: StudyRecord) -> Unseen:
         metrics=_metrics(study, trial),
         recalls=_recalls(table) if table else (),
         smallest_p=_smallest_p(table) if table and TEST_P_VALUE in study.test_metrics else None,
-        calibrated_p=study.test_metrics.get(TEST_P_CALIBRATED),
         scored=study.manifest.scored,
         segment=SEGMENTS.get(study.manifest.task, ""),
     )
@@ -191,8 +187,8 @@ def _significance(unseen: Unseen) -> str:
     shown = "shown" if test.above_chance else "not shown"
     text = f"Languages permuted over sources: {tested_p(test)}, so above chance is {shown}. "
     text += "The p-value speaks of raw decisions, those that the accuracy of raw scores counts."
-    if unseen.calibrated_p is not None:
-        text += f" Of decisions after calibration it would be {p_value(unseen.calibrated_p)}: a second test."
+    if test.p_calibrated is not None:
+        text += f" Of decisions after calibration it would be {p_value(test.p_calibrated)}: a second test."
     if unseen.smallest_p is None:
         return text
     text += f" The least p that these sources allow is {unseen.smallest_p:.2g}"

@@ -4,7 +4,7 @@ import math
 import pytest
 
 from reports import render
-from reports.records import OBJECTIVE, TEST_P_VALUE, StudyRecord, TrialState
+from reports.records import OBJECTIVE, TEST_P_CALIBRATED, TEST_P_VALUE, StudyRecord, TrialState
 from reports.sections import answer, reproduce, unseen
 from tests.reports.helpers import MakeStudy, MakeTrial, table
 
@@ -74,6 +74,9 @@ def test_raw_decisions_far_from_calibrated_ones_are_said_to_be(
     study = dataclasses.replace(demo, test_metrics=demo.test_metrics | {"test/accuracy_calibrated": calibrated})
     found = answer.lines(answer.summarise(study))[2]
     assert ("its scores reach an accuracy of 0.750, which was not tested against chance" in found) == is_said
+    tested = dataclasses.replace(study, test_metrics=study.test_metrics | {TEST_P_CALIBRATED: 0.004})
+    found = answer.lines(answer.summarise(tested))[2].replace("\N{NO-BREAK SPACE}", " ")
+    assert ("an accuracy of 0.750, p = 0.004 by a second test, by which nothing" in found) == is_said
 
 
 def test_scores_of_a_trial_whose_run_is_gone_are_not_another_trials(demo: StudyRecord) -> None:
