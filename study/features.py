@@ -59,6 +59,4 @@ def make_features(plan: StudyPlan, progress: Progress) -> None:
     for kind in wanted_copies(plan):
         build_copy(kind, plan.corpus, features, workspace=root, progress=progress)
     if _unseen_division(plan):
-        progress("looking for leaks", 0, 1)
-        look_for_leaks(plan.corpus, FeatureStore.open(_default_features(plan)))
-        progress("looking for leaks", 1, 1)
+        look_for_leaks(plan.corpus, FeatureStore.open(_default_features(plan)), progress=progress)

@@ -7,22 +7,25 @@ import json
 from pathlib import Path
 
 from lightning_modules.config import FeaturesConfig
+from lightning_modules.data.cards import Progress
 from lightning_modules.data.duplicates import NearDuplicate, near_duplicates
 from lightning_modules.data.feature_store import FeatureStore
 from lightning_modules.data.prepared import PreparedCorpus
 from study.workspace import write_json
 
 
-def look_for_leaks(corpus: PreparedCorpus, store: FeatureStore) -> tuple[NearDuplicate, ...]:
+def look_for_leaks(corpus: PreparedCorpus, store: FeatureStore, *, progress: Progress) -> tuple[NearDuplicate, ...]:
     """What was found, now or before.
 
     Args:
         corpus: as it was prepared, or as a study divides it.
         store: its features under the default configuration.
+        progress: told how far it is.
     """
     path = _file(corpus)
     if not path.exists():
-        found = near_duplicates(corpus.recordings, store, frames_per_s=FeaturesConfig().frames_per_s)
+        frames_per_s = FeaturesConfig().frames_per_s
+        found = near_duplicates(corpus.recordings, store, frames_per_s=frames_per_s, progress=progress)
         write_json(path, [each._asdict() for each in found])
     return known_leaks(corpus) or ()
 

@@ -11,14 +11,19 @@ It works on the feature store, whatever was prepared. Imports no torch.
 Shape legend: T frames, D bands, W words, H hits.
 """
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from lightning_modules.data.cards import Progress
 from lightning_modules.data.feature_store import FeatureStore
 from lightning_modules.data.manifest import Recording
+from lightning_modules.processes import worker_pool
 
 Words = npt.NDArray[np.uint32]
 
@@ -35,7 +40,12 @@ FEWEST_HITS: Final = 2
 COMMON: Final = 50
 """What more frames have in common says nothing: it is silence, or a steady vowel."""
 BLOCK: Final = 2_000_000
-"""Words that are looked up at a time: an index takes some sixty bytes a word, the words themselves four."""
+"""Words, one a frame, that are looked up at a time: an index takes some sixty bytes a word."""
+FEW: Final = 2
+"""Blocks that are not worth processes of their own."""
+OFFSETS: Final = 1 << 32
+"""More than there can be of two recordings, either way."""
+STAGE: Final = "looking for leaks"
 
 
 class NearDuplicate(NamedTuple):
@@ -54,25 +64,58 @@ class NearDuplicate(NamedTuple):
     error: float
 
 
+class _Task(NamedTuple):
+    """A block of recordings, and those that are looked up in it."""
+
+    store: Path
+    block: tuple[str, ...]
+    asked: tuple[str, ...]
+    frames_per_s: float
+
+
 def near_duplicates(
-    recordings: Sequence[Recording], store: FeatureStore, *, frames_per_s: float
+    recordings: Sequence[Recording],
+    store: FeatureStore,
+    *,
+    frames_per_s: float,
+    progress: Progress = lambda _stage, _done, _total: None,
 ) -> tuple[NearDuplicate, ...]:
     """Pairs of recordings in different splits that hold the same audio for a second or more, the longest first.
+
+    On all cores where there is more than one block; what is in memory does not grow with the corpus.
 
     Args:
         recordings: of a whole corpus.
         store: their features.
         frames_per_s: of the store.
+        progress: told how far it is.
     """
-    words = {each.id: fingerprint(store.frames(each.id)) for each in recordings}
     of_split = {split: [each.id for each in recordings if each.split == split] for split in ("train", "dev", "test")}
+    tasks = [
+        _Task(store.path, tuple(block), tuple(name for split in asked for name in of_split[split]), frames_per_s)
+        for known, asked in (("train", ("dev", "test")), ("dev", ("test",)))
+        for block in _blocks(of_split[known], store)
+    ]
     found: list[NearDuplicate] = []
-    for known, asked in (("train", ("dev", "test")), ("dev", ("test",))):
-        for block in _blocks(of_split[known], words):
-            index = _Index(block, words)
-            for name in (name for split in asked for name in of_split[split]):
-                found += index.matches(name, words[name], frames_per_s=frames_per_s)
+    with ExitStack() as stack:
+        run: Callable[..., Iterable[list[NearDuplicate]]] = map
+        if len(tasks) > FEW:
+            run = stack.enter_context(worker_pool(min(os.cpu_count() or 1, len(tasks)))).map
+        progress(STAGE, 0, max(1, len(tasks)))
+        for done, matches in enumerate(run(_matches, tasks), start=1):
+            found += matches
+            progress(STAGE, done, len(tasks))
     return tuple(sorted(found, key=lambda match: (-match.seconds, match)))
+
+
+def _matches(task: _Task) -> list[NearDuplicate]:
+    store = FeatureStore.open(task.store)
+    index = _Index(task.block, [fingerprint(store.frames(name)) for name in task.block])
+    return [
+        match
+        for name in task.asked
+        for match in index.matches(name, fingerprint(store.frames(name)), frames_per_s=task.frames_per_s)
+    ]
 
 
 def fingerprint(frames_TD: npt.NDArray[np.floating]) -> Words:
@@ -91,15 +134,16 @@ def fingerprint(frames_TD: npt.NDArray[np.floating]) -> Words:
     return np.asarray((bits_W32 * weights).sum(axis=1), dtype=np.uint32)
 
 
-def _blocks(names: Sequence[str], words: dict[str, Words]) -> Iterator[list[str]]:
-    """Recordings in their order, so many at a time that their words fill a block, or one that is longer."""
+def _blocks(names: Sequence[str], store: FeatureStore) -> Iterator[list[str]]:
+    """Recordings in their order, so many at a time that their frames fill a block, or one that is longer."""
     block, size = list[str](), 0
     for name in names:
-        if block and size + len(words[name]) > BLOCK:
+        length = len(store.frames(name))
+        if block and size + length > BLOCK:
             yield block
             block, size = [], 0
         block.append(name)
-        size += len(words[name])
+        size += length
     if block:
         yield block
 
@@ -107,9 +151,8 @@ def _blocks(names: Sequence[str], words: dict[str, Words]) -> Iterator[list[str]
 class _Index:
     """Parts of words of many recordings, and where they stand."""
 
-    def __init__(self, names: Sequence[str], words: dict[str, Words]) -> None:
-        self._names = list(names)
-        self._words = [words[name] for name in names]
+    def __init__(self, names: Sequence[str], words: Sequence[Words]) -> None:
+        self._names, self._words = names, words
         lengths = [len(each) for each in self._words]
         joined = np.concatenate([np.zeros(0, np.uint32), *self._words])
         self._owner = np.repeat(np.arange(len(names)), lengths)
@@ -119,9 +162,11 @@ class _Index:
     def matches(self, name: str, words: Words, *, frames_per_s: float) -> Iterator[NearDuplicate]:
         """What shares audio with a recording, each once."""
         owners, offsets = (np.concatenate(each) for each in zip(*self._hits(words), strict=True))
-        pairs, counts = np.unique(np.stack([owners, offsets]), axis=1, return_counts=True)
+        # One number a pair: to sort rows takes several times as long.
+        pairs, counts = np.unique(owners * OFFSETS + offsets + OFFSETS // 2, return_counts=True)
         best: dict[int, NearDuplicate] = {}
-        for owner, offset in pairs[:, counts >= FEWEST_HITS].T.tolist():
+        for pair in pairs[counts >= FEWEST_HITS].tolist():
+            owner, offset = pair // OFFSETS, pair % OFFSETS - OFFSETS // 2
             match = self._compared(owner, offset, name, words, frames_per_s=frames_per_s)
             if match is not None and (owner not in best or match.error < best[owner].error):
                 best[owner] = match

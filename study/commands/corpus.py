@@ -56,9 +56,7 @@ def prepare(name_or_path: str, folder: Path) -> None:
         path = feature_store_path(corpus, FeaturesConfig(), workspace.root)
         if not path.exists():
             build_feature_store(corpus, FeaturesConfig(), workspace=workspace.root, progress=progress)
-        progress("looking for leaks", 0, 1)
-        look_for_leaks(corpus, FeatureStore.open(path))
-        progress("looking for leaks", 1, 1)
+        look_for_leaks(corpus, FeatureStore.open(path), progress=progress)
     print_corpus(console, corpus)
 
 

@@ -89,8 +89,12 @@ def test_what_is_looked_up_block_by_block_is_what_is_looked_up_at_once(
     copies = [(dataclasses.replace(each, id=f"copy-{each.id}", split="test"), noisy(its)) for each, its in copied]
     rows, store = [*chosen, *(each for each, _ in copies)], store_of([*read, *copies], tmp_path / "features")
     at_once = near_duplicates(rows, store, frames_per_s=100.0)
-    monkeypatch.setattr(duplicates, "BLOCK", 500)
-    assert near_duplicates(rows, store, frames_per_s=100.0) == at_once
+    monkeypatch.setattr(duplicates, "BLOCK", 3000)
+    told: list[tuple[int, int]] = []
+    progress = lambda _stage, done, total: told.append((done, total))  # noqa: E731
+    assert near_duplicates(rows, store, frames_per_s=100.0, progress=progress) == at_once
+    assert len(told) > duplicates.FEW + 1, "in processes of their own"
+    assert told == [(done, len(told) - 1) for done in range(len(told))]
     assert len(at_once) == len(copies) > 1
 
 
