@@ -97,7 +97,7 @@ def _undecided(each: Comparison, ablation: Ablation) -> str:
     if ablation.is_interim:
         return f"{name}{against}, so far: {_measured(each, ablation)}.{_further(each, ablation)}"
     more = ""
-    if each.seeds_needed is not None and float(signed_effect(each.effect).replace("\N{MINUS SIGN}", "-")):
+    if each.seeds_needed is not None and 2 * _num_same(each) <= each.effect.n:  # else it seldom acts at all
         more = f" Were that difference the true one, {count(each.seeds_needed, 'seed')} would probably show it."
     return f"{name}{against} is undecided: {_measured(each, ablation)}.{more}{_further(each, ablation)}"
 
@@ -141,10 +141,15 @@ def _short(arm: str, ablation: Ablation) -> str:
     return arm
 
 
+def _num_same(each: Comparison) -> int:
+    """Seeds under which both sides have the same objective, to the last bit."""
+    return each.effect.differences.count(0.0)
+
+
 def _measured(each: Comparison, ablation: Ablation) -> str:
     effect = each.effect
     p = "" if each.adjusted_p is None else f", {p_value(each.adjusted_p)} after correction"
-    same = sum(difference == 0 for difference in effect.differences)
+    same = _num_same(each)
     equal = f", the same under {same} of them" if same else ""
     return (
         f"{ablation.objective_name} {signed_effect(effect)} ({interval_in_words(effect.interval)}; "
