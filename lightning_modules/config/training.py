@@ -1,13 +1,15 @@
 """How a network is trained: optimiser, learning rate, gradient clipping, and what is measured of gradients."""
 
+import re
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from lightning_modules.config._base import Frozen, PositiveFloat, PositiveInt, Probability
 
 FRESH: Final = "none"
 """No trial that a training begins with: its weights are drawn."""
+TRIAL_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}/[0-9]{1,9}"
 
 LearningRate = Annotated[float, Field(gt=0.0, le=10.0)]
 
@@ -257,4 +259,11 @@ class TrainingConfig(Frozen):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     bptt: BPTTConfig = FullBPTTConfig()
     gradient_flow: GradientFlowConfig = GradientFlowConfig()
-    pretrained: Annotated[str, Field(pattern=rf"^({FRESH}|[A-Za-z0-9][A-Za-z0-9_-]{{0,63}}/[0-9]{{1,9}})$")] = FRESH
+    pretrained: str = FRESH
+
+    @field_validator("pretrained")
+    @classmethod
+    def _names_a_trial(cls, given: str) -> str:
+        if given != FRESH and not re.fullmatch(TRIAL_PATTERN, given):
+            raise ValueError(f"must be {FRESH}, or a trial of the workspace as STUDY/NUMBER.")
+        return given

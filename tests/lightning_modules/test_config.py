@@ -364,6 +364,7 @@ def test_a_level_s_size_alone_leaves_its_window_as_the_paper_has_it() -> None:
         ({"data.features.hop_ms": 30.0}, "hop_ms must not exceed window_ms but got 30.0 and 25.0."),
         ({"data.features.hop_ms": 12.34}, "hop_ms must be whole samples, multiples of 0.125, but is 12.34."),
         ({"data.languages": ["en", "fr", "en"]}, "languages must be named once each but got en, fr, en."),
+        ({"training.pretrained": "espeak"}, "must be none, or a trial of the workspace as STUDY/NUMBER"),
         ({"data.languages": ["en", "fr"], "data.further_languages": ["cs", "en"]}, "once each but got en, fr, cs, en."),
         (
             {"task.kind": "labelling", "data.further_languages": ["cs"]},
