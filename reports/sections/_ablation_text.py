@@ -3,7 +3,7 @@
 from math import floor, log10
 from typing import Final
 
-from reports.ablation import Ablation
+from reports.ablation import Ablation, Comparison
 from reports.ablation_statistics import PairedEffect
 from reports.factorial_effects import Change
 from reports.statistics import Interval
@@ -50,3 +50,14 @@ def interval_in_words(interval: Interval | None, *, words: bool = True, signed: 
     digits = _digits(interval)
     low, high = (signed_number(value, digits) if signed else number(value) for value in (interval.low, interval.high))
     return f"95 % interval {low} to {high}" if words else f"{low} to {high}"
+
+
+def named(each: Comparison, ablation: Ablation) -> str:
+    return short(each.name, ablation) if each.change is None else change_in_words(each.change, ablation)
+
+
+def short(arm: str, ablation: Ablation) -> str:
+    """An arm's name with the short names of its factors."""
+    for path, name in short_names(list(ablation.config["factors"])).items():
+        arm = arm.replace(path, name)
+    return arm

@@ -7,6 +7,7 @@ from typing import Final
 from reports import selection as select
 from reports.records import TEST_P_CALIBRATED, TEST_P_VALUE, ScoreTable, StudyRecord, chosen
 from reports.sections import _difference, ablation, data, gradient_flow
+from reports.sections._ablation_sentences import in_a_sentence
 from reports.sections._blocks import Block, Items, Section
 from reports.sections._scores import chance
 from reports.wording import (
@@ -137,7 +138,7 @@ def summarise(study: StudyRecord) -> Answer:
         untested="" if study.test_metrics else _untested(study),
         num_evaluations=len(study.looks),
         difference=_difference.summarise(study),
-        comparison=ablation.in_a_sentence(ablation.summarise(study)),
+        comparison=in_a_sentence(ablation.summarise(study)),
         gradients=gradient_flow.in_a_sentence(gradient_flow.summarise(study)),
     )
 

@@ -17,6 +17,7 @@ from reports.records import TAG_STATE, SearchedParameter, StudyRecord, StudyStat
 from reports.render import write_report
 from reports.sections import ablation as section
 from reports.sections import answer, effects
+from reports.sections._ablation_sentences import in_a_sentence, sentences
 from reports.sections._blocks import Drawing, Items, Table, Text
 from reports.selection import chosen
 from tests.reports.conftest import WriteStudy
@@ -96,7 +97,7 @@ def test_effects_are_paired_by_seed_and_corrected_over_the_table(study_of: Calla
     assert lstm.adjusted_p == pytest.approx(2 * 2 / 256)
     assert ablation.smallest_p == pytest.approx(2 * 2 / 256)
     assert [arm.tuned for arm in ablation.arms][2] == {"clipping.max_norm": 1.0, "optimizer.learning_rate": 0.002}
-    first, second = section.sentences(ablation)
+    first, second = sentences(ablation)
     assert first.startswith("cell lstm is worse than the base: val/cllr_calibrated +0.335 (95 % interval +0.315 to")
     assert "8 paired seeds, p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.016 after correction" in first
     assert second.startswith("clipping.kind norm against the base is undecided")
@@ -128,15 +129,13 @@ def test_a_training_beside_the_plan_ends_no_other(study_of: Callable[..., StudyR
 
 def test_small_effects_have_as_many_digits_as_their_intervals(study_of: Callable[..., StudyRecord]) -> None:
     tiny = {seed: value + (0.0004 if seed % 2 else -0.0001) for seed, value in BASE.items()}
-    said = section.sentences(found(study_of({"base": BASE, "encoder.cell lstm": tiny, "clipping.kind norm": NEAR})))[0]
+    said = sentences(found(study_of({"base": BASE, "encoder.cell lstm": tiny, "clipping.kind norm": NEAR})))[0]
     assert "+0.00015 (95 % interval \N{MINUS SIGN}0.00007 to +0.00037" in said
 
 
 def test_what_seldom_acts_is_said_to_and_no_seeds_are_advised(study_of: Callable[..., StudyRecord]) -> None:
     seldom = {seed: value + (0.3 if seed < 2 else 0.0) for seed, value in BASE.items()}
-    (said, often) = section.sentences(
-        found(study_of({"base": BASE, "encoder.cell lstm": seldom, "clipping.kind norm": NEAR}))
-    )
+    (said, often) = sentences(found(study_of({"base": BASE, "encoder.cell lstm": seldom, "clipping.kind norm": NEAR})))
     assert "8 paired seeds, the same under 6 of them" in said
     assert "would probably show it" not in said
     assert "the same under" not in often
@@ -177,18 +176,18 @@ def test_the_trial_that_is_shown_is_the_bases_and_neither_its_best_nor_its_worst
 def test_a_margin_makes_equivalence_sayable(study_of: Callable[..., StudyRecord]) -> None:
     study = study_of({"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": NEAR}, margin=0.05)
     assert [each.verdict for each in found(study).comparisons] == [Verdict.WORSE, Verdict.EQUIVALENT]
-    assert section.in_a_sentence(found(study)) == (
+    assert in_a_sentence(found(study)) == (
         "Of 2 changes to the base, each alone and tuned like the base, within 0.050, 1 is worse (cell lstm) and 1 is "
         "equivalent (clipping.kind norm)."
     )
     said = answer.lines(answer.summarise(study))
-    assert said[1] == section.in_a_sentence(found(study))
+    assert said[1] == in_a_sentence(found(study))
     assert not any("chose" in line for line in said), "arms are compared, and none is chosen"
 
 
 def test_the_sentence_does_not_claim_what_was_not_done(study_of: Callable[..., StudyRecord]) -> None:
     results = {"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": NEAR}
-    said = section.in_a_sentence(found(study_of(results, tuning=0)))
+    said = in_a_sentence(found(study_of(results, tuning=0)))
     assert said.startswith("Of 2 changes to the base, each alone, with the values that were chosen for it, 1 is worse")
     assert "tuned" not in said
 
@@ -211,7 +210,7 @@ def test_one_seed_gives_no_interval_no_spread_and_no_verdict(study_of: Callable[
     one = {"base": {0: 2.0}, "encoder.cell lstm": {0: 2.5}, "clipping.kind norm": {0: 2.1}}
     ablation = found(study_of(one))
     assert [each.verdict for each in ablation.comparisons] == [Verdict.UNDECIDED] * 2
-    assert "one seed gives no interval" in section.sentences(ablation)[0]
+    assert "one seed gives no interval" in sentences(ablation)[0]
     tables = [block for block in section.present(ablation) if isinstance(block, Table)]
     assert not any("±" in cell.text for table in tables for row in table.rows for cell in row)
 
@@ -229,8 +228,8 @@ def test_a_factorial_shows_main_effects_of_factors(study_of: Callable[..., Study
     cell, clipping = ablation.comparisons
     assert cell.effect.mean == pytest.approx(0.3)
     assert clipping.effect.mean == pytest.approx(-0.1)
-    assert "cell lstm instead of gru is worse" in section.sentences(ablation)[0]
-    assert "to the base, averaged over the other factors and tuned" in section.in_a_sentence(ablation)
+    assert "cell lstm instead of gru is worse" in sentences(ablation)[0]
+    assert "to the base, averaged over the other factors and tuned" in in_a_sentence(ablation)
 
 
 def test_a_factorial_of_several_levels_shows_what_does_not_add_up(study_of: Callable[..., StudyRecord]) -> None:
@@ -257,7 +256,7 @@ def test_a_factorial_of_several_levels_shows_what_does_not_add_up(study_of: Call
     assert [each.effect.mean for each in ablation.interactions] == pytest.approx([0.0, -0.3], abs=4e-3)
     assert (
         "cell rnn_tanh instead of gru and clipping.kind norm instead of none do not add up: what they do "
-        in (section.sentences(ablation)[-1])
+        in (sentences(ablation)[-1])
     )
     tables = {block.caption: block for block in section.present(ablation) if isinstance(block, Table)}
     assert len(tables["Whether changes add up"].rows) == 2
@@ -272,7 +271,7 @@ def test_effects_that_add_up_are_said_to(study_of: Callable[..., StudyRecord]) -
     lstm, norm = ARMS["encoder.cell lstm"], ARMS["clipping.kind norm"]
     arms = {"base": ARMS["base"], "norm": norm, "lstm": lstm, "both": norm | {"encoder.cell": "lstm"}}
     results = {"base": BASE, "norm": NEAR, "lstm": WORSE, "both": {s: WORSE[s] + NEAR[s] - BASE[s] for s in BASE}}
-    said = section.sentences(found(study_of(results, arms, design="factorial")))
+    said = sentences(found(study_of(results, arms, design="factorial")))
     assert said[-1].startswith("That one change does more or less where another is made is not shown for any of 1 comb")
 
 
@@ -283,7 +282,7 @@ def test_the_figure_is_drawn_and_a_plain_study_has_no_such_section(
     (drawing,) = (block for block in blocks if isinstance(block, Drawing))
     assert "difference in val/cllr_calibrated" in to_svg(drawing.draw())
     assert section.present(section.summarise(demo)) == ()
-    assert section.in_a_sentence(None) == ""
+    assert in_a_sentence(None) == ""
 
 
 def test_the_whole_report_has_the_figure_of_effects_beside_that_of_all_trials(
@@ -318,8 +317,8 @@ def notes_of(ablation: Ablation) -> list[str]:
 def test_divergence_is_in_the_sentences(study_of: Callable[..., StudyRecord]) -> None:
     diverging: dict[int, float | None] = {**WORSE, 2: None}
     ablation = found(study_of({"base": BASE, "encoder.cell lstm": diverging, "clipping.kind norm": NEAR}))
-    assert "Of its trainings 1 of 8 diverged, of the base's 0 of 8." in section.sentences(ablation)[0]
-    assert section.in_a_sentence(ablation).endswith("Some trainings diverged with cell lstm.")
+    assert "Of its trainings 1 of 8 diverged, of the base's 0 of 8." in sentences(ablation)[0]
+    assert in_a_sentence(ablation).endswith("Some trainings diverged with cell lstm.")
 
 
 def test_a_tie_is_said_to_be_one_of_the_objective_with_all_that_belongs_to_it(
@@ -327,7 +326,7 @@ def test_a_tie_is_said_to_be_one_of_the_objective_with_all_that_belongs_to_it(
 ) -> None:
     """A coarse objective ties where networks differ, and so do the seeds that divergence leaves."""
     ablation = found(study_of({"base": BASE, "encoder.cell lstm": WORSE, "clipping.kind norm": dict(BASE)}))
-    assert section.sentences(ablation)[1] == (
+    assert sentences(ablation)[1] == (
         "clipping.kind norm: the objective came out the same as the base's under each of 8 seeds that both have one "
         "for."
     )
@@ -335,12 +334,12 @@ def test_a_tie_is_said_to_be_one_of_the_objective_with_all_that_belongs_to_it(
     assert within.comparisons[1].verdict is Verdict.UNDECIDED, "what never acted has not been shown to be harmless"
     rescued: dict[int, float | None] = {**BASE, 2: None, 5: None}
     ablation = found(study_of({"base": rescued, "encoder.cell lstm": WORSE, "clipping.kind norm": dict(BASE)}))
-    assert section.sentences(ablation)[1].endswith(
+    assert sentences(ablation)[1].endswith(
         "under each of 6 seeds that both have one for. Of its trainings 0 of 8 diverged, of the base's 2 of 8."
     )
-    assert section.in_a_sentence(ablation).endswith(" The base diverged under 2 of 8 seeds.")
+    assert in_a_sentence(ablation).endswith(" The base diverged under 2 of 8 seeds.")
     one = {name: {0: 2.0} for name in ARMS}
-    assert "came out the same as the base's under the one seed" in section.sentences(found(study_of(one)))[0]
+    assert "came out the same as the base's under the one seed" in sentences(found(study_of(one)))[0]
 
 
 def test_effects_that_cancel_over_the_other_factors_are_not_said_to_be_none(
@@ -351,7 +350,7 @@ def test_effects_that_cancel_over_the_other_factors_are_not_said_to_be_none(
     higher = dict.fromkeys(BASE, 4.0)
     lower = dict.fromkeys(BASE, 2.0)
     ablation = found(study_of({"base": lower, "norm": higher, "lstm": higher, "both": lower}, arms, design="factorial"))
-    first, second, together = section.sentences(ablation)
+    first, second, together = sentences(ablation)
     for said in (first, second):
         assert said.endswith("on average over the other factors it changed the objective under no seed.")
     assert "do not add up" in together
@@ -382,9 +381,7 @@ def test_of_what_changes_do_together_the_least_p_is_told_apart(study_of: Callabl
     ablation = found(study_of(results, arms, design="factorial", factors=factors))
     assert ablation.smallest_p == pytest.approx(4 / 64)
     assert ablation.smallest_interaction_p == pytest.approx(4 / 64)
-    assert section.sentences(ablation)[-1] == (
-        "Whether changes add up could not be shown with 7 seeds, whatever they do."
-    )
+    assert sentences(ablation)[-1] == ("Whether changes add up could not be shown with 7 seeds, whatever they do.")
     assert any("Each of the two tables is corrected by itself" in note for note in notes_of(ablation))
 
 
@@ -435,12 +432,12 @@ def test_there_is_no_verdict_before_all_that_was_planned_has_ended(study_of: Cal
     under_way = dataclasses.replace(study, manifest=manifest, tags={})
     ablation = found(under_way)
     assert {each.verdict for each in ablation.comparisons} == {Verdict.UNDECIDED}
-    assert section.in_a_sentence(ablation) == (
+    assert in_a_sentence(ablation) == (
         "2 changes to the base, each alone and tuned like the base: 24 of 48 trials have ended, and there is no "
         "verdict before all have."
     )
-    assert section.sentences(ablation)[0].startswith("cell lstm against the base, so far: val/cllr_calibrated +0.335")
-    assert "after correction" not in " ".join(section.sentences(ablation))
+    assert sentences(ablation)[0].startswith("cell lstm against the base, so far: val/cllr_calibrated +0.335")
+    assert "after correction" not in " ".join(sentences(ablation))
     table = next(block for block in section.present(ablation) if isinstance(block, Table))
     assert {row[3].text for row in table.rows} == {"\N{EN DASH}"}
     assert any("24 of 48 trials have ended" in note for note in notes_of(ablation))
@@ -480,7 +477,7 @@ def test_where_there_are_enough_sources_others_are_spoken_of(study_of: Callable[
     ablation = found(with_sources(study, num_sources=10, worse=0.2))
     assert (
         "Of calibrated Cllr, over other sources of these languages: +0.220 bits (95 % interval "
-        in (section.sentences(ablation)[0])
+        in (sentences(ablation)[0])
     )
     assert any("what other sources would show is said beside each effect" in note for note in notes_of(ablation))
     few = found(with_sources(study, num_sources=9, worse=0.2))
