@@ -91,7 +91,10 @@ def test_what_is_looked_up_block_by_block_is_what_is_looked_up_at_once(
     at_once = near_duplicates(rows, store, frames_per_s=100.0)
     monkeypatch.setattr(duplicates, "BLOCK", 3000)
     told: list[tuple[int, int]] = []
-    progress = lambda _stage, done, total: told.append((done, total))  # noqa: E731
+
+    def progress(_stage: str, done: int, total: int) -> None:
+        told.append((done, total))
+
     assert near_duplicates(rows, store, frames_per_s=100.0, progress=progress) == at_once
     assert len(told) > duplicates.FEW + 1, "in processes of their own"
     assert told == [(done, len(told) - 1) for done in range(len(told))]
