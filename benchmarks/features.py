@@ -112,7 +112,9 @@ def store() -> None:
             began = time.perf_counter()
             opened = FeatureStore.open(path)
             open_s = time.perf_counter() - began
-            segments = Segments(recordings, store=opened, languages=["a", "b"], copies=CopiesConfig())
+            segments = Segments(
+                recordings, store=opened, languages=["a", "b"], copies=CopiesConfig(), source_exponent=0.0
+            )
             before, rng, began = _own_mb(), np.random.default_rng(0), time.perf_counter()
             for number in range(NUM_SEGMENTS):
                 segments.draw(rng, number % 2, num_frames=200)

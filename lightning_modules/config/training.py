@@ -235,13 +235,15 @@ class TrainingConfig(Frozen):
     Attributes:
         max_epochs: epochs at most; an epoch is `steps_per_epoch` optimiser steps and a pass over development data.
         steps_per_epoch: optimiser steps an epoch.
-        batch_size: training segments a step, balanced over languages and, within a language, over sources.
+        batch_size: training segments a step, balanced over languages.
         patience: epochs without a better objective before the trial stops early; None never stops early.
         accumulation: parts that a batch is trained in, one after the other, before its step; memory, not results,
             depends on it. Refused where an encoder normalises over the batch.
         label_smoothing: share of the target's probability that is spread over all languages.
         class_balance: whether batches hold each language equally often (sampler), or as often as the corpus has it,
             with the loss weighted (weights) or without (none); then the prior is taken off the scores.
+        source_exponent: a language's segments come from each of its sources in proportion to the source's speech to
+            this power: from all equally often (0), or as often as the corpus has it (1).
         precision: of the forward pass, under automatic mixed precision; float16 needs a GPU.
         bptt: how far gradients flow back.
         gradient_flow: what is measured of gradients.
@@ -256,6 +258,7 @@ class TrainingConfig(Frozen):
     accumulation: PositiveInt = 1
     label_smoothing: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
     class_balance: Literal["sampler", "weights", "none"] = "sampler"
+    source_exponent: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     bptt: BPTTConfig = FullBPTTConfig()
     gradient_flow: GradientFlowConfig = GradientFlowConfig()

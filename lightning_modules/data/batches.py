@@ -108,7 +108,7 @@ class RankShare(Sampler[int]):
 
 
 class TrainingBatches(Dataset[Batch]):
-    """Training batches by (epoch, step), balanced over languages and, within a language, over sources and speakers.
+    """Training batches by (epoch, step), balanced over languages and, within a source, over speakers.
 
     Attributes:
         prior_L: how often they hold each language.
@@ -117,7 +117,11 @@ class TrainingBatches(Dataset[Batch]):
     def __init__(self, recordings: Sequence[Recording], *, store: FeatureStore, config: TrialConfig) -> None:
         self._config = config
         self._segments = Segments(
-            recordings, store=store, languages=config.data.trained_languages, copies=config.augmentation.copies
+            recordings,
+            store=store,
+            languages=config.data.trained_languages,
+            copies=config.augmentation.copies,
+            source_exponent=config.training.source_exponent,
         )
         self.prior_L = language_shares(recordings, config)
 

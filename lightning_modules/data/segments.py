@@ -1,4 +1,4 @@
-"""Monolingual training segments: drawn evenly over a language's sources and, within one, over its speakers.
+"""Monolingual training segments: drawn from a language's sources and, within one, evenly from its speakers.
 
 Shape legend: T frames, D bands, L languages.
 """
@@ -17,6 +17,13 @@ from lightning_modules.errors import CorpusError
 class Segments:
     """The training speech of some languages, in pieces of any length.
 
+    Args:
+        recordings: of a whole corpus.
+        store: their features.
+        languages: that train; their places are what `draw` is asked for.
+        copies: how often segments come from which copy of the speech.
+        source_exponent: a source is drawn in proportion to its seconds of training speech to this power.
+
     Raises:
         CorpusError: a language has none.
     """
@@ -28,18 +35,20 @@ class Segments:
         store: FeatureStore,
         languages: Sequence[str],
         copies: CopiesConfig,
+        source_exponent: float,
     ) -> None:
         shares = copies.shares()
         self._stores = [store if kind is None else store.copy(kind) for kind in shares]
         self._shares = list(shares.values())
         self._pools = _pools(recordings, languages)
+        self._source_shares = _source_shares(recordings, self._pools, exponent=source_exponent)
 
     def draw(self, rng: np.random.Generator, language: int, *, num_frames: int) -> np.ndarray:
         """(num_frames, D) float32: recordings of one speaker, in random order, joined and cut to length.
 
         All of it is the speech itself, or the same kind of copy.
         """
-        speakers = self._pools[language][rng.integers(len(self._pools[language]))]
+        speakers = self._pools[language][self._source(rng, language)]
         recordings = speakers[rng.integers(len(speakers))]
         store = self._store(rng)
         pieces: list[np.ndarray] = []
@@ -50,6 +59,12 @@ class Segments:
             pieces.append(frames[start : start + missing])
             missing -= len(pieces[-1])
         return np.concatenate(pieces).astype(np.float32)
+
+    def _source(self, rng: np.random.Generator, language: int) -> int:
+        num_sources = len(self._pools[language])
+        if self._source_shares is None:
+            return int(rng.integers(num_sources))
+        return int(rng.choice(num_sources, p=self._source_shares[language]))
 
     def _store(self, rng: np.random.Generator) -> FeatureStore:
         if len(self._stores) == 1:
@@ -94,3 +109,17 @@ def _pools(recordings: Sequence[Recording], languages: Sequence[str]) -> list[li
             speakers = tree[recording.language].setdefault(recording.source, defaultdict(list))
             speakers[recording.speaker].append(recording.id)
     return [[list(speakers.values()) for speakers in sources.values()] for sources in tree.values()]
+
+
+def _source_shares(
+    recordings: Sequence[Recording], pools: Sequence[Sequence[Sequence[Sequence[str]]]], *, exponent: float
+) -> list[np.ndarray] | None:
+    """By language, how often each of its sources is drawn; None where all are drawn equally often."""
+    if exponent == 0.0:
+        return None
+    seconds = {recording.id: recording.duration_s for recording in recordings}
+    weights = [
+        np.array([sum(seconds[each] for speaker in source for each in speaker) for source in sources]) ** exponent
+        for sources in pools
+    ]
+    return [each / each.sum() for each in weights]

@@ -54,7 +54,11 @@ class SwitchedTrainingBatches(Dataset[SwitchedBatch]):
         self._num_behind = config.data.features.pitch_size
         self._switching = switching
         self._segments = Segments(
-            recordings, store=store, languages=config.data.languages, copies=config.augmentation.copies
+            recordings,
+            store=store,
+            languages=config.data.languages,
+            copies=config.augmentation.copies,
+            source_exponent=config.training.source_exponent,
         )
         self.prior_L = language_shares(recordings, config)
 

@@ -127,6 +127,7 @@ OTHER_VALUES: dict[str, Any] = {
     "training.accumulation": 2,
     "training.label_smoothing": 0.1,
     "training.class_balance": "none",
+    "training.source_exponent": 0.5,
     "training.precision": "bfloat16",
     "training.bptt.kind": "truncated",
     "training.bptt.frames": 50,

@@ -88,7 +88,7 @@ def test_segments_come_from_speech_and_copies_as_often_as_asked(
         build_copy(kind, corpus, FeaturesConfig(), workspace=tmp_path, progress=quiet)
     languages = sorted({each.language for each in corpus.recordings if each.split == "train"})
     weights = CopiesConfig(noise=1.0, telephone=2.0)
-    segments = Segments(corpus.recordings, store=store, languages=languages, copies=weights)
+    segments = Segments(corpus.recordings, store=store, languages=languages, copies=weights, source_exponent=0.0)
     frames = {
         kind: {row.tobytes() for each in corpus.recordings for row in source.frames(each.id).astype(np.float32)}
         for kind, source in {"clean": store, "noise": store.copy("noise"), "telephone": store.copy("telephone")}.items()
@@ -107,7 +107,7 @@ def test_segments_come_from_speech_and_copies_as_often_as_asked(
 def test_without_copies_segments_are_drawn_as_if_there_were_none(corpus: PreparedCorpus, store: FeatureStore) -> None:
     languages = sorted({each.language for each in corpus.recordings if each.split == "train"})
     first, second = (
-        Segments(corpus.recordings, store=store, languages=languages, copies=weights).draw(
+        Segments(corpus.recordings, store=store, languages=languages, copies=weights, source_exponent=0.0).draw(
             np.random.default_rng(5), 0, num_frames=50
         )
         for weights in (CopiesConfig(), CopiesConfig(music=0.0))
