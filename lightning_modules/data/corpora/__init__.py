@@ -13,10 +13,11 @@ from lightning_modules.data.corpora.kaldi import Kaldi
 from lightning_modules.data.corpora.lhotse import LhotseCuts
 from lightning_modules.data.corpora.lre17 import LRE17
 from lightning_modules.data.corpora.prompts import Prompts
+from lightning_modules.data.corpora.prompts_further import PromptsFurther
 from lightning_modules.data.corpora.table import Table
 from lightning_modules.data.corpora.voxlingua107 import VoxLingua107
 
-CORPORA: Final[dict[str, Corpus]] = {corpus.card.name: corpus for corpus in (Prompts(), Espeak())}
+CORPORA: Final[dict[str, Corpus]] = {corpus.card.name: corpus for corpus in (Prompts(), PromptsFurther(), Espeak())}
 
 LAYOUTS: Final[dict[str, Layout]] = {
     layout.card.kind: layout

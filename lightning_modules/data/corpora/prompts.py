@@ -20,17 +20,19 @@ serves which split, and why:
 import os
 import re
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import ClassVar, Final
 
 from lightning_modules.data.cards import CorpusCard, Harvest, Progress, Skipped, SourceCard
 from lightning_modules.data.conversion import Job, convert
 from lightning_modules.data.corpora._base import Corpus
 from lightning_modules.data.debian import DebianPackage, FetchedPackage, fetch_packages, unpack
 from lightning_modules.data.manifest import Split
+from lightning_modules.errors import CorpusError
 
 _SUFFIXES: Final = {".wav", ".gsm", ".ogg", ".als"}
 _BLOCK: Final = 10  # neighbours in the order of names, which tend to share words
@@ -42,14 +44,16 @@ SplitRule = Callable[[str, int], Split]
 
 @dataclass(frozen=True, kw_only=True)
 class PromptSource:
-    """One package and how to read it.
+    """The speech of one language in a package, and how to read it.
 
     Attributes:
         package: pinned.
-        folder: of the audio within the package.
+        folder: of the audio within the package, or within `archive`.
         card: what to say about it.
         speaker: from the file's stem, relative to `folder`, to a name within the source; None leaves the file out.
         split: which split a file serves.
+        has: whether a stem is of this source at all; a package may hold several languages.
+        archive: a zip within the package that holds the audio, or "".
     """
 
     package: DebianPackage
@@ -57,6 +61,8 @@ class PromptSource:
     card: SourceCard
     speaker: Callable[[str], str | None]
     split: SplitRule
+    has: Callable[[str], bool] = lambda _stem: True
+    archive: str = ""
 
 
 def _drascula_role(stem: str) -> str | None:
@@ -72,16 +78,18 @@ def _fish(stem: str) -> str | None:
     return next((part for part in parts if part in {"m", "v"}), "others")
 
 
-def _reader(stem: str) -> str | None:
-    """The folder: one voice reads a novel, another names playing cards."""
+def reader(stem: str) -> str | None:
+    """The first folder: a voice, or what stands for one."""
     return PurePosixPath(stem).parts[0]
 
 
-def _only(name: str) -> Callable[[str], str | None]:
+def only(name: str) -> Callable[[str], str | None]:
+    """All files are that speaker's."""
     return lambda _stem: name
 
 
-def _always(split: Split) -> SplitRule:
+def always(split: Split) -> SplitRule:
+    """All files serve that split."""
     return lambda _speaker, _number: split
 
 
@@ -123,65 +131,65 @@ SOURCES: Final[tuple[PromptSource, ...]] = (
     _source(
         "asterisk-core-sounds-en-wav", language="en", version="1.6.1-1", size_bytes=18272864,
         sha256="2be3ea287d83299d143815fa804f11179a75b7affd4a758b98b55f5afc18a35d", licence="CC-BY-SA-3.0",
-        folder=f"{_CORE}/en_US_f_Allison", speaker=_only("allison"), split=_always("train"), splits=("train",),
+        folder=f"{_CORE}/en_US_f_Allison", speaker=only("allison"), split=always("train"), splits=("train",),
         note="the same announcer as in asterisk-core-sounds-es-wav",
     ),
     _source(
         "asterisk-core-sounds-es-wav", language="es", version="1.6.1-1", size_bytes=23767256,
         sha256="9283a09a6d56fccdcc2bcfe86c48f0f844289cfbd46a3184d8785a6f7f569903", licence="CC-BY-SA-3.0",
-        folder=f"{_CORE}/es_MX_f_Allison", speaker=_only("allison"), split=_always("train"), splits=("train",),
+        folder=f"{_CORE}/es_MX_f_Allison", speaker=only("allison"), split=always("train"), splits=("train",),
         note="Mexican Spanish; the same announcer as in asterisk-core-sounds-en-wav",
     ),
     _source(
         "asterisk-core-sounds-fr-wav", language="fr", version="1.6.1-1", size_bytes=18516060,
         sha256="8d4e1bc32ed5ba7fbda40841ca1825ed20cc6232724a473c90f8bb0e53e6073e", licence="CC-BY-SA-3.0",
-        folder=f"{_CORE}/fr_CA_f_June", speaker=_only("june"), split=_always("train"), splits=("train",),
+        folder=f"{_CORE}/fr_CA_f_June", speaker=only("june"), split=always("train"), splits=("train",),
         note="Canadian French",
     ),
     _source(
         "asterisk-core-sounds-it-wav", language="it", version="1.6.1-1", size_bytes=18262124,
         sha256="5a26638089e134b8ac39363fe249c5c93c50cd8bfdc9b2499ae61ec4a35e2fcb", licence="CC-BY-SA-3.0",
-        folder=f"{_CORE}/it_IT_m_Carlo", speaker=_only("carlo"), split=_always("train"), splits=("train",),
+        folder=f"{_CORE}/it_IT_m_Carlo", speaker=only("carlo"), split=always("train"), splits=("train",),
     ),
     _source(
         "asterisk-core-sounds-ru-wav", language="ru", version="1.6.1-1", size_bytes=18788860,
         sha256="ccbfaebfa450b7a9ddf644ae0f3d1e9017d5df7c0aebe816e946345589d38201", licence="CC-BY-3.0",
-        folder=f"{_CORE}/ru_RU_f_IvrvoiceRU", speaker=_only("ivrvoice"), split=_always("train"), splits=("train",),
+        folder=f"{_CORE}/ru_RU_f_IvrvoiceRU", speaker=only("ivrvoice"), split=always("train"), splits=("train",),
     ),
     _source(
         "fillets-ng-data-cs", language="cs", version="1.0.1-1.1", size_bytes=39042172,
         sha256="3ecef99b9456f1c80c9625c6f2418642b52d58e7167a46bad7a412db17991b14", licence="GPL-2",
-        folder="usr/share/games/fillets-ng/sound", speaker=_fish, split=_always("train"), splits=("train",),
+        folder="usr/share/games/fillets-ng/sound", speaker=_fish, split=always("train"), splits=("train",),
         note="the language's only source, so it is never scored; speaker 'others' is many voices",
     ),
     _source(
         "fillets-ng-data-nl", language="nl", version="1.0.1-1.1", size_bytes=32593580,
         sha256="afb4443fda9ab507dee578b75be857d121718a1cd6017a474f30e0eb13dc9d10", licence="GPL-2",
-        folder="usr/share/games/fillets-ng/sound", speaker=_fish, split=_always("train"), splits=("train",),
+        folder="usr/share/games/fillets-ng/sound", speaker=_fish, split=always("train"), splits=("train",),
         note="the language's only source, so it is never scored; speaker 'others' is many voices",
     ),
     _source(
         "asterisk-prompt-es-co", language="es", version="0.20070403-2.1", size_bytes=992708,
         sha256="6702696e045514699e87dc8fb70f370717e5df91f821f7bec8dd0df1be008e83", licence="GPL-2",
-        folder=f"{_CORE}/es", speaker=_only("july"), split=_always("dev"), splits=("dev",),
+        folder=f"{_CORE}/es", speaker=only("july"), split=always("dev"), splits=("dev",),
         note="Colombian Spanish, GSM",
     ),
     _source(
         "asterisk-prompt-fr-armelle", language="fr", version="20070613-2.2", size_bytes=1496780,
         sha256="162570b1a9b3512a98f06b89f60c7c17cf1b9b52297315adca9a4e5be728bea3", licence="BSD-like",
-        folder=f"{_CORE}/fr", speaker=_only("armelle"), split=_by_recording, splits=("dev", "test"),
+        folder=f"{_CORE}/fr", speaker=only("armelle"), split=_by_recording, splits=("dev", "test"),
         note=f"GSM; {_BY_RECORDING_NOTE}",
     ),
     _source(
         "asterisk-prompt-it-menardi-wav", language="it", version="1:1.4.22+mm20110907-3.1", size_bytes=18776300,
         sha256="3094530d98f8758ac275572d59624c41f60969fef883f34f4886d144f3dfeb21", licence="CC-BY-SA-3.0-IT",
-        folder=f"{_CORE}/it_IT_f_Menardi", speaker=_only("paola"), split=_by_recording, splits=("dev", "test"),
+        folder=f"{_CORE}/it_IT_f_Menardi", speaker=only("paola"), split=_by_recording, splits=("dev", "test"),
         note=_BY_RECORDING_NOTE,
     ),
     _source(
         "festvox-ru", language="ru", version="0.5+dfsg-6", size_bytes=178728512,
         sha256="21ef3f0f2978ecf2e2eddb367cb0ff4a72572196d28dc69feb84f4177af5e6c4", licence="BSD-like",
-        folder="usr/share/festival/voices/russian/msu_ru_nsh_clunits/wav", speaker=_only("nsh"), split=_by_recording,
+        folder="usr/share/festival/voices/russian/msu_ru_nsh_clunits/wav", speaker=only("nsh"), split=_by_recording,
         splits=("dev", "test"), note=_BY_RECORDING_NOTE,
     ),
     _source(
@@ -193,21 +201,27 @@ SOURCES: Final[tuple[PromptSource, ...]] = (
     _source(
         "drascula-spanish", language="es", version="1.0+ds4-2", size_bytes=13286564,
         sha256="87b5f12df3fcd7ca16097c802dff1ab55e40c9ebc21209fa3f031e1661b4b8e5", licence="Drascula",
-        folder="usr/share/scummvm/drascula/es", speaker=_drascula_role, split=_always("test"), splits=("test",),
+        folder="usr/share/scummvm/drascula/es", speaker=_drascula_role, split=always("test"), splits=("test",),
         note="8 bits; Castilian; speakers are roles of a game; one actor may have several",
     ),
     _source(
         "pocketsphinx-testdata", language="en", version="0.8+5prealpha+1-15", size_bytes=1822580,
         sha256="eaeb7a01d54f20b799d1a81ef110ec544b2cb47ea006614078220737a33019f0", licence="BSD-2-Clause",
-        folder="usr/share/pocketsphinx/test/data", speaker=_reader, split=_always("test"), splits=("test",),
+        folder="usr/share/pocketsphinx/test/data", speaker=reader, split=always("test"), splits=("test",),
         note="half a minute",
     ),
 )  # fmt: skip
 
 
+def packages_of(sources: tuple[PromptSource, ...]) -> tuple[DebianPackage, ...]:
+    """Each once."""
+    return tuple({source.package.name: source.package for source in sources}.values())
+
+
 class Prompts(Corpus):
     """Real speech from Debian packages."""
 
+    sources: ClassVar = SOURCES
     card = CorpusCard(
         name="prompts",
         title="Telephone prompts and game dialogue in seven languages, from Debian packages",
@@ -219,15 +233,16 @@ class Prompts(Corpus):
             "at large."
         ),
         sources=tuple(source.card for source in SOURCES),
-        download_bytes=sum(source.package.size_bytes for source in SOURCES),
+        download_bytes=sum(package.size_bytes for package in packages_of(SOURCES)),
     )
 
     def prepare(self, folder: Path, *, downloads: Path, progress: Progress) -> Harvest:
         """Fetches the packages, unpacks them beside the audio for as long as that takes, converts their speech."""
-        fetched = fetch_packages([source.package for source in SOURCES], downloads=downloads, progress=progress)
+        pinned = packages_of(self.sources)
+        fetched = fetch_packages(pinned, downloads=downloads, progress=progress)
         unpacked = folder / "packages"
         _unpack_all(fetched, unpacked, progress=progress)
-        found = [entry for source in SOURCES for entry in read_source(source, unpacked / source.package.name)]
+        found = [entry for source in self.sources for entry in read_source(source, unpacked / source.package.name)]
         jobs = [entry for entry in found if isinstance(entry, Job)]
         skipped = [entry for entry in found if isinstance(entry, Skipped)]
         harvest = convert(jobs, folder=folder, progress=progress)
@@ -236,16 +251,18 @@ class Prompts(Corpus):
             harvest,
             skipped=tuple(sorted((*harvest.skipped, *skipped), key=lambda entry: entry.path)),
             versions={package.name: package.version for package in fetched},
-            warnings=_warnings(fetched),
+            warnings=_warnings(fetched, pinned),
         )
 
 
 def read_source(source: PromptSource, unpacked: Path) -> Iterator[Job | Skipped]:
     """What to convert from one unpacked package, in the order of names."""
+    if source.archive:
+        _unzip(unpacked / source.archive, unpacked)
     root = unpacked / source.folder
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
-    for number, path in enumerate(files):
-        stem = path.relative_to(root).with_suffix("").as_posix()
+    stems = [(path.relative_to(root).with_suffix("").as_posix(), path) for path in files]
+    for number, (stem, path) in enumerate(pair for pair in stems if source.has(pair[0])):
         speaker = source.speaker(stem)
         if speaker is None:
             yield Skipped(path=f"{source.card.name}/{stem}", reason="music or an effect, by its name")
@@ -269,10 +286,18 @@ def _unpack_all(packages: tuple[FetchedPackage, ...], folder: Path, *, progress:
             progress("unpacking packages", done, len(packages))
 
 
-def _warnings(fetched: tuple[FetchedPackage, ...]) -> tuple[str, ...]:
-    pinned = {source.package.name: source.package.version for source in SOURCES}
+def _unzip(archive: Path, folder: Path) -> None:
+    try:
+        with zipfile.ZipFile(archive) as file:
+            file.extractall(folder)
+    except (FileNotFoundError, zipfile.BadZipFile) as error:
+        raise CorpusError(f"{archive} cannot be unpacked ({error}); is the package another version?") from None
+
+
+def _warnings(fetched: tuple[FetchedPackage, ...], pinned: tuple[DebianPackage, ...]) -> tuple[str, ...]:
+    versions = {package.name: package.version for package in pinned}
     return tuple(
-        f"{package.name} is version {package.version}, not {pinned[package.name]} that was examined: results may differ"
+        f"{package.name} is version {package.version}, not {examined} that was examined: results may differ"
         for package in fetched
-        if package.version != pinned[package.name]
+        if package.version != (examined := versions[package.name])
     )
