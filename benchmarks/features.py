@@ -5,7 +5,8 @@
 
 Features: hours of speech an hour of one core, decoding left out, against torchaudio's and Lhotse's own over the same
 samples, in turns. Store: recordings of five seconds up to a thousand hours, their frames a sparse file. Epochs: all
-development speech in batches of similar length, against Lhotse's dynamic bucketing over features that it has stored.
+development recordings, normalised and in batches of similar length, against Lhotse's dynamic bucketing over features
+that it has stored.
 """
 
 import argparse
@@ -27,10 +28,9 @@ from lightning_modules.config import CopiesConfig, DataConfig, FeaturesConfig
 from lightning_modules.data.batches import evaluation_batches
 from lightning_modules.data.feature_store import FeatureStore, feature_store_path
 from lightning_modules.data.features import filterbank
-from lightning_modules.data.manifest import Recording
+from lightning_modules.data.manifest import Recording, Utterance
 from lightning_modules.data.prepared import PreparedCorpus, open_corpus
 from lightning_modules.data.segments import Segments
-from lightning_modules.data.utterances import join_utterances
 
 RATE: Final = 8000
 ROUNDS: Final = 5
@@ -152,8 +152,20 @@ def _sparse(path: Path, hours: int) -> list[Recording]:
 def epochs(corpus: PreparedCorpus, workspace: Path) -> None:
     """Seconds to go through the development speech once, batched by length."""
     opened = FeatureStore.open(feature_store_path(corpus, FeaturesConfig(), workspace))
-    data = DataConfig(utterance_s=0.2, minimum_s=0.0, long_recordings="cut", max_utterances=100_000)
-    utterances = join_utterances(corpus.recordings, split="dev", data=data)
+    data = DataConfig()
+    utterances = [
+        Utterance(
+            id=each.id,
+            language=each.language,
+            source=each.source,
+            speaker=each.speaker,
+            split="dev",
+            recordings=(each.id,),
+            duration_s=each.duration_s,
+        )
+        for each in corpus.recordings
+        if each.split == "dev"
+    ]
     warnings.simplefilter("ignore")
     cuts, bins = _cuts(corpus, Path(tempfile.mkdtemp(prefix="lidstudy-lhotse-")))
     ours, theirs = [], []
@@ -181,7 +193,9 @@ def _cuts(corpus: PreparedCorpus, folder: Path) -> tuple[Any, Callable[[Any], It
         for place, recording in enumerate(LhotseRecording.from_file(corpus.audio_path(each)) for each in chosen)
     )
     extractor = Fbank(FbankConfig(sampling_rate=RATE, num_filters=40, high_freq=-200.0))
-    stored = cuts.compute_and_store_features(extractor, folder, num_jobs=1, storage_type=NumpyFilesWriter).to_eager()
+    stored = cuts.compute_and_store_features(
+        extractor, folder, num_jobs=1, storage_type=NumpyFilesWriter, progress_bar=False
+    ).to_eager()
 
     def go(all_cuts: Any) -> Iterable[torch.Tensor]:
         sampler = DynamicBucketingSampler(all_cuts, max_duration=400.0, num_buckets=10, shuffle=False)

@@ -68,7 +68,7 @@ class FeatureStore:
         """
         try:
             index = json.loads((path / "index.json").read_text(encoding="utf-8"))
-            frames = np.load(path / "frames.npy", mmap_mode="r")
+            frames = np.asarray(np.load(path / "frames.npy", mmap_mode="r"))  # slices of a memmap are slow to make
             offsets = np.load(path / "offsets.npy")
             _check_parts(index["ids"], offsets=offsets, num_frames=len(frames))
         except (OSError, ValueError, KeyError) as error:
