@@ -7,8 +7,9 @@
 
 Every arm has the same seeds, budget and data order, no pruning, and the learning rate of the base. Scores are those of
 development data, the half of the left-out sources that chose each training's best epoch, for all arms alike; test data
-is left alone. One arm begins with the encoder of a training on synthetic speech; one also trains on two languages that
-are not told apart in the scores, in a study of its own, since what is trained on cannot be searched.
+is left alone. One arm begins with the encoder of a training on synthetic speech; one has fewer sources to train on, and
+one more languages, which are not told apart in the scores: each in a study of its own, since what is trained on cannot
+be searched.
 """
 
 import argparse
@@ -77,8 +78,12 @@ ARMS: Final[dict[str, dict[str, Any]]] = {
     "with band offsets": {"augmentation.band_offset": 1.0},
     "begun with synthetic speech": {"training.pretrained": "unseen_pretraining/0"},
 }
-FURTHER: Final = "with Czech and Dutch"
-"""An arm that no parameter makes."""
+CORPUS: Final = "prompts_further"
+OTHER_SPEECH: Final = {
+    "without further sources": 'corpus = "prompts"',
+    "with Czech and Dutch": f'corpus = "{CORPUS}"\nfurther_languages = ["cs", "nl"]',
+}
+"""Arms that no parameter makes."""
 SEEDS: Final = (101, 102, 103, 104, 105)
 FOLDS: Final = (1, 0)
 STUDY: Final = """
@@ -142,19 +147,19 @@ def main() -> None:
             print(cheap(arguments.workspace, fold))
 
 
-def name_of(fold: int) -> str:
-    return f"unseen_ablation_{fold}"
-
-
-def further_name_of(fold: int) -> str:
-    return f"unseen_further_{fold}"
+def studies_of(fold: int) -> dict[str, tuple[str, dict[str, dict[str, Any]]]]:
+    """Name -> what it says of its data, and its arms."""
+    others: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
+        f"unseen_{arm.replace(' ', '_').lower()}_{fold}": (data, {arm: {}}) for arm, data in OTHER_SPEECH.items()
+    }
+    return {f"unseen_ablation_{fold}": (f'corpus = "{CORPUS}"', ARMS), **others}
 
 
 def run(workspace: Path, fold: int) -> None:
     """Trains every arm under every seed that is not on record; the same command goes on."""
     _pretrain(workspace)
-    _run(workspace, fold, name=name_of(fold), arms=ARMS)
-    _run(workspace, fold, name=further_name_of(fold), arms={FURTHER: {}}, data='further_languages = ["cs", "nl"]')
+    for name, (data, arms) in studies_of(fold).items():
+        _run(workspace, fold, name=name, arms=arms, data=data)
 
 
 def _pretrain(workspace: Path) -> None:
@@ -175,7 +180,7 @@ def _program() -> Path:
     return Path(sys.executable).with_name("lidstudy")
 
 
-def _run(workspace: Path, fold: int, *, name: str, arms: Mapping[str, Mapping[str, Any]], data: str = "") -> None:
+def _run(workspace: Path, fold: int, *, name: str, arms: Mapping[str, Mapping[str, Any]], data: str) -> None:
     folder = Workspace(workspace).study(name)
     study = _write(workspace, fold, name=name, arms=arms, data=data)
     process = subprocess.Popen([_program(), "sweep", study, "--workspace", workspace])
@@ -205,7 +210,9 @@ def _write(workspace: Path, fold: int, *, name: str, arms: Mapping[str, Mapping[
 
 def table(workspace: Path, fold: int) -> str:
     """A row an arm: mean and sd over seeds, and the paired difference to the base with its 95 % interval."""
-    found = _values(workspace, name_of(fold), ARMS) | _values(workspace, further_name_of(fold), {FURTHER: {}})
+    found: dict[str, dict[int, tuple[float, float]]] = {}
+    for name, (_, arms) in studies_of(fold).items():
+        found |= _values(workspace, name, arms)
     lines = [
         f"| fold {fold}: arm | n | accuracy | Cllr, bits | Cllr less the base's, 95 % interval |",
         "| --- | --- | --- | --- | --- |",
