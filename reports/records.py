@@ -369,6 +369,8 @@ class LedgerEntry:
         declared: of the look that ends a study: the conditions that its file named by then.
         known: as of Evaluation.
         is_declared: whether these conditions are those, of a trial that the file chose: they belong to that look.
+        has_test: whether test speech of the study was scored, of whatever corpus; None where that was not noted: then
+            what is not development speech of the study's corpus counts.
     """
 
     time: str  # ISO 8601, UTC
@@ -385,10 +387,14 @@ class LedgerEntry:
     declared: tuple[str, ...] = ()
     is_declared: bool = False
     known: tuple[str, ...] = ()
+    has_test: bool | None = None
 
     def is_look(self, data_hash: str) -> bool:
         """Whether it is a look at the test data of the corpus of that hash, which a study can spend only once."""
-        return not self.corpus or (self.data_hash == data_hash and self.split != "dev" and not self.is_declared)
+        has_test = self.has_test
+        if has_test is None:
+            has_test = self.data_hash == data_hash and self.split != "dev"
+        return not self.corpus or (has_test and not self.is_declared)
 
 
 def looks(ledger: Iterable[LedgerEntry], data_hash: str) -> tuple[LedgerEntry, ...]:

@@ -5,10 +5,10 @@ Imports torch. Whoever calls holds the study's lease.
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -81,10 +81,12 @@ def evaluate_on(
     scored = list(score_conditions(checkpoint, development, speech, conditions, progress=progress))
     if not scored:
         raise CorpusError(f"corpus {corpus.name} has no {asked.split} speech for {', '.join(asked.conditions)}.")
-    known = _known(speech.recordings, config, workspace=workspace, study=folder)
+    own = open_corpus_of(config.data, workspace.root)
+    known = _known(speech.recordings, trained_on(own, config, workspace=workspace, study=folder))
     evaluation = _evaluation(scored, corpus=corpus, config=config, number=number, split=asked.split, known=known)
     asked = asked._replace(conditions=tuple(condition.name for condition in conditions))
-    _record(evaluation, scored, asked=asked, trial=trial, folder=folder)
+    has_test = bool(_hashes(speech.recordings) & _hashes(each for each in own.recordings if each.split == "test"))
+    _record(evaluation, scored, asked=asked, trial=trial, folder=folder, has_test=has_test)
     found = {each.condition for each in evaluation.conditions}
     return evaluation, tuple(condition.name for condition in conditions if condition.name not in found)
 
@@ -149,27 +151,35 @@ def trained_on(
     return [*heard, *(each for each in heard_before(before, workspace, own=study) if each.split == "train")]
 
 
-def _known(
-    scored: Sequence[Recording], config: TrialConfig, *, workspace: Workspace, study: StudyFolder
-) -> tuple[str, ...]:
+def _hashes(recordings: Iterable[Recording]) -> set[str]:
+    return {each.audio_hash for each in recordings}
+
+
+_SAME: Final[dict[str, Callable[[Recording], Hashable]]] = {
+    "recording": lambda each: each.audio_hash,
+    "speaker": lambda each: (each.source, each.speaker),
+    "source": lambda each: each.source,
+}
+"""What makes two the same, also across corpora: `speaker 1` of two sources are two people."""
+
+
+def _known(scored: Sequence[Recording], trained: Sequence[Recording]) -> tuple[str, ...]:
     """What of it the trial was trained on: recordings, speakers, sources."""
-    trained = trained_on(open_corpus_of(config.data, workspace.root), config, workspace=workspace, study=study)
-    found = {
-        f"{what}s": {getattr(each, key) for each in scored} & {getattr(each, key) for each in trained}
-        for what, key in (("recording", "id"), ("speaker", "speaker"), ("source", "source"))
-    }
-    return tuple(what for what, shared in found.items() if shared)
+    return tuple(f"{what}s" for what, key in _SAME.items() if set(map(key, scored)) & set(map(key, trained)))
 
 
 def _refuse_known(
     wanted: Sequence[Recording], trained: Sequence[Recording], *, corpus: str, excused: Sequence[Shared]
 ) -> None:
     """A score on what a network was trained on says nothing."""
-    for what in (each for each in get_args(Shared) if each not in excused):
-        known = {getattr(each, what) for each in trained}
-        if shared := sorted({getattr(each, what) for each in wanted} & known):
+    for what in ("source", "speaker", "recording"):
+        if what in excused:
+            continue
+        known = set(map(_SAME[what], trained))
+        if shared := next((each for each in wanted if _SAME[what](each) in known), None):
+            name = shared.id if what == "recording" else getattr(shared, what)
             raise CorpusError(
-                f"the trial was trained on {what} {shared[0]}, which corpus {corpus} would score; choose another "
+                f"the trial was trained on {what} {name}, which corpus {corpus} would score; choose another "
                 "--split, or insist with --allow-shared: the score then rewards knowing it."
             )
 
@@ -195,7 +205,13 @@ def _evaluation(
 
 
 def _record(
-    evaluation: Evaluation, scored: Sequence[Scored], *, asked: Asked, trial: EvaluatedTrial, folder: StudyFolder
+    evaluation: Evaluation,
+    scored: Sequence[Scored],
+    *,
+    asked: Asked,
+    trial: EvaluatedTrial,
+    folder: StudyFolder,
+    has_test: bool,
 ) -> None:
     """The ledger first: what was seen was seen, whatever becomes of MLflow."""
     now = datetime.now(tz=UTC)
@@ -218,6 +234,7 @@ def _record(
         conditions=asked.conditions,
         is_declared=asked.is_declared,
         known=evaluation.known,
+        has_test=has_test,
     )
     lines = [json.dumps(dataclasses.asdict(each)) for each in (*read_ledger(folder), entry)]
     write_atomic(folder.ledger, "\n".join(lines) + "\n", sync=True)

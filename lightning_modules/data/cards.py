@@ -79,7 +79,6 @@ class Harvest:
 
     Attributes:
         recordings: paths relative to the folder, all of them written.
-        audio_hashes: hash of the samples a recording id.
         skipped: files that were left out.
         versions: version of each package or data set that was read.
         warnings: what a user should know before trusting results.
@@ -87,7 +86,6 @@ class Harvest:
     """
 
     recordings: tuple[Recording, ...]
-    audio_hashes: Mapping[str, str]
     skipped: tuple[Skipped, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

@@ -49,6 +49,7 @@ class Job:
 
     Attributes:
         copy_of: id of a recording that this is another file of: it is of use only if that one is not.
+        cut_of: as of Recording.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Job:
     speaker: str
     split: Split
     copy_of: str = ""
+    cut_of: str = ""
 
     @property
     def shown(self) -> str:
@@ -111,7 +113,6 @@ def convert(jobs: Sequence[Job], *, folder: Path, progress: Progress) -> Harvest
     _remove_all_but({audio_file(folder, job.id) for job in kept}, folder=folder)
     return Harvest(
         recordings=tuple(sorted((_recording(job, converted[job.id]) for job in kept), key=lambda row: row.id)),
-        audio_hashes={job.id: converted[job.id].audio_hash for job in kept},
         skipped=tuple(
             Skipped(path=job.shown, reason=reasons[job.id])
             for job in sorted(jobs, key=lambda job: job.id)
@@ -164,6 +165,8 @@ def _recording(job: Job, converted: Converted) -> Recording:
         speaker=job.speaker,
         duration_s=converted.duration_s,
         split=job.split,
+        cut_of=job.cut_of,
+        audio_hash=converted.audio_hash,
     )
 
 

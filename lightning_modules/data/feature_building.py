@@ -20,7 +20,7 @@ from lightning_modules.data.cards import Progress
 from lightning_modules.data.copies import Change, change_of
 from lightning_modules.data.feature_store import MODELS, copy_path, feature_store_path
 from lightning_modules.data.features import FULL_SCALE, Frames, filterbank
-from lightning_modules.data.manifest import read_audio_hashes, samples_hash
+from lightning_modules.data.manifest import samples_hash
 from lightning_modules.data.noises import fetch_music
 from lightning_modules.data.prepared import PreparedCorpus, locked
 from lightning_modules.errors import CorpusError
@@ -106,8 +106,7 @@ def _blame_the_corpus(corpus: PreparedCorpus) -> Iterator[None]:
 def _write(corpus: PreparedCorpus, work: _Work, folder: Path, *, progress: Progress) -> None:
     import soundfile
 
-    hashes = read_audio_hashes((corpus.root / "manifest.csv").read_text(encoding="utf-8"))
-    items = [_Item(each.id, corpus.audio_path(each), hashes[each.id], each.duration_s) for each in corpus.recordings]
+    items = [_Item(each.id, corpus.audio_path(each), each.audio_hash, each.duration_s) for each in corpus.recordings]
     num_frames = filterbank(work.features, models=work.workspace / MODELS).num_frames
     with _blame_the_corpus(corpus):
         lengths = [num_frames(soundfile.info(item.path).frames) for item in items]

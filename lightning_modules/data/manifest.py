@@ -32,6 +32,8 @@ class Recording:
         duration_s: seconds of speech.
         split: train, dev or test.
         condition: duration, noise or channel; "clean" where nothing was done.
+        cut_of: the longer recording that this and others were cut from; "" where there is none.
+        audio_hash: of its 16-bit samples.
     """
 
     id: str
@@ -42,6 +44,8 @@ class Recording:
     duration_s: float
     split: Split
     condition: str = "clean"
+    cut_of: str = ""
+    audio_hash: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,22 +69,20 @@ class Utterance:
     start_s: float | None = None
 
 
-_COLUMNS: Final = tuple(field.name for field in fields(Recording))
+_LAST: Final = ("cut_of", "audio_hash")
+_COLUMNS: Final = tuple(field.name for field in fields(Recording) if field.name not in _LAST)
 
 
-def manifest_text(recordings: Iterable[Recording], *, audio_hashes: Mapping[str, str]) -> str:
-    """The manifest as CSV: one row a recording in the order of ids, with the hash of its samples in the last column."""
+def manifest_text(recordings: Iterable[Recording]) -> str:
+    """The manifest as CSV, one row a recording in the order of ids; column `cut_of` is there if anything was cut."""
+    rows = sorted(recordings, key=lambda recording: recording.id)
+    last = _LAST if any(recording.cut_of for recording in rows) else _LAST[1:]
+    columns = (*_COLUMNS, *last)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*_COLUMNS, "audio_hash"])
-    for recording in sorted(recordings, key=lambda recording: recording.id):
-        writer.writerow([*(getattr(recording, column) for column in _COLUMNS), audio_hashes[recording.id]])
+    writer.writerow(columns)
+    writer.writerows([getattr(recording, column) for column in columns] for recording in rows)
     return buffer.getvalue()
-
-
-def read_audio_hashes(text: str) -> dict[str, str]:
-    """Recording id -> hash of its samples, of a manifest written by `manifest_text`."""
-    return {row["id"]: row["audio_hash"] for row in csv.DictReader(io.StringIO(text))}
 
 
 def samples_hash(pcm: npt.NDArray[np.int16]) -> str:
@@ -113,4 +115,6 @@ def _recording(row: Mapping[str, str]) -> Recording:
         duration_s=float(row["duration_s"]),
         split=cast("Split", split),
         condition=row["condition"],
+        cut_of=row.get("cut_of", ""),
+        audio_hash=row["audio_hash"],
     )

@@ -239,7 +239,7 @@ def _write(harvest: Harvest, corpus: Corpus, folder: Path) -> None:
             f"corpus {card.name!r} came out empty: of {len(harvest.skipped)} files none could be used: "
             f"{most_common(harvest.skipped)}."
         )
-    manifest = manifest_text(harvest.recordings, audio_hashes=harvest.audio_hashes)
+    manifest = manifest_text(harvest.recordings)
     facts = {
         "card": {**asdict(card), "languages": card.languages, "licences": card.licences},
         "data_hash": data_hash(manifest),

@@ -5,7 +5,7 @@ knows the announcer, not the language.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple, Protocol, TypeVar
 
@@ -62,11 +62,13 @@ def check_splits(recordings: Sequence[Recording], *, allow_shared: Sequence[Shar
         speakers that development and test share, sorted.
 
     Raises:
-        CorpusError: training shares a source or a speaker with development or test, or a recording stands twice.
+        CorpusError: training shares a source or a speaker with development or test, cuts of one recording are in
+            several splits, or a recording stands twice.
     """
     _refuse_repeated("id", (recording.id for recording in recordings))
     _refuse_repeated("audio file", (recording.path for recording in recordings))
     refuse_shared(recordings, allow_shared=allow_shared)
+    _refuse_divided(recordings)
     splits = _splits_by(
         recordings, key=lambda recording: SharedSpeaker(recording.language, recording.source, recording.speaker)
     )
@@ -108,8 +110,9 @@ def leave_source_out(recordings: Sequence[Recording], *, fold: int, languages: S
 
     In the order of names, fold k leaves out each language's source k, from the first again where it has fewer. A source
     of less than three minutes always trains: it could not be scored. What is left out is divided between development
-    and test by speaker, the one with the most speech first, or where there is one speaker by recording: in the order
-    of names, ten for development, ten for test, and so on. Languages that are no targets train.
+    and test by speaker, the one with the most speech first, with all whose cuts are of the same recordings; where that
+    leaves one speaker, by recording: those that were cut by their speech too, others in the order of names, ten for
+    development, ten for test, and so on. Languages that are no targets train.
 
     Args:
         recordings: of a whole corpus.
@@ -117,7 +120,7 @@ def leave_source_out(recordings: Sequence[Recording], *, fold: int, languages: S
         languages: the targets.
 
     Raises:
-        CorpusError: a target has one source only, or there are not so many folds.
+        CorpusError: a target has one source only, or one that is a single recording; or there are not so many folds.
     """
     sources = {language: _large_sources(recordings, language) for language in languages}
     if alone := [language for language, names in sources.items() if len(names) < 2]:  # noqa: PLR2004 - one left out
@@ -146,19 +149,45 @@ def _large_sources(recordings: Sequence[Recording], language: str) -> list[str]:
 
 def _halves(recordings: Sequence[Recording]) -> dict[str, Split]:
     """Id -> development or test."""
+    by_speaker = _with_shared_cuts(recordings)
+    if len(set(by_speaker.values())) > 1:
+        return _by_speech(recordings, by_speaker)
+    if any(each.cut_of for each in recordings):
+        by_recording = {each.id: each.cut_of or each.id for each in recordings}
+        if len(set(by_recording.values())) == 1:
+            raise CorpusError(
+                f"leave_source_out would score source {recordings[0].source!r}, which is one recording: it cannot be "
+                "divided between development and test."
+            )
+        return _by_speech(recordings, by_recording)
+    ordered = sorted(recordings, key=lambda recording: recording.id)
+    return {each.id: "dev" if number // BLOCK % 2 == 0 else "test" for number, each in enumerate(ordered)}
+
+
+def _with_shared_cuts(recordings: Sequence[Recording]) -> dict[str, str]:
+    """Id -> a name of its speaker and of those that have cuts of the same recordings: two sides of a call."""
+    name_of = {each.speaker: each.speaker for each in recordings}
+    speakers = defaultdict[str, set[str]](set)
+    for each in recordings:
+        if each.cut_of:
+            speakers[each.cut_of].add(each.speaker)
+    for together in speakers.values():
+        names = {name_of[speaker] for speaker in together}
+        name_of |= {speaker: min(names) for speaker, name in name_of.items() if name in names}
+    return {each.id: name_of[each.speaker] for each in recordings}
+
+
+def _by_speech(recordings: Sequence[Recording], group_of: Mapping[str, str]) -> dict[str, Split]:
+    """Id -> development or test, whole groups, the largest first to where there is less."""
     seconds = defaultdict[str, float](float)
     for recording in recordings:
-        seconds[recording.speaker] += recording.duration_s
-    if len(seconds) == 1:
-        ordered = sorted(recordings, key=lambda recording: recording.id)
-        return {each.id: "dev" if number // BLOCK % 2 == 0 else "test" for number, each in enumerate(ordered)}
+        seconds[group_of[recording.id]] += recording.duration_s
     totals: dict[Split, float] = {"dev": 0.0, "test": 0.0}
-    of_speaker: dict[str, Split] = {}
-    for speaker in sorted(seconds, key=lambda name: (-seconds[name], name)):
-        split: Split = "dev" if totals["dev"] <= totals["test"] else "test"
-        of_speaker[speaker] = split
-        totals[split] += seconds[speaker]
-    return {each.id: of_speaker[each.speaker] for each in recordings}
+    splits: dict[str, Split] = {}
+    for group in sorted(seconds, key=lambda name: (-seconds[name], name)):
+        splits[group] = "dev" if totals["dev"] <= totals["test"] else "test"
+        totals[splits[group]] += seconds[group]
+    return {each.id: splits[group_of[each.id]] for each in recordings}
 
 
 def _refuse_repeated(what: str, values: Iterable[str]) -> None:
@@ -167,6 +196,14 @@ def _refuse_repeated(what: str, values: Iterable[str]) -> None:
         if value in seen:
             raise CorpusError(f"two recordings have the {what} {value!r}; each must have its own.")
         seen.add(value)
+
+
+def _refuse_divided(recordings: Sequence[Recording]) -> None:
+    for name, splits in _splits_by(recordings, key=lambda each: each.cut_of).items():
+        if name and len(splits) > 1:
+            raise CorpusError(
+                f"cuts of recording {name!r} are in {' and '.join(sorted(splits))}; they belong into one split."
+            )
 
 
 def _refuse_trained_on(what: str, stretches: Sequence[Placed], *, key: Callable[[Placed], str]) -> None:

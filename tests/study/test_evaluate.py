@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import soundfile
 
 from lightning_modules import scoring
 from lightning_modules.data.conditions import parse_condition
-from lightning_modules.data.prepared import open_corpus, prepare_corpus
+from lightning_modules.data.manifest import Split, manifest_text, read_manifest
+from lightning_modules.data.prepared import data_hash, open_corpus, prepare_corpus
 from lightning_modules.errors import ConfigError, CorpusError, StorageError
 from reports.records import looks
 from study.commands.evaluate import evaluate
@@ -54,6 +56,7 @@ def done(shared_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(shared_speech / "mlflow", workspace / "mlflow")
     run_study(write_tiny_study(folder, trials=2), workspace)
     _prepare_foreign(folder, workspace)
+    _prepare_renamed(workspace)
     return workspace
 
 
@@ -70,6 +73,27 @@ def _prepare_foreign(folder: Path, workspace: Path) -> None:
     file = folder / "foreign.toml"
     file.write_text(FOREIGN)
     prepare_corpus(load_corpus(str(file)), workspace, progress=nothing_to_show)
+
+
+def _prepare_renamed(workspace: Path) -> None:
+    """The speech of `espeak` under other names, its test speech as development speech and the other way round."""
+    own, renamed = workspace / "corpora" / "espeak", workspace / "corpora" / "renamed"
+    renamed.mkdir()
+    (renamed / "audio").symlink_to(own / "audio")
+    splits: dict[Split, Split] = {"train": "train", "dev": "test", "test": "dev"}
+    manifest = manifest_text(
+        replace(
+            each,
+            id=f"r-{each.id}",
+            source=f"r-{each.source}",
+            speaker=f"r-{each.speaker}",
+            split=splits[each.split],
+        )
+        for each in read_manifest((own / "manifest.csv").read_text(encoding="utf-8"))
+    )
+    facts = json.loads((own / "corpus.json").read_text(encoding="utf-8"))
+    (renamed / "manifest.csv").write_text(manifest, encoding="utf-8")
+    (renamed / "corpus.json").write_text(json.dumps({**facts, "data_hash": data_hash(manifest)}), encoding="utf-8")
 
 
 KEY = (0, "espeak", "test")
@@ -158,6 +182,21 @@ def test_development_data_and_other_corpora_are_no_looks_at_test_data(done: Path
     assert len(record_of(done).looks) == before
 
 
+def test_the_study_s_test_speech_is_a_look_in_whatever_corpus_and_split_it_stands(done: Path) -> None:
+    before = len(record_of(done).looks)
+    evaluate("tiny/0", asked("renamed", split="test"), folder=done, as_json=True)
+    assert len(record_of(done).looks) == before, "that is the study's development speech"
+    evaluate("tiny/0", asked("renamed", split="dev"), folder=done, as_json=True)
+    assert len(record_of(done).looks) == before + 1
+
+
+def test_what_the_trial_was_trained_on_is_known_under_other_names(done: Path) -> None:
+    with pytest.raises(CorpusError, match=r"the trial was trained on recording r-.*, which corpus renamed would score"):
+        evaluate("tiny/0", asked("renamed", split="all"), folder=done, as_json=True)
+    evaluate("tiny/0", asked("renamed", split="all", max_utterances=2, allow_shared=True), folder=done, as_json=True)
+    assert read_ledger(Workspace(done).study("tiny"))[-1].known == ("recordings",)
+
+
 def test_another_corpus_with_a_language_too_many_and_one_missing(
     done: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,7 +236,7 @@ def test_what_the_trial_was_trained_on_is_refused(done: Path) -> None:
         ("tiny/7", "espeak", "3s", "study 'tiny' has no trial 7"),
         ("nobody/0", "espeak", "3s", "unknown study 'nobody'"),
         ("tiny/0", "espeak", "4s", "'4s' is no condition"),
-        ("tiny/0", "nowhere", "3s", "there is no corpus 'nowhere' in .*prepared there: espeak, foreign"),
+        ("tiny/0", "nowhere", "3s", "there is no corpus 'nowhere' in .*prepared there: espeak, foreign, renamed"),
         ("tiny/0", "foreign", "30s", "corpus foreign has no test speech for 30s"),
     ],
 )

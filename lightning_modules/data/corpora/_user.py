@@ -1,5 +1,6 @@
 """A corpus of the user's own, in one of the layouts that have a reader."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +64,15 @@ class UserCorpus(Corpus):
         found = list(usable.values())
         self._refuse_nothing(found, skipped)
         found = _a_source_a_language(assign_splits(found, self._config.splits))
-        jobs = [self._job(each, copy_of=copies.get(each.id, "")) for each in found]
+        num_cuts = Counter(each.recording for each in found)
+        jobs = [
+            self._job(
+                each,
+                copy_of=copies.get(each.id, ""),
+                cut_of=each.recording if num_cuts[each.recording] > 1 else "",
+            )
+            for each in found
+        ]
         refuse_shared(jobs, allow_shared=self.allow_shared)
         _refuse_divided(found)
         harvest = convert(jobs, folder=folder, progress=progress)
@@ -107,7 +116,7 @@ class UserCorpus(Corpus):
             why = f"; what was left out: {most_common(skipped)}" if skipped else ""
             raise CorpusError(f"corpus {self.card.name}: there is {what} in {self._config.reader.path}{why}.")
 
-    def _job(self, found: Found, *, copy_of: str) -> Job:
+    def _job(self, found: Found, *, copy_of: str, cut_of: str) -> Job:
         assert found.split is not None
         return Job(
             id=found.id,
@@ -119,6 +128,7 @@ class UserCorpus(Corpus):
             speaker=found.speaker,
             split=found.split,
             copy_of=copy_of,
+            cut_of=cut_of,
         )
 
     def _warnings(self) -> tuple[str, ...]:

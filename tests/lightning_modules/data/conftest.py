@@ -1,6 +1,7 @@
 """A tiny corpus of noise that comes and goes like speech, and the sounds that it is made of."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,18 +45,17 @@ class TinyCorpus(Corpus):
 
     def prepare(self, folder: Path, *, downloads: Path, progress: Progress) -> Harvest:  # noqa: ARG002
         self.num_calls += 1
-        hashes: dict[str, str] = {}
         recordings: list[Recording] = []
         for source in self.card.sources:
             for number in range(3):
                 recording = self._recording(source, number=number, split=source.splits[0])
                 samples = _make_speech(seconds=recording.duration_s, seed=len(recordings))
-                hashes[recording.id] = write_flac(folder / recording.path, samples)
-                recordings.append(recording)
+                audio_hash = write_flac(folder / recording.path, samples)
+                recordings.append(replace(recording, audio_hash=audio_hash))
             if self.fails:
                 raise KeyboardInterrupt
         progress("making noise", 1, 1)
-        return Harvest(recordings=tuple(reversed(recordings)), audio_hashes=hashes, versions={"noise": "1"})
+        return Harvest(recordings=tuple(reversed(recordings)), versions={"noise": "1"})
 
     @staticmethod
     def _recording(source: SourceCard, *, number: int, split: Split) -> Recording:

@@ -106,3 +106,49 @@ def test_a_language_with_one_source_cannot_be_left_out_of_training() -> None:
         leave_source_out(CORPUS, fold=0, languages=("en", "nl"))
     with pytest.raises(CorpusError, match="folds 0 to 2 of this corpus, not 3"):
         leave_source_out(CORPUS, fold=3, languages=("en", "fr"))
+
+
+def cut(recordings: Sequence[Recording], *, per_recording: int) -> list[Recording]:
+    """The same as cuts of longer recordings, so many of each."""
+    return [
+        dataclasses.replace(each, cut_of=f"{each.speaker}/call{number // per_recording}")
+        for number, each in enumerate(recordings)
+    ]
+
+
+def splits_of_cuts(recordings: Sequence[Recording]) -> dict[str, set[Split]]:
+    found = dict[str, set[Split]]()
+    for each in recordings:
+        found.setdefault(each.cut_of, set()).add(each.split)
+    return found
+
+
+ENGLISH = corpus_of(("en", "en-a", "x", 40))
+FRENCH = corpus_of(("fr", "fr-a", "x", 40), ("fr", "fr-b", "y", 40))
+
+
+def test_cuts_of_a_recording_stay_together_where_a_source_has_one_speaker() -> None:
+    corpus = [*ENGLISH, *cut(corpus_of(("en", "en-b", "y", 30)), per_recording=15), *FRENCH]
+    fold = leave_source_out(corpus, fold=1, languages=("en", "fr"))
+    splits = splits_of_cuts([each for each in fold if each.source == "en-b"])
+    assert sorted(splits.values()) == [{"dev"}, {"test"}]
+
+
+def test_two_sides_of_a_call_stay_together() -> None:
+    sides = corpus_of(*(("en", "en-b", speaker, 10) for speaker in "pqrs"))
+    calls = [dataclasses.replace(each, cut_of="first" if each.speaker[-1] in "pr" else "second") for each in sides]
+    fold = leave_source_out([*ENGLISH, *calls, *FRENCH], fold=1, languages=("en", "fr"))
+    splits = splits_of_cuts([each for each in fold if each.source == "en-b"])
+    assert splits == {"first": {"dev"}, "second": {"test"}}
+
+
+def test_a_source_of_one_recording_cannot_be_divided() -> None:
+    corpus = [*ENGLISH, *cut(corpus_of(("en", "en-b", "y", 30)), per_recording=30), *FRENCH]
+    with pytest.raises(CorpusError, match="would score source 'en-b', which is one recording"):
+        leave_source_out(corpus, fold=1, languages=("en", "fr"))
+
+
+def test_cuts_of_a_recording_in_two_splits_are_refused() -> None:
+    pair = [dataclasses.replace(each, cut_of="call") for each in (DEV, dataclasses.replace(TEST, source="b"))]
+    with pytest.raises(CorpusError, match="cuts of recording 'call' are in dev and test"):
+        check_splits([TRAIN, *pair])
