@@ -3,15 +3,14 @@
 When a corpus is prepared, and again before the first trial of a study that divides it anew.
 """
 
-import json
 from pathlib import Path
 
 from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.cards import Progress
-from lightning_modules.data.duplicates import NearDuplicate, near_duplicates
+from lightning_modules.data.duplicates import METHOD, NearDuplicate, near_duplicates
 from lightning_modules.data.feature_store import FeatureStore
 from lightning_modules.data.prepared import PreparedCorpus
-from study.workspace import write_json
+from study.workspace import read_whole_json, write_json
 
 
 def look_for_leaks(corpus: PreparedCorpus, store: FeatureStore, *, progress: Progress) -> tuple[NearDuplicate, ...]:
@@ -22,20 +21,19 @@ def look_for_leaks(corpus: PreparedCorpus, store: FeatureStore, *, progress: Pro
         store: its features under the default configuration.
         progress: told how far it is.
     """
-    path = _file(corpus)
-    if not path.exists():
+    if (found := known_leaks(corpus)) is None:
         frames_per_s = FeaturesConfig().frames_per_s
         found = near_duplicates(corpus.recordings, store, frames_per_s=frames_per_s, progress=progress)
-        write_json(path, [each._asdict() for each in found])
-    return known_leaks(corpus) or ()
+        write_json(_file(corpus), {"method": METHOD, "found": [each._asdict() for each in found]}, sync=True)
+    return found
 
 
 def known_leaks(corpus: PreparedCorpus) -> tuple[NearDuplicate, ...] | None:
-    """What was found; None where nobody has looked."""
-    try:
-        return tuple(NearDuplicate(**each) for each in json.loads(_file(corpus).read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    """What was found; None where nobody has looked, or not as it is done now."""
+    content = read_whole_json(_file(corpus))
+    if not isinstance(content, dict) or content.get("method") != METHOD:
         return None
+    return tuple(NearDuplicate(**each) for each in content["found"])
 
 
 def _file(corpus: PreparedCorpus) -> Path:

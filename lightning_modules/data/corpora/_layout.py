@@ -25,7 +25,7 @@ class Found:
         id: unique within the corpus; becomes the recording's.
         file: the audio.
         language: as the corpus writes it.
-        source: what splits keep apart; the corpus itself, where the layout knows no other.
+        source: what splits keep apart; "" where the layout knows none.
         speaker: unique within the corpus; where the layout knows none, the recording.
         recording: that this is a cut of; cuts of one recording stay in one split.
         split: as the layout has it; None where it has none.
@@ -37,9 +37,9 @@ class Found:
     id: str
     file: Path
     language: str
-    source: str
     speaker: str
     recording: str
+    source: str = ""
     split: Split | None = None
     start_s: float = 0.0
     end_s: float | None = None

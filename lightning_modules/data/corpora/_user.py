@@ -94,15 +94,18 @@ class UserCorpus(Corpus):
             if not (self._base / path).exists():
                 raise CorpusError(f"corpus {self.card.name}: reader.path: there is no {self._base / path}.")
         if isinstance(place, Path):
-            return list(self._layout.read(self._base / place))
+            name = place.name.split(".")[0] if (self._base / place).is_file() else place.name
+            return [_of_source(each, name) for each in self._layout.read(self._base / place)]
         found: list[Found | Skipped] = []
         for split, path in place.items():
             for each in self._layout.read(self._base / path):
                 if isinstance(each, Skipped):
                     found.append(replace(each, path=f"{split}/{each.path}"))
                 elif each.split in (None, split):  # of a layout with splits, the one that was asked for
-                    name = each.id if each.id.startswith(f"{split}/") else f"{split}/{each.id}"
-                    found.append(replace(each, id=name, recording=f"{split}/{each.recording}", split=split))
+                    recording = _within(split, each.recording)
+                    speaker = recording if each.speaker == each.recording else each.speaker
+                    named = replace(each, id=_within(split, each.id), recording=recording, speaker=speaker, split=split)
+                    found.append(_of_source(named, self._config.name))
         return found
 
     def _is_wanted(self, found: Found) -> bool:
@@ -136,6 +139,15 @@ class UserCorpus(Corpus):
             f"training may share a {what} with development and test, as the corpus's file allows: scores reward it"
             for what in self.allow_shared
         )
+
+
+def _within(split: str, name: str) -> str:
+    return name if name.startswith(f"{split}/") else f"{split}/{name}"
+
+
+def _of_source(found: Found | Skipped, name: str) -> Found | Skipped:
+    """Where the layout knows no source, what was named is one: splits of a corpus do not become sources."""
+    return replace(found, source=name) if isinstance(found, Found) and not found.source else found
 
 
 def _refuse_divided(found: Sequence[Found]) -> None:

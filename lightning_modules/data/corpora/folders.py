@@ -46,7 +46,6 @@ class Folders(Layout):
                 id=name,
                 file=file,
                 language=language,
-                source=path.name,
                 speaker=f"{language}/{parts_of[1]}" if has_speaker else name,
                 recording=name,
                 split=split,

@@ -55,7 +55,6 @@ class Kaldi(Layout):
                 id=utterance,
                 file=wave.file,
                 language=languages[utterance],
-                source=path.name,
                 speaker=speakers.get(utterance, recording),
                 recording=recording,
                 start_s=start_s,

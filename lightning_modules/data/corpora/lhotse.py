@@ -30,7 +30,7 @@ class LhotseCuts(Layout):
         lhotse = import_lhotse("lhotse")
         try:
             for cut in lhotse.load_manifest_lazy(path):
-                yield from _of_cut(cut, source=path.name.split(".")[0])
+                yield from _of_cut(cut)
         except (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, AssertionError) as error:
             raise CorpusError(f"{path} is no file of cuts that Lhotse can read: {error}.") from None
 
@@ -51,7 +51,7 @@ def import_lhotse(module: str) -> Any:
         raise CorpusError(f"this corpus {NEEDS}.") from None
 
 
-def _of_cut(cut: Any, *, source: str) -> Iterator[Found | Skipped]:
+def _of_cut(cut: Any) -> Iterator[Found | Skipped]:
     if not hasattr(cut, "recording"):
         yield Skipped(path=cut.id, reason=f"a {type(cut).__name__}, not a stretch of one recording")
         return
@@ -61,12 +61,10 @@ def _of_cut(cut: Any, *, source: str) -> Iterator[Found | Skipped]:
         name = cut.id if len(cut.supervisions) == 1 else f"{cut.id}-{number}"
         start_s = cut.start + max(0.0, supervision.start)
         end_s = cut.start + min(cut.duration, supervision.end)
-        yield _stretch(cut.recording, supervision, name=name, source=source, start_s=start_s, end_s=end_s)
+        yield _stretch(cut.recording, supervision, name=name, start_s=start_s, end_s=end_s)
 
 
-def _stretch(
-    recording: Any, supervision: Any, *, name: str, source: str, start_s: float, end_s: float
-) -> Found | Skipped:
+def _stretch(recording: Any, supervision: Any, *, name: str, start_s: float, end_s: float) -> Found | Skipped:
     wanted = supervision.channel if isinstance(supervision.channel, int) else None
     audio = next((each for each in recording.sources if wanted is None or wanted in each.channels), None)
     if audio is None or audio.type != "file":
@@ -79,7 +77,6 @@ def _stretch(
         id=name,
         file=Path(audio.source),
         language=supervision.language,
-        source=source,
         speaker=str(supervision.speaker) if supervision.speaker else name,
         recording=recording.id,
         start_s=start_s,

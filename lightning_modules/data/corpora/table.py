@@ -76,7 +76,7 @@ def _found(row: Mapping[str, str | None], *, table: Path, number: int) -> Found 
         id=filled.get("id", f"{recording}@{number}" if is_cut else recording),
         file=table.parent / filled["path"],
         language=filled["language"],
-        source=filled.get("source", table.stem),
+        source=filled.get("source", ""),
         speaker=filled.get("speaker", recording),
         recording=recording,
         split=cast("Split | None", split),

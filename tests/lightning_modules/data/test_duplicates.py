@@ -115,3 +115,19 @@ def test_what_is_short_or_constant_is_no_copy(tmp_path: Path, corpus: PreparedCo
     store = store_of([*still, *short], tmp_path / "features")
     assert near_duplicates([each for each, _ in (*still, *short)], store, frames_per_s=100.0) == ()
     assert len(fingerprint(np.zeros((33, 40), np.float16))) == 0
+
+
+@pytest.mark.parametrize("place_s", [0.0, 1.5])
+def test_what_is_shared_is_found_between_speech_that_is_not(
+    place_s: float, corpus: PreparedCorpus, tmp_path: Path
+) -> None:
+    """At the same offset in both, so that all of their length overlaps."""
+    chosen = [each for each in corpus.recordings if each.duration_s > 3.5][:60:4]
+    common, *others = (soundfile.read(corpus.audio_path(each), dtype="float32")[0][:28_000] for each in chosen)
+    start = round(place_s * 8000)
+    around = [np.concatenate(part) for part in (others[:7], others[7:])]
+    mixed = [np.concatenate([each[:start], common[:20_000], each[start:]]) for each in around]
+    rows = [dataclasses.replace(chosen[0], id=split, split=split) for split in ("train", "test")]
+    store = store_of(list(zip(rows, mixed, strict=True)), tmp_path / "features")
+    (found,) = near_duplicates(rows, store, frames_per_s=100.0)
+    assert 2.0 < found.seconds < 4.0, "two and a half, and what a passage may reach beyond on either side"

@@ -128,9 +128,12 @@ def test_layout_kaldi(write: Write, prepare: Prepare, tmp_path: Path) -> None:
         (folder / "utt2lang").write_text(
             "".join(f"{split}-u{n} {'ara-arz' if n == 1 else 'qsl-pol'}\n" for n in range(1, 7))
         )
-    corpus = prepare("kaldi", {split: f"exp/data/{split}" for split in ("train", "dev", "test")})
+    places = {split: f"exp/data/{split}" for split in ("train", "dev", "test")}
+    with pytest.raises(CorpusError, match="source 'mine/ara-arz' is in train and in dev and test"):
+        prepare("kaldi", places)
+    corpus = prepare("kaldi", places, top=INSISTS)
     assert rows(corpus) == {
-        (split, language, f"{split}/{language}", f"{split}-{speaker}")
+        (split, language, f"mine/{language}", f"{split}-{speaker}")
         for split in ("train", "dev", "test")
         for language, speaker in (("ara-arz", "ann"), ("qsl-pol", "bob"))
     }
@@ -239,9 +242,9 @@ def test_layout_lhotse(write: Write, prepare: Prepare, tmp_path: Path) -> None:
         ]
         with gzip.open(tmp_path / f"cuts_{split}.jsonl.gz", "wt") as lines:
             lines.writelines(json.dumps(cut) + "\n" for cut in cuts(files))
-    corpus = prepare("lhotse", {split: f"cuts_{split}.jsonl.gz" for split in ("train", "dev", "test")})
+    corpus = prepare("lhotse", {split: f"cuts_{split}.jsonl.gz" for split in ("train", "dev", "test")}, top=INSISTS)
     assert rows(corpus) == {
-        (split, language, f"cuts_{split}/{language}", f"{split}-{language}-ann")
+        (split, language, f"mine/{language}", f"{split}-{language}-ann")
         for split in ("train", "dev", "test")
         for language in ("en", "fr")
     }
@@ -276,7 +279,7 @@ def test_a_lhotse_recording_of_several_files_is_read_from_the_one_that_holds_the
         changed["recording"]["transforms"] = [{"name": "Speed", "kwargs": {"factor": 2.0}}]
         places[split] = f"{split}.jsonl"
         (tmp_path / places[split]).write_text("".join(json.dumps(cut) + "\n" for cut in [*lines, changed]))
-    corpus = prepare("lhotse", places)
+    corpus = prepare("lhotse", places, top=INSISTS)
     found = {each.id: corpus.audio_path(each) for each in corpus.recordings}
     assert set(found) == {f"{split}/{split}-{channel}" for split in places for channel in (0, 1)}
     one, other = (soundfile.read(found[f"train/train-{channel}"])[0] for channel in (0, 1))
@@ -339,4 +342,17 @@ def test_layout_fleurs(write: Write, prepare: Prepare, tmp_path: Path) -> None:
     assert {(each.path, each.reason) for each in corpus.skipped} == {
         ("cy_gb/test/gone.wav", "no such file"),
         ("metadata/cy_gb/test.tsv, line 3", "names no file"),
+    }
+
+
+def test_recordings_of_one_name_in_several_places_are_speakers_of_their_own(
+    write: Write, prepare: Prepare, tmp_path: Path
+) -> None:
+    places = {"train": "tr", "dev": "dv", "test": "te"}
+    for folder in places.values():
+        for language in ("en", "fr"):
+            write(tmp_path / folder / language / "000.wav")
+    corpus = prepare("folders", places, top=INSISTS)
+    assert {(each.split, each.speaker) for each in corpus.recordings if each.language == "en"} == {
+        (split, f"{split}/en/000") for split in places
     }
