@@ -282,6 +282,69 @@ def _cross_entropy_bits(log_posteriors: Floats, truth: Ints) -> float:
     return float(-(weights * log_posteriors[np.arange(len(truth)), truth]).sum() / np.log(2.0))
 
 
+def calibrated_llr(llr: ArrayLike, *, development: ArrayLike, truth: ArrayLike) -> Floats:
+    """Log-likelihood ratios (N, L), calibrated by a multiclass logistic regression on development scores.
+
+    Args:
+        llr: log-likelihood ratios (N, L) to calibrate, in nats.
+        development: log-likelihood ratios (M, L) that it is fitted on.
+        truth: their language index (M,).
+
+    Raises:
+        ValueError: for scores that are not finite, or a language without development utterances.
+    """
+    fitted = fit_calibration(log_posteriors_from_llr(development), truth)
+    return llr_from_log_likelihoods(fitted.apply(log_posteriors_from_llr(llr)))
+
+
+# --- each language ---------------------------------------------------------------------------------------------------
+
+
+class LanguageScore(NamedTuple):
+    """Scores of one target language.
+
+    Attributes:
+        recall: share of its utterances that were recognised.
+        eer: equal error rate of its detector, all others counted alike.
+        p_miss: share of its utterances that the detector rejects at even odds (LLR below 0).
+        p_fa: share of other languages' utterances that it accepts there, the mean over these languages.
+        cllr: bits that knowing nothing but the scores costs on its utterances.
+    """
+
+    recall: float
+    eer: float
+    p_miss: float
+    p_fa: float
+    cllr: float
+
+
+def score_per_language(llr: ArrayLike, truth: ArrayLike) -> tuple[LanguageScore, ...]:
+    """Each language's scores, in the order of the columns; C_avg(1) / 2 is the mean of p_miss and p_fa.
+
+    Args:
+        llr: log-likelihood ratios (N, L), in nats.
+        truth: language index of each utterance (N,).
+
+    Raises:
+        ValueError: for scores that are not finite, or a language without utterances.
+    """
+    trials = check_trials(llr, truth)
+    num_languages = trials.scores.shape[1]
+    wrong = _decided_wrongly(trials, 0.0)
+    rates_LL = np.array([wrong[trials.truth == spoken].mean(axis=0) for spoken in range(num_languages)])
+    others_LL = rates_LL * (1.0 - np.eye(num_languages))
+    lost_N = -log_posteriors_from_llr(trials.scores)[np.arange(len(trials.truth)), trials.truth] / np.log(2.0)
+    columns = zip(
+        recall_per_language(*trials),
+        eer_per_language(*trials),
+        rates_LL.diagonal(),
+        others_LL.sum(axis=0) / (num_languages - 1),
+        (lost_N[trials.truth == spoken].mean() for spoken in range(num_languages)),
+        strict=True,
+    )
+    return tuple(LanguageScore(*map(float, values)) for values in columns)
+
+
 # --- all of them ------------------------------------------------------------------------------------------------------
 
 

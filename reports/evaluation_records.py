@@ -1,7 +1,7 @@
 """What `lidstudy evaluate` found of a trial: on a corpus, condition by condition; written by it, read by reports."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -13,6 +13,11 @@ class LanguageResult:
         num_utterances: scored.
         recall: share of them that were recognised; None of a language that is no target.
         taken_for: what most of the others were taken for; "" of none.
+        eer: of its detector; None of a language that is no target, and where some target was not spoken: then so are
+            the others.
+        p_miss: share of its utterances that the detector rejects at even odds.
+        p_fa: share of the other languages' that it accepts.
+        cllr: bits, of its utterances.
     """
 
     language: str
@@ -21,6 +26,10 @@ class LanguageResult:
     num_speakers: int
     recall: float | None
     taken_for: str = ""
+    eer: float | None = None
+    p_miss: float | None = None
+    p_fa: float | None = None
+    cllr: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +94,9 @@ class ConditionResult:
         mean_s: mean duration, in seconds.
         joined: share of the utterances that were joined from several recordings.
         attention: of a network that attends; None of others.
+        num_speakers: that were heard; None of what was scored before they were counted.
+        intervals: score -> the ends of its 95 % interval for sources at large, of accuracy and cllr.
+        no_intervals: why there are none; "" where there are.
     """
 
     condition: str
@@ -96,6 +108,9 @@ class ConditionResult:
     joined: float
     languages: tuple[LanguageResult, ...]
     attention: AttentionResult | None = None
+    num_speakers: int | None = None
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    no_intervals: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,4 +156,5 @@ def _condition_result(content: dict[str, Any]) -> ConditionResult:
             for each in attention["examples"]
         )
         attention = AttentionResult(**{**attention, "examples": examples})
-    return ConditionResult(**{**content, "languages": languages, "attention": attention})
+    intervals = {name: tuple(ends) for name, ends in content.get("intervals", {}).items()}
+    return ConditionResult(**{**content, "languages": languages, "attention": attention, "intervals": intervals})

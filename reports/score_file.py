@@ -21,19 +21,20 @@ from lightning_modules.errors import ConfigError, StorageError
 from lightning_modules.gaussian_backend import fit_calibrated_gaussians
 from lightning_modules.open_set import OUT_OF_SET, OpenSetScores, open_set_scores
 from lightning_modules.scoring import (
+    LanguageScore,
     MinCost,
     Scores,
     confusion,
-    eer_per_language,
     fit_calibration,
     llr_from_log_likelihoods,
     llr_from_log_posteriors,
     log_posteriors_from_llr,
     min_cost,
-    recall_per_language,
     score,
+    score_per_language,
 )
 from reports.records import SCORE_COLUMNS, ScoreTable
+from reports.source_bootstrap import ScoreIntervals, intervals_of_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,14 +57,12 @@ class LanguageScores:
     Attributes:
         language: its name.
         num_utterances: utterances in it.
-        recall: share of them that were recognised, 0..1.
-        eer: equal error rate of its detector, 0..1.
+        scores: of its detector.
     """
 
     language: str
     num_utterances: int
-    recall: float
-    eer: float
+    scores: LanguageScore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +87,7 @@ class FileScores:
         calibrated: every score after calibration; None without a file to fit it on.
         min_cost: least C_avg(1) that thresholds chosen on this file would give.
         languages: each target language, in the order of the columns.
+        intervals: of raw scores, for sources at large.
         confusion: counts, a row a true language, a column a recognised one.
         conditions: each condition of the file, in the order of its rows; none where it has no such column.
         sources: each source of the file likewise.
@@ -102,6 +102,7 @@ class FileScores:
     calibrated: OpenSetScores | None
     min_cost: MinCost
     languages: tuple[LanguageScores, ...]
+    intervals: ScoreIntervals
     confusion: tuple[tuple[int, ...], ...]
     conditions: tuple[GroupScores, ...]
     sources: tuple[GroupScores, ...]
@@ -185,7 +186,8 @@ def score_table(table: ScoreTable, kind: str = "llr", *, calibrator: Calibrator 
         table: as `read_scores` returns it; `table.llr` holds what `kind` says.
         kind: llr, or log_posterior: natural logarithms of posteriors under equal priors, or of anything proportional
             to them.
-        calibrator: what calibration is fitted on; None: it is cross-fitted on the table itself.
+        calibrator: what calibration is fitted on; None: it is cross-fitted on the table itself, speakers whole where
+            the table names them.
 
     Raises:
         ConfigError: for an unknown kind, scores that are plainly of the other one, or a calibrator that does not fit.
@@ -194,20 +196,20 @@ def score_table(table: ScoreTable, kind: str = "llr", *, calibrator: Calibrator 
     truth = np.array([table.targets.index(language) for language in table.language], dtype=np.int64)
     calibrated = None if calibrator is None else _calibrated(llr, table, kind, calibrator)
     counts = np.bincount(truth, minlength=len(table.targets))
-    recalls, eers = recall_per_language(llr, truth), eer_per_language(llr, truth)
     return FileScores(
         kind=checked,
         num_utterances=len(truth),
         num_sources=len(set(table.source) - {""}),
         num_speakers=len(set(table.speaker) - {""}),
         calibrated_on=_calibrated_on(calibrator),
-        overall=score(llr, truth, calibrated=calibrated),
+        overall=score(llr, truth, calibrated=calibrated, groups=table.speaker if all(table.speaker) else None),
         calibrated=None if calibrated is None else open_set_scores(llr_from_log_likelihoods(calibrated), truth),
         min_cost=min_cost(llr, truth),
         languages=tuple(
-            LanguageScores(language=language, num_utterances=int(count), recall=float(recall), eer=float(eer))
-            for language, count, recall, eer in zip(table.targets, counts, recalls, eers, strict=True)
+            LanguageScores(language=language, num_utterances=int(count), scores=scores)
+            for language, count, scores in zip(table.targets, counts, score_per_language(llr, truth), strict=True)
         ),
+        intervals=intervals_of_scores(llr, truth, table.source, languages=table.targets),
         confusion=tuple(tuple(row) for row in confusion(llr, truth).tolist()),
         conditions=_groups(llr, truth, table.condition),
         sources=_groups(llr, truth, table.source),

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from statistics import fmean
+from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from lightning_modules.scoring import log_posteriors_from_llr
 from reports.statistics import Floats, Interval
 
 ENOUGH_SOURCES: Final = 10
@@ -64,6 +67,54 @@ def effect_over_sources(
     if not reason and interval is None:
         reason = "too many sources show exactly the same effect for an interval."
     return SourceEffect(mean=mean, interval=interval, reason=reason, num_sources=num_sources)
+
+
+class ScoreIntervals(NamedTuple):
+    """Where scores would lie had other sources been drawn; each source counts the same.
+
+    Attributes:
+        accuracy: of the mean over languages.
+        cllr: in bits.
+        reason: why there is none; None where there are.
+    """
+
+    accuracy: Interval | None
+    cllr: Interval | None
+    reason: str | None
+
+
+def intervals_of_scores(
+    llr: ArrayLike, truth: ArrayLike, sources: Sequence[str], *, languages: Sequence[str]
+) -> ScoreIntervals:
+    """Intervals at 95 % of raw scores, for sources at large.
+
+    Args:
+        llr: log-likelihood ratios (N, L), in nats.
+        truth: language index of each utterance (N,); rows of a negative index are left out.
+        sources: where each is from (N,); "" where that is not known.
+        languages: names of the columns (L,).
+    """
+    scores, place = np.asarray(llr, dtype=np.float64), np.asarray(truth, dtype=np.int64)
+    rows = np.flatnonzero(place >= 0)
+    names = [sources[row] for row in rows.tolist()]
+    if not all(names) or not names:
+        return ScoreIntervals(None, None, "no interval for sources at large: the scores do not name their sources.")
+    right = scores[rows].argmax(axis=1) == place[rows]
+    lost = -log_posteriors_from_llr(scores[rows])[np.arange(len(rows)), place[rows]] / np.log(2.0)
+    spoken = [languages[row] for row in place[rows].tolist()]
+    found = [effect_over_sources(_by_source(values.tolist(), spoken, names)) for values in (right, lost)]
+    return ScoreIntervals(found[0].interval, found[1].interval, found[0].reason or found[1].reason)
+
+
+def _by_source(values: Sequence[float], spoken: Sequence[str], sources: Sequence[str]) -> dict[str, list[float]]:
+    """Language -> the mean of each of its sources."""
+    groups: dict[tuple[str, str], list[float]] = {}
+    for value, language, source in zip(values, spoken, sources, strict=True):
+        groups.setdefault((language, source), []).append(value)
+    means: dict[str, list[float]] = {}
+    for (language, _), each in groups.items():
+        means.setdefault(language, []).append(fmean(each))
+    return means
 
 
 def _checked(language: str, effects: Sequence[float]) -> Floats:

@@ -78,15 +78,19 @@ def evaluate_on(
     checkpoint = folder.trial(number).best_checkpoint
     if not checkpoint.exists():
         trial.fetch_checkpoint(checkpoint)
-    scored = list(score_conditions(checkpoint, development, speech, conditions, progress=progress))
+    own = open_corpus_of(config.data, workspace.root)
+    has = {
+        split: bool(_hashes(speech.recordings) & _hashes(each for each in own.recordings if each.split == split))
+        for split in ("dev", "test")
+    }
+    calibrates = None if has["dev"] else development  # a fit on what it is scored on says nothing
+    scored = list(score_conditions(checkpoint, calibrates, speech, conditions, progress=progress))
     if not scored:
         raise CorpusError(f"corpus {corpus.name} has no {asked.split} speech for {', '.join(asked.conditions)}.")
-    own = open_corpus_of(config.data, workspace.root)
     known = _known(speech.recordings, trained_on(own, config, workspace=workspace, study=folder))
     evaluation = _evaluation(scored, corpus=corpus, config=config, number=number, split=asked.split, known=known)
     asked = asked._replace(conditions=tuple(condition.name for condition in conditions))
-    has_test = bool(_hashes(speech.recordings) & _hashes(each for each in own.recordings if each.split == "test"))
-    _record(evaluation, scored, asked=asked, trial=trial, folder=folder, has_test=has_test)
+    _record(evaluation, scored, asked=asked, trial=trial, folder=folder, has_test=has["test"])
     found = {each.condition for each in evaluation.conditions}
     return evaluation, tuple(condition.name for condition in conditions if condition.name not in found)
 

@@ -66,10 +66,9 @@ def metrics_on_test(
     """The `test/` metrics: raw, calibrated on development data, the permutation p-value over sources, and tallies."""
     languages = list(table.targets)
     llr, truth = np.array(table.llr), _indices(table.language, languages)
-    calibration = scoring.fit_calibration(
-        scoring.log_posteriors_from_llr(development["llr"]), _indices(development["language"], languages)
+    calibrated = scoring.calibrated_llr(
+        llr, development=development["llr"], truth=_indices(development["language"], languages)
     )
-    calibrated = scoring.llr_from_log_likelihoods(calibration.apply(scoring.log_posteriors_from_llr(llr)))
     permutation, of_calibrated = (
         permutation_p_value(truth.tolist(), each.argmax(axis=1).tolist(), table.source) for each in (llr, calibrated)
     )

@@ -11,7 +11,6 @@ import torch
 
 from lightning_modules import scoring
 from lightning_modules.build import load_module
-from lightning_modules.calibration import Calibration
 from lightning_modules.data.audio import Samples
 from lightning_modules.data.conditioned import UNKNOWN, conditioned_batches
 from lightning_modules.data.conditions import Condition, Cut, cut
@@ -21,6 +20,7 @@ from lightning_modules.open_set import open_set_scores
 from lightning_modules.relevance import attends
 from reports.evaluation_records import ConditionResult, LanguageResult
 from reports.records import ScoreTable
+from reports.source_bootstrap import intervals_of_scores
 from reports.statistics import permutation_p_value
 from study.attention_tally import AttentionTally
 from study.progress import score_table
@@ -56,7 +56,7 @@ class Scored(NamedTuple):
 
 def score_conditions(
     checkpoint: Path,
-    development: ScoreTable,
+    development: ScoreTable | None,
     speech: Speech,
     conditions: Sequence[Condition],
     *,
@@ -66,29 +66,22 @@ def score_conditions(
 
     Args:
         checkpoint: of a module of the classification task.
-        development: its scores on development data, which calibration is fitted on.
+        development: its scores on development data, which calibration is fitted on; None: nothing is calibrated.
         speech: what is scored.
         conditions: how.
         progress: told how far each condition is.
     """
     module = load_module(checkpoint)
-    calibration = fitted_on(development)
     languages = sorted({recording.language for recording in speech.recordings})
     for condition in conditions:
         cuts = cut(speech.recordings, condition, languages=languages, max_utterances=speech.max_utterances)
         if cuts:
-            yield _score(module, calibration, cuts, condition, speech, progress=progress)
-
-
-def fitted_on(development: ScoreTable) -> Calibration:
-    """Calibration by development scores alone."""
-    truth = np.array([development.targets.index(language) for language in development.language])
-    return scoring.fit_calibration(scoring.log_posteriors_from_llr(development.llr), truth)
+            yield _score(module, development, cuts, condition, speech, progress=progress)
 
 
 def _score(
     module: LidModule,
-    calibration: Calibration,
+    development: ScoreTable | None,
     cuts: Sequence[Cut],
     condition: Condition,
     speech: Speech,
@@ -107,34 +100,43 @@ def _score(
             progress(condition.name, done, len(cuts))
     log_likelihoods = joined(parts).log_likelihoods.double().numpy()
     table = score_table(log_likelihoods, [each.row for each in cuts], data.languages)
-    result = _result(table, calibration, cuts, condition)
+    result = _result(table, development, cuts, condition)
     return Scored(replace(result, attention=attention.result() if attention is not None else None), table)
 
 
-def _result(table: ScoreTable, calibration: Calibration, cuts: Sequence[Cut], condition: Condition) -> ConditionResult:
+def _result(
+    table: ScoreTable, development: ScoreTable | None, cuts: Sequence[Cut], condition: Condition
+) -> ConditionResult:
     llr = np.array(table.llr)
     truth = np.array([_index(language, table.targets) for language in table.language])
     raw = open_set_scores(llr, truth)
-    calibrated = scoring.llr_from_log_likelihoods(calibration.apply(scoring.log_posteriors_from_llr(llr)))
     scores = raw.known()
-    scores |= {
-        f"{name}_calibrated": value
-        for name, value in open_set_scores(calibrated, truth).known().items()
-        if name in CALIBRATED
-    }
-    if "cllr_calibrated" in scores:
-        scores["cllr_calibrated"] = min(scores["cllr_calibrated"], scoring.cllr_bound(len(table.targets)))
+    if development is not None:
+        scores |= _calibrated(llr, truth, development)
     scores |= _p_above_chance(table, truth)
+    found = intervals_of_scores(llr, truth, table.source, languages=table.targets)
+    intervals = {"accuracy": found.accuracy, "cllr": found.cllr}
     return ConditionResult(
         condition=condition.name,
         scores=scores,
         num_utterances=raw.num_utterances,
         num_out_of_set=raw.num_out_of_set,
         num_sources=len(set(table.source)),
+        num_speakers=len(set(table.speaker)),
+        intervals={name: (each.low, each.high) for name, each in intervals.items() if each is not None},
+        no_intervals=found.reason or "",
         mean_s=float(np.mean(table.duration_s)),
         joined=float(np.mean([len({piece.recording.id for piece in each.pieces}) > 1 for each in cuts])),
         languages=_languages(table),
     )
+
+
+def _calibrated(llr: np.ndarray, truth: np.ndarray, development: ScoreTable) -> dict[str, float]:
+    known = np.array([development.targets.index(language) for language in development.language])
+    calibrated = open_set_scores(scoring.calibrated_llr(llr, development=development.llr, truth=known), truth).known()
+    if "cllr" in calibrated:
+        calibrated["cllr"] = min(calibrated["cllr"], scoring.cllr_bound(len(development.targets)))
+    return {f"{name}_calibrated": value for name, value in calibrated.items() if name in CALIBRATED}
 
 
 def _p_above_chance(table: ScoreTable, truth: np.ndarray) -> dict[str, float]:
@@ -152,6 +154,7 @@ def _p_above_chance(table: ScoreTable, truth: np.ndarray) -> dict[str, float]:
 
 def _languages(table: ScoreTable) -> tuple[LanguageResult, ...]:
     guesses = [table.targets[place] for place in np.array(table.llr).argmax(axis=1)]
+    details = _details(table)
     results = []
     for language in dict.fromkeys(table.language):
         rows = [row for row, spoken in enumerate(table.language) if spoken == language]
@@ -165,9 +168,23 @@ def _languages(table: ScoreTable) -> tuple[LanguageResult, ...]:
                 num_speakers=len({table.speaker[row] for row in rows}),
                 recall=(len(rows) - taken.total()) / len(rows) if is_target else None,
                 taken_for=min(taken, key=lambda guess: (-taken[guess], guess), default=""),
+                **details.get(language, {}),
             )
         )
     return tuple(results)
+
+
+def _details(table: ScoreTable) -> dict[str, dict[str, float]]:
+    """Target language -> its detector's scores; nothing where a target was not spoken."""
+    rows = [row for row, language in enumerate(table.language) if language in table.targets]
+    if set(table.targets) - {table.language[row] for row in rows}:
+        return {}
+    truth = [table.targets.index(table.language[row]) for row in rows]
+    found = scoring.score_per_language([table.llr[row] for row in rows], truth)
+    return {
+        language: {"eer": each.eer, "p_miss": each.p_miss, "p_fa": each.p_fa, "cllr": each.cllr}
+        for language, each in zip(table.targets, found, strict=True)
+    }
 
 
 def _index(language: str, targets: Sequence[str]) -> int:

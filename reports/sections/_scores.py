@@ -119,8 +119,4 @@ def calibrated_on(development: ScoreTable, test: ScoreTable) -> np.ndarray | Non
     if development.targets != test.targets or set(development.language) != set(development.targets):
         return None
     truth = np.array([development.targets.index(language) for language in development.language])
-    fitted = scoring.fit_calibration(scoring.log_posteriors_from_llr(development.llr), truth)
-    calibrated: np.ndarray = scoring.llr_from_log_likelihoods(
-        fitted.apply(scoring.log_posteriors_from_llr(np.array(test.llr)))
-    )
-    return calibrated
+    return scoring.calibrated_llr(test.llr, development=development.llr, truth=truth)

@@ -1,5 +1,6 @@
 """Trials under conditions: by duration, noise, number of speakers and language, as `lidstudy evaluate` scored them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from reports import selection as select
@@ -96,7 +97,8 @@ def present(conditions: Conditions) -> tuple[Block, ...]:
     for place in conditions.places:
         blocks += [_rests_on(place, conditions), _systems_table(place)]
         for system in place.systems:
-            blocks += [_scores_table(place, system), _recalls_table(place, system)]
+            blocks += [_scores_table(place, system), *_intervals(system)]
+            blocks += [_recalls_table(place, system), *_detectors_table(place, system)]
     if conditions.published is not None:
         blocks += [
             Text(f"{conditions.published.source}. {conditions.published.note}"),
@@ -160,6 +162,8 @@ def _scores_table(place: Place, system: System) -> Table:
     columns = (
         Column("condition", numeric=False),
         Column("utterances"),
+        Column("sources"),
+        Column("speakers"),
         Column("mean s"),
         *(Column(names[key], hint=HINTS.get(key, "")) for key in found),
     )
@@ -167,12 +171,59 @@ def _scores_table(place: Place, system: System) -> Table:
         (
             Cell(each.condition),
             numeric(each.num_utterances, str(each.num_utterances)),
+            numeric(each.num_sources, str(each.num_sources)),
+            Cell(NOTHING) if each.num_speakers is None else numeric(each.num_speakers, str(each.num_speakers)),
             numeric(each.mean_s, number(each.mean_s, 1)),
             *(numeric(each.scores.get(key), number(each.scores.get(key))) for key in found),
         )
         for each in system.evaluation.conditions
     )
     return Table(caption=f"Scores of {system.name} on {place.corpus}, {place.split}", columns=columns, rows=rows)
+
+
+def _intervals(system: System) -> Iterator[Text]:
+    results = system.evaluation.conditions
+    if told := [
+        f"{each.condition}: " + ", ".join(f"{name} {number(low)} to {number(high)}" for name, (low, high) in ends)
+        for each in results
+        if (ends := each.intervals.items())
+    ]:
+        yield Text("Intervals at 95 % for sources at large, each source counted the same. " + "; ".join(told) + ".")
+    for reason in dict.fromkeys(each.no_intervals for each in results if each.no_intervals):
+        yield Text(reason[0].upper() + reason[1:])
+
+
+def _detectors_table(place: Place, system: System) -> Iterator[Table]:
+    """Nothing of evaluations that are from before these were recorded, or lack a target."""
+    rows = tuple(
+        (
+            Cell(result.condition),
+            Cell(each.language),
+            numeric(each.num_utterances, str(each.num_utterances)),
+            numeric(each.num_sources, str(each.num_sources)),
+            numeric(each.num_speakers, str(each.num_speakers)),
+            Cell(each.taken_for or NOTHING),
+            *(numeric(value, number(value)) for value in (each.eer, each.p_miss, each.p_fa, each.cllr)),
+        )
+        for result in system.evaluation.conditions
+        for each in result.languages
+        if each.eer is not None
+    )
+    if rows:
+        yield Table(
+            caption=f"Each language's detector, {system.name} on {place.corpus}, {place.split}",
+            columns=(
+                Column("condition", numeric=False),
+                Column("language", numeric=False),
+                *map(Column, ("utterances", "sources", "speakers")),
+                Column("taken for", numeric=False, hint="what most of the others were taken for"),
+                Column("EER", hint="all other languages counted alike"),
+                Column("P_miss", hint="rejected at even odds, raw scores"),
+                Column("P_fa", hint="of other languages, accepted at even odds: the mean over these languages"),
+                Column("Cllr", hint="bits, of its utterances, raw scores"),
+            ),
+            rows=rows,
+        )
 
 
 def _recalls_table(place: Place, system: System) -> Table:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import log2
 from pathlib import Path
 from typing import Any, Final
@@ -32,8 +32,9 @@ COLUMNS: Final = {
 
 
 LEGEND: Final = (
-    "n utterances of s seconds in the mean; C_pri: C_primary; * calibrated on development scores; p: of an accuracy "
-    "above chance, languages permuted over sources, not corrected for there being several conditions, or earlier looks"
+    "n utterances of src sources and spk speakers, s seconds in the mean; C_pri: C_primary; * calibrated on "
+    "development scores; p: of an accuracy above chance, languages permuted over sources, not corrected for there "
+    "being several conditions, or earlier looks"
 )
 
 
@@ -85,7 +86,12 @@ def _print(console: Console, evaluation: Evaluation, *, num_languages: int, left
     )
     console.print(_scores_table(evaluation.conditions))
     console.print(LEGEND, soft_wrap=True)
+    if not any("cllr_calibrated" in result.scores for result in evaluation.conditions):
+        console.print("not calibrated: development speech is scored, which calibration is fitted on", soft_wrap=True)
+    for line in _intervals(evaluation.conditions):
+        console.print(line, soft_wrap=True, markup=False)
     console.print(_recalls_table(evaluation.conditions))
+    console.print("EER, P_miss, P_fa and Cllr of each language: --json, and `lidstudy report`", soft_wrap=True)
     if any(result.joined for result in evaluation.conditions):
         shares = {result.condition: result.joined for result in evaluation.conditions if result.joined}
         told = ", ".join(f"{share:.0%} of {name}" for name, share in shares.items())
@@ -112,11 +118,21 @@ def _needed(name: str) -> str:
 
 def _scores_table(results: Sequence[ConditionResult]) -> Table:
     columns = [name for name in COLUMNS if any(name in result.scores for result in results)]
-    table = _table_of("scores", ["n", "s", *(COLUMNS[name] for name in columns)])
+    table = _table_of("scores", ["n", "src", "spk", "s", *(COLUMNS[name] for name in columns)])
     for result in results:
         values = (f"{result.scores[name]:.3f}" if name in result.scores else "–" for name in columns)
-        table.add_row(result.condition, str(result.num_utterances), f"{result.mean_s:.1f}", *values)
+        counts = (result.num_utterances, result.num_sources, result.num_speakers)
+        table.add_row(result.condition, *map(str, counts), f"{result.mean_s:.1f}", *values)
     return table
+
+
+def _intervals(results: Sequence[ConditionResult]) -> Iterator[str]:
+    """A line a condition that has intervals; and each reason for there being none once."""
+    for result in results:
+        if result.intervals:
+            told = (f"{name} {low:.3f} to {high:.3f}" for name, (low, high) in result.intervals.items())
+            yield f"{result.condition}: 95 % for sources at large, each counted the same: {', '.join(told)}"
+    yield from dict.fromkeys(result.no_intervals for result in results if result.no_intervals)
 
 
 def _recalls_table(results: Sequence[ConditionResult]) -> Table:

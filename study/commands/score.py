@@ -22,6 +22,7 @@ from reports.score_file import (
     score_table,
     scores_of,
 )
+from reports.source_bootstrap import ScoreIntervals
 from study.commands.console import folder_of_figures, make_console, print_json
 
 FEW = 30
@@ -153,10 +154,28 @@ def _print_groups(console: Console, what: str, groups: Sequence[GroupScores]) ->
     console.print(table)
 
 
+def _named(number: int, what: str) -> str:
+    """0: the table does not say."""
+    return f"{number or 'unnamed'} {what}{'' if number == 1 else 's'}"
+
+
+def _in_words(found: ScoreIntervals) -> str:
+    """A line: the ends, or why there are none."""
+    if found.accuracy is None or found.cllr is None:
+        return found.reason or ""
+    return (
+        f"95 % for sources at large, each counted the same: accuracy {found.accuracy.low:.3f} to "
+        f"{found.accuracy.high:.3f}, Cllr {found.cllr.low:.3f} to {found.cllr.high:.3f}"
+    )
+
+
 def _print(result: FileScores) -> None:
     console = make_console()
     console.print(
-        f"{result.num_utterances} utterances, {len(result.languages)} languages, scores read as {result.kind}"
+        f"{result.num_utterances} utterances, {len(result.languages)} languages, "
+        f"{_named(result.num_sources, 'source')}, {_named(result.num_speakers, 'speaker')}; "
+        f"scores read as {result.kind}",
+        soft_wrap=True,
     )
     overall = asdict(result.overall)
     for key, words in MEASURES.items():
@@ -168,6 +187,7 @@ def _print(result: FileScores) -> None:
         console.print("after calibration:")
         for key, value in result.calibrated.known().items():
             console.print(f"  {AFTER_CALIBRATION[key]:<32} {value:.4f}", markup=False)
+    console.print(_in_words(result.intervals), markup=False, soft_wrap=True)
     where = f"fitted on {result.calibrated_on}" if result.calibrated_on else "cross-fitted on this file"
     console.print(f"calibration is {where}; least costs are a bound, not a result", markup=False)
     few = [each.language for each in result.languages if each.num_utterances < FEW]
@@ -178,10 +198,12 @@ def _print(result: FileScores) -> None:
         )
     table = Table(box=None, header_style="dim", pad_edge=False)
     table.add_column("language")
-    for column in ("utterances", "recall", "EER"):
+    for column in ("utterances", "recall", "EER", "P_miss", "P_fa", "Cllr"):
         table.add_column(column, justify="right")
     for each in result.languages:
-        table.add_row(each.language, str(each.num_utterances), f"{each.recall:.3f}", f"{each.eer:.3f}")
+        found = each.scores
+        values = (found.recall, found.eer, found.p_miss, found.p_fa, found.cllr)
+        table.add_row(each.language, str(each.num_utterances), *(f"{value:.3f}" for value in values))
     console.print(table)
     _print_groups(console, "condition", result.conditions)
     _print_groups(console, "source", result.sources)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -398,3 +399,20 @@ def test_scoring_imports_neither_torch_nor_pandas() -> None:
     code = f"import sys, lightning_modules.scoring; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_scores_of_each_language_are_those_that_the_means_are_made_of() -> None:
+    llr, truth = LLR, TRUTH
+    found = scoring.score_per_language(llr, truth)
+    assert fmean(each.recall for each in found) == pytest.approx(scoring.macro_accuracy(llr, truth))
+    assert fmean(each.eer for each in found) == pytest.approx(scoring.eer(llr, truth))
+    assert fmean(each.cllr for each in found) == pytest.approx(scoring.cllr(llr, truth))
+    assert fmean((each.p_miss + each.p_fa) / 2 for each in found) == pytest.approx(scoring.c_avg_lre07(llr, truth))
+
+
+def test_a_language_s_detector_is_counted_at_even_odds() -> None:
+    llr = [[1.0, -1.0, -1.0], [-1.0, 1.0, -1.0], [1.0, -1.0, -1.0], [1.0, -1.0, 1.0]]
+    first, second, third = scoring.score_per_language(llr, [0, 0, 1, 2])
+    assert (first.recall, first.p_miss, first.p_fa) == (0.5, 0.5, 1.0)
+    assert (second.p_miss, second.p_fa) == (1.0, 0.25), "half of the first language, nothing of the third"
+    assert (third.p_miss, third.p_fa) == (0.0, 0.0)

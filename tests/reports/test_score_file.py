@@ -39,7 +39,9 @@ def test_both_kinds_in_both_formats_match_the_oracle(tmp_path: Path, suffix: str
     result = score_table(read_scores(path), kind)
     assert result.overall.c_primary == pytest.approx(ORACLE["expected"]["c_primary"], abs=1e-6)
     assert result.overall.cllr == pytest.approx(ORACLE["expected"]["cllr_multiclass_bits"], abs=1e-5)
-    assert [each.eer for each in result.languages] == pytest.approx(ORACLE["expected"]["eer_per_language"], abs=1e-6)
+    assert [each.scores.eer for each in result.languages] == pytest.approx(
+        ORACLE["expected"]["eer_per_language"], abs=1e-6
+    )
     assert result.num_utterances == sum(each.num_utterances for each in result.languages) == 153
 
 
@@ -58,7 +60,7 @@ def test_the_overall_scores_are_those_of_training(tmp_path: Path) -> None:
 
 def test_languages_come_in_the_order_of_the_columns(tmp_path: Path) -> None:
     result = score_table(read_scores(write(tmp_path, GOOD)))
-    assert [(each.language, each.num_utterances, each.recall) for each in result.languages] == [
+    assert [(each.language, each.num_utterances, each.scores.recall) for each in result.languages] == [
         ("en", 1, 1.0),
         ("es", 2, 0.5),
     ]

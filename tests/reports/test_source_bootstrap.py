@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from reports import source_bootstrap
-from reports.source_bootstrap import effect_over_sources
+from reports.source_bootstrap import effect_over_sources, intervals_of_scores
 
 
 def normal_sources(*counts: int, seed: int = 0, scale: float = 1.0) -> dict[str, list[float]]:
@@ -98,3 +98,32 @@ def test_no_languages_or_an_impossible_confidence_are_refused() -> None:
         effect_over_sources({})
     with pytest.raises(ValueError, match="between 0 and 1"):
         effect_over_sources({"en": [1.0]}, confidence=95)
+
+
+def scores_of_sources(num_sources: int, *, right: int) -> tuple[np.ndarray, list[int], list[str]]:
+    """Four utterances of each source of two languages, of which so many are recognised."""
+    truth = [language for language in (0, 1) for _ in range(num_sources * 4)]
+    sources = [f"{language}-{place // 4}" for language in (0, 1) for place in range(num_sources * 4)]
+    signs = [1.0 if place % 4 < right + (place // 4) % 2 else -1.0 for _ in (0, 1) for place in range(num_sources * 4)]
+    target = np.array(signs) * np.where(np.array(truth) == 0, 1.0, -1.0)
+    return np.stack([target, -target], axis=1), truth, sources
+
+
+def test_scores_have_intervals_from_ten_sources_a_language_on() -> None:
+    found = intervals_of_scores(*scores_of_sources(12, right=2), languages=("en", "es"))
+    assert found.reason is None
+    assert found.accuracy is not None
+    assert found.cllr is not None
+    assert found.accuracy.low < 0.625 < found.accuracy.high, "half of the sources at 0.5, half at 0.75"
+    assert found.accuracy.high - found.accuracy.low < 0.2
+    assert found.cllr.low < found.cllr.high
+
+
+def test_fewer_sources_give_a_reason_and_so_do_scores_without_names() -> None:
+    llr, truth, sources = scores_of_sources(9, right=2)
+    found = intervals_of_scores(llr, truth, sources, languages=("en", "es"))
+    assert (found.accuracy, found.cllr) == (None, None)
+    assert found.reason is not None
+    assert "from 10 a language; too few: en (9), es (9)" in found.reason
+    unnamed = intervals_of_scores(llr, truth, ["", *sources[1:]], languages=("en", "es"))
+    assert "do not name their sources" in str(unnamed.reason)
