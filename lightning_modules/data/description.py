@@ -9,6 +9,7 @@ import numpy as np
 
 from lightning_modules.data.audio import frame_rms
 from lightning_modules.data.manifest import Recording, Split
+from lightning_modules.data.splits import num_shared
 from lightning_modules.errors import CorpusError
 
 SAMPLED: Final = 60
@@ -40,20 +41,23 @@ class Description:
         hours: (split, language) -> of speech.
         speakers: (split, language) -> how many.
         sounds: each source, by language and name.
+        shared: what stands on both sides of a split -> how many.
     """
 
     durations_s: dict[Split, tuple[float, ...]]
     hours: dict[tuple[Split, str], float]
     speakers: dict[tuple[Split, str], int]
     sounds: tuple[SourceSound, ...]
+    shared: dict[str, int]
 
 
-def describe(recordings: Sequence[Recording], *, corpus: Path) -> Description:
+def describe(recordings: Sequence[Recording], *, corpus: Path, num_leaks: int) -> Description:
     """Reads some recordings of each source.
 
     Args:
         recordings: of a whole corpus.
         corpus: the folder that their paths are relative to.
+        num_leaks: pairs of recordings with the same audio on both sides of a split.
 
     Raises:
         CorpusError: an audio file is missing or damaged.
@@ -69,6 +73,7 @@ def describe(recordings: Sequence[Recording], *, corpus: Path) -> Description:
             _sound(language, source, recordings, corpus)
             for language, source in sorted({(each.language, each.source) for each in recordings})
         ),
+        shared={**num_shared(recordings), "same audio": num_leaks},
     )
 
 

@@ -6,9 +6,10 @@ whole.
 
 import hashlib
 import json
+import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -20,10 +21,12 @@ from lightning_modules.data.cards import CorpusCard, Harvest, Progress, Skipped,
 from lightning_modules.data.conversion import JOURNAL
 from lightning_modules.data.corpora import CORPORA
 from lightning_modules.data.corpora._base import Corpus
-from lightning_modules.data.manifest import Recording, Split, manifest_text, read_manifest
+from lightning_modules.data.manifest import Recording, Split, manifest_text, read_manifest, samples_hash
 from lightning_modules.data.splits import leave_source_out
 from lightning_modules.errors import CorpusError
+from lightning_modules.processes import worker_pool
 
+_CHUNK: Final = 200
 _SPLITS: Final[tuple[Split, ...]] = ("train", "dev", "test")
 
 
@@ -170,6 +173,40 @@ def open_corpus(name: str, workspace: Path) -> PreparedCorpus:
         warnings=tuple(facts["warnings"]),
         allow_shared=tuple(facts.get("allow_shared", ())),
     )
+
+
+def verify(corpus: PreparedCorpus, *, progress: Progress) -> None:
+    """Reads all audio, on all cores, and compares it with the manifest.
+
+    Raises:
+        CorpusError: names the first recording that is missing or damaged.
+    """
+    items = [(corpus.audio_path(each), each.audio_hash) for each in corpus.recordings]
+    chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
+    broken: list[Path] = []
+    with worker_pool(min(os.cpu_count() or 1, len(chunks))) as pool:
+        for done, found in enumerate(pool.map(_broken, chunks), start=1):
+            broken += found
+            progress("verifying recordings", min(done * _CHUNK, len(items)), len(items))
+    if broken:
+        raise CorpusError(
+            f"corpus {corpus.name!r}: {len(broken)} of {len(items)} recordings are missing or not what they were, such "
+            f"as {broken[0]}; remove {corpus.root} and prepare it again."
+        )
+
+
+def _broken(items: Sequence[tuple[Path, str]]) -> list[Path]:
+    import soundfile
+
+    found: list[Path] = []
+    for path, audio_hash in items:
+        try:
+            pcm, _ = soundfile.read(path, dtype="int16")
+        except (OSError, RuntimeError):
+            found.append(path)
+        else:
+            found += [path] if samples_hash(pcm) != audio_hash else []
+    return found
 
 
 def _facts(root: Path) -> dict[str, Any]:

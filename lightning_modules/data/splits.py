@@ -105,6 +105,18 @@ def _num_shared(recordings: Sequence[Recording], *, key: Callable[[Recording], s
     return sum("train" in each and len(each) > 1 for each in splits), len(splits)
 
 
+def num_shared(recordings: Sequence[Recording]) -> dict[str, int]:
+    """How many sources and speakers stand on both sides of which split, by a name for it."""
+    by_source = _splits_by(recordings, key=lambda each: each.source).values()
+    by_speaker = _splits_by(recordings, key=lambda each: each.speaker).values()
+    return {
+        "training: sources": sum("train" in each and len(each) > 1 for each in by_source),
+        "training: speakers": sum("train" in each and len(each) > 1 for each in by_speaker),
+        "dev and test: sources": sum({"dev", "test"} <= each for each in by_source),
+        "dev and test: speakers": sum({"dev", "test"} <= each for each in by_speaker),
+    }
+
+
 def leave_source_out(recordings: Sequence[Recording], *, fold: int, languages: Sequence[str]) -> tuple[Recording, ...]:
     """Recordings in their order, of which one source of each target language is for development and test.
 

@@ -16,15 +16,16 @@ _BINS: Final = 24
 
 
 def corpus_figure(description: "Description") -> "Figure":
-    """Durations, hours a language, speakers a language, and the range from quiet to loud of each source."""
+    """Durations, hours and speakers a language, what splits share, and the range from quiet to loud of each source."""
     num_sources = len(description.sounds)
-    figure, axes = axes_row(3, width=9.6, height=3.2 + 0.2 * num_sources, top=0.9 + 0.2 * num_sources)
+    figure, axes = axes_row(4, width=12.8, height=3.2 + 0.2 * num_sources, top=0.9 + 0.2 * num_sources)
     _durations(axes[0], description)
     languages = sorted({language for _, language in description.hours})
     _bars(axes[1], description.hours, languages)
     _bars(axes[2], description.speakers, languages)
+    _shared(axes[3], description.shared)
     for axis, (x, y) in zip(
-        axes, (("seconds", "recordings"), ("language", "hours"), ("language", "speakers")), strict=True
+        axes, (("seconds", "recordings"), ("language", "hours"), ("language", "speakers"), ("number", "")), strict=True
     ):
         name_x([axis], x)
         name_y(axis, y)
@@ -56,6 +57,18 @@ def _bars(axis: "Axes", values: Mapping[Any, float], languages: Sequence[str]) -
         places = [place + (number - 1) * width for place in range(len(languages))]
         axis.bar(places, heights, width=width, color=colour)
     axis.set_xticks(range(len(languages)), languages)
+
+
+def _shared(axis: "Axes", shared: Mapping[str, int]) -> None:
+    """With their numbers, so that none is seen to be none."""
+    names, values = list(shared)[::-1], list(shared.values())[::-1]
+    axis.barh(range(len(names)), values, height=0.25, color=SERIES[0])
+    for place, (name, value) in enumerate(zip(names, values, strict=True)):
+        axis.text(0, place + 0.22, f"{name}: {value}", va="bottom", fontsize=SMALL, color=INK)
+    axis.set_xlim(0, max(*values, 1) * 1.25)
+    axis.set_ylim(-0.5, len(names) - 0.2)
+    axis.set_yticks([])
+    axis.set_title("on both sides of a split", fontsize=SMALL, color=INK, loc="left")
 
 
 def _ranges(axis: "Axes", sounds: "Sequence[SourceSound]") -> None:

@@ -23,6 +23,7 @@ from lightning_modules.data.prepared import (
     open_corpus,
     prepare_corpus,
     prepared_names,
+    verify,
 )
 from lightning_modules.data.splits import check_splits
 from lightning_modules.errors import StorageError
@@ -49,14 +50,24 @@ def prepare(name_or_path: str, folder: Path) -> None:
         _check_room(wanted, workspace)
     with progress_bars(console) as progress:
         if wanted is None:
-            corpus = open_corpus(name_or_path, workspace.root)
+            was_there, corpus = True, open_corpus(name_or_path, workspace.root)
         else:
+            was_there = wanted.card.name in prepared_names(workspace.root)
             corpus = prepare_corpus(wanted, workspace.root, progress=progress)
+        if was_there:
+            verify(corpus, progress=progress)
         check_splits(corpus.recordings, allow_shared=corpus.allow_shared)
         path = feature_store_path(corpus, FeaturesConfig(), workspace.root)
         if not path.exists():
             build_feature_store(corpus, FeaturesConfig(), workspace=workspace.root, progress=progress)
         look_for_leaks(corpus, FeatureStore.open(path), progress=progress)
+    if was_there:
+        console.print(
+            f"was prepared before: {len(corpus.recordings)} recordings are as they were; what they were made from was "
+            f"not read again (remove {corpus.root} for that)",
+            markup=False,
+            soft_wrap=True,
+        )
     print_corpus(console, corpus)
 
 
@@ -83,7 +94,7 @@ def _draw(corpus: PreparedCorpus, folder: Path) -> None:
     from lightning_modules.data.description import describe as in_numbers
     from reports.figures import corpus_figure, to_png, to_svg_file
 
-    description = in_numbers(corpus.recordings, corpus=corpus.root)
+    description = in_numbers(corpus.recordings, corpus=corpus.root, num_leaks=len(known_leaks(corpus) or ()))
     with folder_of_figures(folder):
         (folder / f"{corpus.name}.png").write_bytes(to_png(corpus_figure(description)))
         (folder / f"{corpus.name}.svg").write_text(to_svg_file(corpus_figure(description)), encoding="utf-8")

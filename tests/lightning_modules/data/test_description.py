@@ -15,14 +15,17 @@ from reports.figures import corpus_figure, to_svg
 
 def test_the_numbers_add_up_to_the_corpus_and_can_be_drawn(tiny: Any, tmp_path: Path, quiet: Progress) -> None:
     corpus = prepare_corpus("tiny", tmp_path, progress=quiet)
-    found = describe(corpus.recordings, corpus=corpus.root)
+    found = describe(corpus.recordings, corpus=corpus.root, num_leaks=3)
     assert sum(map(len, found.durations_s.values())) == len(corpus.recordings)
     assert sum(found.hours.values()) * 3600 == pytest.approx(sum(each.duration_s for each in corpus.recordings))
     assert found.speakers.keys() == {(each.split, each.language) for each in corpus.recordings}
     assert {(each.language, each.source) for each in found.sounds} == {
         (each.language, each.source) for each in corpus.recordings
     }
+    assert found.shared["training: speakers"] == 0
+    assert found.shared["same audio"] == 3
     drawn = to_svg(corpus_figure(found))
+    assert "same audio: 3" in drawn
     assert all(f"{each.language} {each.source}" in drawn for each in found.sounds)
 
 
@@ -43,4 +46,4 @@ def test_a_missing_file_is_told(tiny: Any, tmp_path: Path, quiet: Progress) -> N
     corpus = prepare_corpus("tiny", tmp_path, progress=quiet)
     corpus.audio_path(corpus.recordings[0]).unlink()
     with pytest.raises(CorpusError, match="prepare the corpus again"):
-        describe(corpus.recordings, corpus=corpus.root)
+        describe(corpus.recordings, corpus=corpus.root, num_leaks=3)

@@ -5,13 +5,16 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lightning_modules.data.cards import Progress
-from lightning_modules.data.prepared import corpus_folder, describe_corpus, open_corpus, prepare_corpus
+from lightning_modules.data.conversion import write_flac
+from lightning_modules.data.prepared import corpus_folder, describe_corpus, open_corpus, prepare_corpus, verify
 from lightning_modules.errors import CorpusError
 
 
@@ -112,3 +115,19 @@ def test_opening_a_corpus_or_a_store_imports_nothing_heavy() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert ended.stdout.strip() == "[]"
+
+
+def _other_speech(path: Path) -> None:
+    write_flac(path, np.zeros(8000, np.float32))
+
+
+@pytest.mark.parametrize("break_it", [Path.unlink, lambda path: path.write_bytes(b"fLaC"), _other_speech])
+def test_audio_that_is_missing_or_another_is_found(
+    break_it: Callable[[Path], object], tiny: Any, tmp_path: Path, quiet: Progress
+) -> None:
+    corpus = prepare_corpus("tiny", tmp_path, progress=quiet)
+    verify(corpus, progress=quiet)
+    path = corpus.audio_path(corpus.recordings[1])
+    break_it(path)
+    with pytest.raises(CorpusError, match=f"1 of {len(corpus.recordings)} recordings .* such as {path}; remove"):
+        verify(corpus, progress=quiet)
