@@ -15,7 +15,7 @@ from lightning_modules.data.audio import Samples
 from lightning_modules.data.batches import Batch, groups_of_similar_length
 from lightning_modules.data.conditions import Condition, Cut
 from lightning_modules.data.features import Filterbank, filterbank, normalise
-from lightning_modules.data.noises import music_stretch, noise
+from lightning_modules.data.noises import in_band, music_stretch, noise
 from lightning_modules.data.representation import represent
 from lightning_modules.data.waveforms import mix
 from lightning_modules.errors import CorpusError
@@ -46,6 +46,7 @@ def samples_of(cut: Cut, condition: Condition, *, corpus: Path, music: Samples) 
         over = noise(rng, len(speech), split="test")
     else:
         over = music_stretch(rng, len(speech), music=music)
+    over = in_band(over)  # or a ratio would count what lies below and above all that is heard of speech
     return mix(speech, over, snr_db=condition.snr_db, part="first_half" if condition.first_half else "all")
 
 

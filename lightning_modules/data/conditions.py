@@ -107,7 +107,8 @@ def cut(
         recordings: those that may be scored.
         condition: which stretches of them.
         languages: which languages; those that have no such stretch are not in what comes back.
-        max_utterances: of a language at most, spread evenly over its speakers.
+        max_utterances: of a language at most, spread evenly over its speakers, and over each speaker's stretches within
+            those of the next longer duration.
 
     Returns:
         by language in their order, then by source and speaker, then by place.
@@ -115,11 +116,38 @@ def cut(
     cuts: list[Cut] = []
     for language in languages:
         speakers = _by_speaker(recordings, language)
-        groups = _pairs(speakers, condition) if condition.two_speakers else _singles(speakers, condition)
-        shares = equal_shares([len(group) for group in groups], total=max_utterances)
-        cuts += [each for group, share in zip(groups, shares, strict=True) for each in spread(group, share)]
+        cuts += [each for group in _chosen(speakers, condition, total=max_utterances) for each in group]
     rows = with_own_ids(each.row for each in cuts)
     return tuple(replace(each, row=row) for each, row in zip(cuts, rows, strict=True))
+
+
+def _chosen(speakers: dict[tuple[str, str], list[Recording]], condition: Condition, *, total: int) -> list[list[Cut]]:
+    """Of each speaker, or pair of them, the stretches that are scored."""
+    groups = _pairs(speakers, condition) if condition.two_speakers else _singles(speakers, condition)
+    shares = equal_shares([len(group) for group in groups], total=total)
+    longer = [each for each in DURATIONS_S if condition.duration_s is not None and each > condition.duration_s]
+    if condition.two_speakers or not longer:
+        return [spread(group, share) for group, share in zip(groups, shares, strict=True)]
+    around = _chosen(speakers, replace(condition, duration_s=min(longer)), total=total)
+    return [_inside_first(*each) for each in zip(groups, around, shares, strict=True)]
+
+
+def _inside_first(group: Sequence[Cut], longer: Sequence[Cut], share: int) -> list[Cut]:
+    """So many of them, in their order: those within longer ones, and others only where these are too few."""
+    places: dict[str, list[Piece]] = {}
+    for each in longer:
+        for piece in each.pieces:
+            places.setdefault(piece.recording.id, []).append(piece)
+
+    def is_inside(piece: Piece) -> bool:
+        around = places.get(piece.recording.id, ())
+        return any(each.start <= piece.start and piece.stop <= each.stop for each in around)
+
+    inside = {each.row.id for each in group if all(map(is_inside, each.pieces))}
+    within, others = ([each for each in group if (each.row.id in inside) is wanted] for wanted in (True, False))
+    num_within = min(share, len(within))
+    kept = {each.row.id for each in (*spread(within, num_within), *spread(others, share - num_within))}
+    return [each for each in group if each.row.id in kept]
 
 
 def _by_speaker(recordings: Sequence[Recording], language: str) -> dict[tuple[str, str], list[Recording]]:

@@ -23,6 +23,7 @@ Generate = Callable[[np.random.Generator, int], Samples]
 MAINS_HZ: Final = 50.0
 OCTAVES: Final = 0.7
 """Standard deviation of the band of surf."""
+_HEARD_HZ: Final = (100.0, 3400.0)
 _EDGE_HZ: Final = 20.0  # coloured noise is flat below, or brown noise would be one slow drift
 
 MUSIC: Final[dict[NoiseSplit, DebianPackage]] = {
@@ -117,6 +118,14 @@ def music_stretch(rng: np.random.Generator, num_samples: int, *, music: Samples)
     start = int(rng.integers(len(music)))
     places = np.arange(start, start + num_samples) % len(music)
     return unit_power(music[places])
+
+
+def in_band(samples: Samples) -> Samples:
+    """What of it lies between 100 and 3,400 Hz, of unit variance."""
+    spectrum = np.fft.rfft(samples)
+    frequency_hz = np.fft.rfftfreq(len(samples), 1.0 / SAMPLE_RATE_HZ)
+    spectrum[(frequency_hz < _HEARD_HZ[0]) | (frequency_hz > _HEARD_HZ[1])] = 0.0
+    return unit_power(np.fft.irfft(spectrum, len(samples)))
 
 
 def unit_power(samples: np.ndarray) -> Samples:

@@ -1,5 +1,6 @@
 """A corpus of the user's own, in one of the layouts that have a reader."""
 
+import os
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -158,7 +159,7 @@ def _refuse_divided(found: Sequence[Found]) -> None:
     """
     seen: dict[tuple[str, str], Found] = {}
     for each in found:
-        names = [("recording", each.recording), *([("file", str(each.file))] if each.file.exists() else [])]
+        names = [("recording", each.recording), *([("file", str(each.file))] if os.path.exists(each.file) else [])]  # noqa: PTH110 - too long a name is none
         for what, name in names:
             first = seen.setdefault((what, name), each)
             if first.split != each.split:

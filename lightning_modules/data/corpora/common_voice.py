@@ -46,6 +46,13 @@ class CommonVoice(Layout):
 def _clips(folder: Path, split: Split) -> Iterator[Found | Skipped]:
     table = folder / f"{split}.tsv"
     rows = csv.DictReader(lines_of(table), delimiter="\t", quoting=csv.QUOTE_NONE)  # sentences have single quotes
+    try:
+        yield from _found(rows, table=table, folder=folder, split=split)
+    except csv.Error as error:
+        raise CorpusError(f"{table}, line {rows.line_num} cannot be read: {error}.") from None
+
+
+def _found(rows: "csv.DictReader[str]", *, table: Path, folder: Path, split: Split) -> Iterator[Found | Skipped]:
     if missing := [name for name in _NEEDED if name not in (rows.fieldnames or ())]:
         raise CorpusError(f"{table} has no column {missing[0]!r}.")
     for row in rows:

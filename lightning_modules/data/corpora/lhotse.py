@@ -1,5 +1,6 @@
 """Lhotse's cut sets."""
 
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +32,16 @@ class LhotseCuts(Layout):
         try:
             for cut in lhotse.load_manifest_lazy(path):
                 yield from _of_cut(cut)
-        except (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, AssertionError) as error:
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            EOFError,
+            OSError,
+            AssertionError,
+            zlib.error,
+        ) as error:
             raise CorpusError(f"{path} is no file of cuts that Lhotse can read: {error}.") from None
 
 

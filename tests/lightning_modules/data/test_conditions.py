@@ -144,3 +144,17 @@ def test_languages_are_capped_evenly_over_speakers_and_ids_are_unique() -> None:
     speakers = [each.row.speaker for each in cuts]
     assert (speakers.count("en/a"), speakers.count("en/b"), speakers.count("fr/a")) == (4, 4, 1)
     assert len({each.row.id for each in cuts}) == len(cuts)
+
+
+@pytest.mark.parametrize("most", [1, 2, 5, 11])
+def test_under_a_limit_too_what_is_short_lies_within_what_is_long(most: int) -> None:
+    recordings = [*_recordings([7.3] * 40), *_recordings([95.0, 4.0], speaker="b")]
+    long, middle, short = (_cut(recordings, name, max_utterances=most) for name in ("30s", "10s", "3s"))
+    in_long, in_middle = (set[tuple[str, int]]().union(*map(_samples, each)) for each in (long, middle))
+    assert (len(long), len(middle), len(short)) == (most, most, most)
+    assert all(_samples(each) <= in_long for each in middle)
+    assert all(_samples(each) <= in_middle for each in short)
+
+
+def test_a_speaker_with_too_little_for_the_longer_duration_gives_what_there_is() -> None:
+    assert [each.row.duration_s for each in _cut(_recordings([9.5]), "3s", max_utterances=2)] == [3.0, 3.0]

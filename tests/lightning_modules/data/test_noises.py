@@ -5,12 +5,15 @@ import itertools
 import numpy as np
 import pytest
 
+from lightning_modules.data import noises
+from lightning_modules.data.audio import Samples
 from lightning_modules.data.noises import (
     MUSIC,
     NOISES,
     Generate,
     NoiseSplit,
     coloured,
+    in_band,
     music_stretch,
     noise,
     unit_power,
@@ -46,10 +49,30 @@ def test_no_noise_and_no_music_is_in_both_sets() -> None:
     assert MUSIC["train"].name != MUSIC["test"].name
 
 
-def test_a_split_draws_all_of_its_noises() -> None:
-    rng = np.random.default_rng(0)
-    drawn = {noise(np.random.default_rng(int(rng.integers(1 << 30))), 400, split="train").tobytes() for _ in range(20)}
-    assert len(drawn) == 20, "each generator gives another noise"
+def test_a_split_draws_all_of_its_noises_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+
+    def tagged(split: NoiseSplit, kind: str) -> Generate:
+        def generate(_rng: np.random.Generator, num_samples: int) -> Samples:
+            drawn.append(f"{split} {kind}")
+            return np.zeros(num_samples, np.float32)
+
+        return generate
+
+    kinds = {split: {kind: tagged(split, kind) for kind in of_split} for split, of_split in NOISES.items()}
+    monkeypatch.setattr(noises, "NOISES", kinds)
+    for seed in range(40):
+        noise(np.random.default_rng(seed), 400, split="test")
+    assert set(drawn) == {f"test {kind}" for kind in NOISES["test"]}
+
+
+@pytest.mark.parametrize("kind", NOISES["test"])
+def test_what_is_mixed_has_its_power_where_speech_is_heard(kind: str) -> None:
+    heard = in_band(NOISES["test"][kind](np.random.default_rng(5), 24_001))
+    power = np.square(np.abs(np.fft.rfft(heard)))
+    frequency = np.fft.rfftfreq(len(heard), 1 / 8000)
+    assert power[(frequency < 100) | (frequency > 3400)].sum() < 1e-6 * power.sum()
+    assert np.square(heard, dtype=np.float64).mean() == pytest.approx(1.0, rel=1e-3)
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 160, 8001])

@@ -131,3 +131,22 @@ def test_cuts_that_are_no_gzip_are_told(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(content)[: len(content)])
     with pytest.raises(CorpusError, match="no file of cuts"):
         list(LAYOUTS["lhotse"].read(path))
+
+
+@pytest.mark.parametrize("place", range(12, 60, 6))
+def test_cuts_whose_gzip_is_damaged_are_told(place: int, tmp_path: Path) -> None:
+    path = tmp_path / "cuts.jsonl.gz"
+    content = bytearray(gzip.compress(bytes(range(256)) * 8))
+    content[place] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(CorpusError, match="no file of cuts"):
+        list(LAYOUTS["lhotse"].read(path))
+
+
+def test_a_field_that_is_too_long_for_a_table_is_told(tmp_path: Path) -> None:
+    for name in ("dev", "test"):
+        (tmp_path / "en" / "clips").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "en" / f"{name}.tsv").write_text("client_id\tpath\n")
+    (tmp_path / "en" / "train.tsv").write_text(f"client_id\tpath\nann\t{'x' * 140_000}\n")
+    with pytest.raises(CorpusError, match=r"train\.tsv, line 1 cannot be read: field larger"):
+        list(LAYOUTS["common_voice"].read(tmp_path))

@@ -308,3 +308,15 @@ def test_pauses_are_left_out_where_the_corpus_file_says_so(write: Write, prepare
     cut = prepare("folders", "voices", top=f'activity = "energy"\n{INSISTS}')
     assert min(seconds_of(whole)) > 9.0
     assert max(seconds_of(cut)) < 6.6
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".wav", "y/" * 2500 + "z.wav"])
+def test_a_path_that_no_file_system_takes_is_no_file(name: str, write: Write, prepare: Prepare, tmp_path: Path) -> None:
+    lines = ["path,language,source,speaker,split", f"{name},en,a,ann,train"]
+    for split in ("train", "dev", "test"):
+        write(tmp_path / f"{split}.wav")
+        lines.append(f"{split}.wav,en,{split},{split}-bob,{split}")
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    corpus = prepare("table", "list.csv")
+    assert len(corpus.recordings) == 3
+    assert len(corpus.skipped) == 1
