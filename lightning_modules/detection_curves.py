@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lightning_modules.calibration import Floats, Trials, check_trials, language_weights
+from lightning_modules.scoring import equal_error_rate
 
 
 class DetCurve(NamedTuple):
@@ -23,12 +24,7 @@ class DetCurve(NamedTuple):
     @property
     def eer(self) -> float:
         """Where both are equal, on the line between the two nearest points."""
-        gap = self.p_miss - self.p_fa
-        after = int(np.argmax(gap >= 0.0))
-        if after == 0:
-            return float(self.p_miss[0])
-        share = gap[after] / (gap[after] - gap[after - 1])
-        return float(self.p_miss[after] + share * (self.p_miss[after - 1] - self.p_miss[after]))
+        return equal_error_rate(self.p_miss, self.p_fa)
 
 
 def det_curve(llr: ArrayLike, truth: ArrayLike) -> DetCurve:

@@ -254,8 +254,15 @@ def _eer(scores: Floats, is_target: Bools) -> float:
     distinct = np.concatenate(([True], ordered[1:] > ordered[:-1], [True]))
     p_miss = np.concatenate(([0], np.cumsum(target)))[distinct] / target.sum()
     p_fa = 1.0 - np.concatenate(([0], np.cumsum(~target)))[distinct] / (~target).sum()
-    gap = p_miss - p_fa  # rises from -1 to 1 with the threshold
+    return equal_error_rate(p_miss, p_fa)
+
+
+def equal_error_rate(p_miss: Floats, p_fa: Floats) -> float:
+    """Where both are equal, on the line between the two nearest of the points (K,), from the lowest threshold up."""
+    gap = p_miss - p_fa  # rises with the threshold, from -1 to 1 where the first point accepts all
     after = int(np.argmax(gap >= 0.0))
+    if after == 0:
+        return float(p_miss[0])
     share = gap[after] / (gap[after] - gap[after - 1])  # of the way back to the point before
     return float(p_miss[after] + share * (p_miss[after - 1] - p_miss[after]))
 

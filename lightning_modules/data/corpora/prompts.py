@@ -32,10 +32,10 @@ from lightning_modules.data.conversion import Job, convert
 from lightning_modules.data.corpora._base import Corpus
 from lightning_modules.data.debian import DebianPackage, FetchedPackage, fetch_packages, unpack
 from lightning_modules.data.manifest import Split
+from lightning_modules.data.splits import by_block
 from lightning_modules.errors import CorpusError
 
 _SUFFIXES: Final = {".wav", ".gsm", ".ogg", ".als"}
-_BLOCK: Final = 10  # neighbours in the order of names, which tend to share words
 _DEV_ROLES: Final = {"protagonist", "L", "T"}
 
 SplitRule = Callable[[str, int], Split]
@@ -98,7 +98,7 @@ def _by_role(speaker: str, _number: int) -> Split:
 
 
 def _by_recording(_speaker: str, number: int) -> Split:
-    return "dev" if number // _BLOCK % 2 == 0 else "test"
+    return by_block(number)
 
 
 def _source(
