@@ -107,14 +107,16 @@ def _num_shared(recordings: Sequence[Recording], *, key: Callable[[Recording], s
 
 def num_shared(recordings: Sequence[Recording]) -> dict[str, int]:
     """How many sources and speakers stand on both sides of which split, by a name for it."""
-    by_source = _splits_by(recordings, key=lambda each: each.source).values()
-    by_speaker = _splits_by(recordings, key=lambda each: each.speaker).values()
-    return {
-        "training: sources": sum("train" in each and len(each) > 1 for each in by_source),
-        "training: speakers": sum("train" in each and len(each) > 1 for each in by_speaker),
-        "dev and test: sources": sum({"dev", "test"} <= each for each in by_source),
-        "dev and test: speakers": sum({"dev", "test"} <= each for each in by_speaker),
+    keys: dict[str, Callable[[Recording], str]] = {
+        "sources": lambda each: each.source,
+        "speakers": lambda each: each.speaker,
     }
+    with_training = {f"training: {what}": _num_shared(recordings, key=key)[0] for what, key in keys.items()}
+    others = {
+        f"dev and test: {what}": sum({"dev", "test"} <= each for each in _splits_by(recordings, key=key).values())
+        for what, key in keys.items()
+    }
+    return with_training | others
 
 
 def leave_source_out(recordings: Sequence[Recording], *, fold: int, languages: Sequence[str]) -> tuple[Recording, ...]:
