@@ -5,7 +5,7 @@ Imports torch. Whoever calls holds the study's lease.
 
 import dataclasses
 import json
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -20,7 +20,7 @@ from lightning_modules.data.manifest import Recording
 from lightning_modules.data.noises import fetch_music
 from lightning_modules.data.prepared import PreparedCorpus, open_corpus, open_corpus_of
 from lightning_modules.errors import ConfigError, CorpusError
-from reports.evaluation_records import Evaluation, parse_evaluation
+from reports.evaluation_records import ConditionResult, Evaluation, parse_evaluation
 from reports.records import LedgerEntry, ScoreTable
 from study.evaluation import read_ledger
 from study.mlflow_evaluations import EvaluatedTrial
@@ -250,18 +250,32 @@ def _record(
 def _with_earlier(
     evaluation: Evaluation, tables: Sequence[ScoreTable], *, place: Path
 ) -> tuple[Evaluation, dict[str, ScoreTable]]:
-    """Conditions that were scored before stay; those scored again are replaced."""
+    """Conditions that were scored before stay, and so do those that were scored on more utterances than now."""
     results_path, scores_path = place.with_suffix(".json"), place.with_suffix(".scores.json")
     results = {each.condition: each for each in evaluation.conditions}
     scores = {each.condition: table for each, table in zip(evaluation.conditions, tables, strict=True)}
     if (earlier := read_whole_json(results_path)) is not None:
-        results = {each.condition: each for each in parse_evaluation(json.dumps(earlier)).conditions} | results
-        scores = {name: _table(rows) for name, rows in (read_whole_json(scores_path) or {}).items()} | scores
-    whole = dataclasses.replace(evaluation, conditions=tuple(results.values()))
+        before = {each.condition: each for each in parse_evaluation(json.dumps(earlier)).conditions}
+        kept = _larger(before, results)
+        results = before | {name: each for name, each in results.items() if name not in kept}
+        tables_before = {name: _table(rows) for name, rows in (read_whole_json(scores_path) or {}).items()}
+        scores = tables_before | {name: table for name, table in scores.items() if name not in kept}
+    in_order = sorted(results.values(), key=lambda each: parse_condition(each.condition).order)
+    whole = dataclasses.replace(evaluation, conditions=tuple(in_order))
     place.parent.mkdir(parents=True, exist_ok=True)
     write_json(scores_path, {name: dataclasses.asdict(table) for name, table in scores.items()})
     write_json(results_path, dataclasses.asdict(whole), sync=True)
     return whole, scores
+
+
+def _larger(before: Mapping[str, ConditionResult], now: Mapping[str, ConditionResult]) -> set[str]:
+    """Names of conditions that rest on more utterances than they would now."""
+    return {
+        name
+        for name, each in before.items()
+        if name in now
+        and each.num_utterances + each.num_out_of_set > now[name].num_utterances + now[name].num_out_of_set
+    }
 
 
 def _parquet(by_condition: dict[str, ScoreTable]) -> bytes:

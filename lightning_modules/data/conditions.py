@@ -58,6 +58,12 @@ class Condition:
             name += f"-{self.over}-{self.snr_db}db" + ("-first-half" if self.first_half else "")
         return name
 
+    @property
+    def order(self) -> tuple[float, bool, str, int, bool]:
+        """Where it stands among others: the shortest first, and what is plain before what is not."""
+        duration_s = float("inf") if self.duration_s is None else float(self.duration_s)
+        return duration_s, self.two_speakers, self.over or "", -self.snr_db, self.first_half
+
 
 class Piece(NamedTuple):
     """A part of a recording, in samples."""

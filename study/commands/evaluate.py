@@ -26,7 +26,6 @@ COLUMNS: Final = {
     "c_primary_calibrated": "C_pri*",
     "eer": "EER",
     "cllr_calibrated": "Cllr*",
-    "c_avg_open_set": "open",
     "p_above_chance": "p",
 }
 
@@ -99,11 +98,22 @@ def _print(console: Console, evaluation: Evaluation, *, num_languages: int, left
     if any(result.attention is not None for result in evaluation.conditions):
         told = "where its attention lies, and what that is worth: `lidstudy report`, section Attention, or --json"
         console.print(told, soft_wrap=True, markup=False)
-    if num_out := max((result.num_out_of_set for result in evaluation.conditions), default=0):
-        told = f"up to {num_out} utterances in languages that are no target: the column `open` alone counts them"
-        console.print(told, soft_wrap=True, markup=False)
+    for line in _out_of_set(evaluation.conditions):
+        console.print(line, soft_wrap=True, markup=False)
     for name in left_out:
         console.print(f"no speech fits {name}: it takes {_needed(name)}", soft_wrap=True, markup=False)
+
+
+def _out_of_set(results: Sequence[ConditionResult]) -> Iterator[str]:
+    """A line a condition that has utterances in languages that are no target."""
+    for result in results:
+        if result.num_out_of_set:
+            told = f"{result.condition}: {result.num_out_of_set} utterances in languages that are no target"
+            if (accepted := result.scores.get("accepted_out_of_set")) is not None:
+                told += f"; of their pairs with targets {accepted:.3f} are accepted"
+            if (cost := result.scores.get("c_avg_open_set")) is not None:
+                told += f"; C_avg with them {cost:.3f}"
+            yield told
 
 
 def _needed(name: str) -> str:

@@ -110,7 +110,7 @@ def test_scores_are_recorded_printed_and_read_back(done: Path, capsys: pytest.Ca
     assert "trial 1 on espeak (test); chance: accuracy 0.333" in said
     study = record_of(done)
     (evaluation,) = (each for each in study.evaluations if each.trial == 1)
-    assert [each.condition for each in evaluation.conditions] == ["3s", "whole", "3s-noise-10db"]
+    assert [each.condition for each in evaluation.conditions] == ["3s", "3s-noise-10db", "whole"]
     assert evaluation.same_corpus
     for result in evaluation.conditions:
         assert study.trials[1].metrics[f"on/espeak/test/{result.condition}/accuracy"] == result.scores["accuracy"]
@@ -175,6 +175,19 @@ def test_conditions_that_were_scored_before_stay(done: Path) -> None:
     assert [each.condition for each in evaluation.conditions] == ["3s", "3s-noise-5db-first-half"]
 
 
+def test_a_smaller_evaluation_replaces_nothing_and_conditions_have_an_order(done: Path) -> None:
+    sizes = []
+    for most, conditions in ((2, ("whole", "3s-noise-20db", "3s")), (1, ("3s", "3s-noise-5db")), (3, ("3s",))):
+        wanted = asked("foreign", *conditions, split="dev", max_utterances=most)
+        evaluate("tiny/0", wanted, folder=done, as_json=True)
+        key = ("foreign", "dev")
+        (found,) = (each for each in record_of(done).evaluations if (each.corpus, each.split) == key)
+        sizes.append({each.condition: each.num_utterances + each.num_out_of_set for each in found.conditions})
+    assert sizes[1] == sizes[0] | {"3s-noise-5db": sizes[1]["3s-noise-5db"]}, "that of two a language stays"
+    assert sizes[2]["3s"] > sizes[1]["3s"]
+    assert list(sizes[2]) == ["3s", "3s-noise-20db", "3s-noise-5db", "whole"]
+
+
 def test_development_data_and_other_corpora_are_no_looks_at_test_data(done: Path) -> None:
     before = len(record_of(done).looks)
     evaluate("tiny/0", asked(split="dev"), folder=done, as_json=True)
@@ -203,7 +216,8 @@ def test_another_corpus_with_a_language_too_many_and_one_missing(
     evaluate("tiny/0", asked("foreign", split="all"), folder=done, as_json=False)
     said = capsys.readouterr().out
     assert "no target" in said, "German is none"
-    assert "open" in said
+    assert "3s: 12 utterances in languages that are no target; of their pairs with targets 0." in said
+    assert "; C_avg with them 0." in said
     (evaluation,) = (each for each in record_of(done).evaluations if (each.corpus, each.split) == ("foreign", "all"))
     (result,) = evaluation.conditions
     assert result.num_out_of_set == 12, "four speakers, three times three seconds of ten"
@@ -219,7 +233,7 @@ def test_what_no_speech_fits_is_told_with_the_reason_and_counts_as_tried(
     said = capsys.readouterr().out
     assert "no speech fits 30s: it takes 30 s of a speaker\n" in said
     assert "no speech fits 30s-two-speakers: it takes two speakers of one source and language, 30 s each" in said
-    assert "12 utterances in languages that are no target" in said
+    assert "3s: 12 utterances in languages that are no target; of their pairs" in said
     assert read_ledger(Workspace(done).study("tiny"))[-1].conditions == wanted
 
 
