@@ -130,19 +130,20 @@ def _may_serve(root: Path, corpus: str, data_hash: str) -> bool:
 
 
 def _packages(root: Path, *, locks: HeldLocks) -> Iterator[Leftover]:
-    """Packages by the names that the corpora made of them tell; apt's own files once no corpus is left to fetch."""
+    """Packages by the names that the corpora made of them tell; apt's own files once no corpus is under way."""
     needed = [name for name, corpus in CORPORA.items() if corpus.card.download_bytes]
-    done: list[str] = []
+    is_under_way = any((root / "corpora" / f".{corpus}.partial").exists() for corpus in needed)
+    has_some = False
     for corpus in needed:
         facts = _facts(corpus_folder(corpus, root))
         if facts is None or not locks.take(_corpus_lock(root, corpus), what=f"corpora/{corpus}"):
             continue
-        done.append(corpus)
+        has_some = True
         for package in facts["versions"]:
             for place in (root / "downloads", root / "downloads" / "partial"):
                 for file in sorted(place.glob(f"{package}_*.deb")):
                     yield Leftover(what="packages of prepared corpora", path=file, num_bytes=size_of(file))
-    if done == needed and (root / "downloads" / "apt").is_dir():
+    if has_some and not is_under_way and (root / "downloads" / "apt").is_dir():
         apt = root / "downloads" / "apt"
         yield Leftover(what="package lists that were fetched for them", path=apt, num_bytes=size_of(apt))
 

@@ -226,6 +226,10 @@ def test_packages_go_once_their_corpus_is_prepared(tmp_path: Path) -> None:
     corpus.parent.mkdir(parents=True)
     assert clean_workspace(Workspace(tmp_path), dry_run=False).leftovers == []
     corpus.write_text(json.dumps({"data_hash": "0" * 12, "versions": {"drascula": "1.0"}}))
+    under_way = tmp_path / "corpora" / ".prompts_further.partial"
+    under_way.mkdir()
+    assert downloads / "apt" not in {each.path for each in clean_workspace(Workspace(tmp_path), dry_run=True).leftovers}
+    under_way.rmdir()
     cleaned = clean_workspace(Workspace(tmp_path), dry_run=False)
     assert names(cleaned, downloads) == {"drascula_1.0_all.deb", "partial/drascula_1.0_all.deb", "apt"}
     assert [path.name for path in downloads.glob("*.deb")] == ["drascula-spanish_1.0_all.deb"]
