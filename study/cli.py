@@ -42,7 +42,11 @@ MAX_SEED = 2**32 - 1  # the largest that a configuration may hold
 @corpus_app.command("prepare")
 def corpus_prepare(
     name: Annotated[
-        str, typer.Argument(help="prompts (real speech), espeak (synthetic), or the .toml file of your own.")
+        str,
+        typer.Argument(
+            help="prompts (real speech), prompts_further (the same and more to train on), espeak (synthetic), or the "
+            ".toml file of your own."
+        ),
     ],
     *,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,

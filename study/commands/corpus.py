@@ -1,5 +1,6 @@
 """`lidstudy corpus prepare|describe`."""
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -166,5 +167,11 @@ def _print_skipped(console: Console, corpus: PreparedCorpus) -> None:
     if not corpus.skipped:
         return
     console.print(f"{len(corpus.skipped)} files were skipped (listed in {corpus.root / 'corpus.json'}):")
-    for reason, count in Counter(skipped.reason for skipped in corpus.skipped).most_common(MAX_REASONS):
+    counts = Counter(
+        re.sub(r"^(the same as|another file of) .*", r"\1 another", each.reason) for each in corpus.skipped
+    )
+    reasons = counts.most_common()
+    for reason, count in reasons[:MAX_REASONS]:
         console.print(f"  {count:>5}  {reason}", markup=False)
+    if others := reasons[MAX_REASONS:]:
+        console.print(f"  {sum(count for _, count in others):>5}  for {len(others)} other reasons", markup=False)
