@@ -73,21 +73,23 @@ def evaluate_on(
     config = _config(folder, study, number)
     development = _development(folder, study, number)
     corpus = open_corpus(asked.corpus, workspace.root)
-    speech = _speech(corpus, config, asked, conditions, folder=folder, workspace=workspace, progress=progress)
+    own = open_corpus_of(config.data, workspace.root)
+    trained = trained_on(own, config, workspace=workspace, study=folder)
+    wanted = _wanted(corpus, own, trained, asked)
+    speech = _speech(wanted, corpus, asked, conditions, workspace=workspace, progress=progress)
     trial = EvaluatedTrial(workspace, study, number)
     checkpoint = folder.trial(number).best_checkpoint
     if not checkpoint.exists():
         trial.fetch_checkpoint(checkpoint)
-    own = open_corpus_of(config.data, workspace.root)
     has = {
-        split: bool(_hashes(speech.recordings) & _hashes(each for each in own.recordings if each.split == split))
+        split: bool(_hashes(wanted) & _hashes(each for each in own.recordings if each.split == split))
         for split in ("dev", "test")
     }
     calibrates = None if has["dev"] else development  # a fit on what it is scored on says nothing
     scored = list(score_conditions(checkpoint, calibrates, speech, conditions, progress=progress))
     if not scored:
         raise CorpusError(f"corpus {corpus.name} has no {asked.split} speech for {', '.join(asked.conditions)}.")
-    known = _known(speech.recordings, trained_on(own, config, workspace=workspace, study=folder))
+    known = _known(wanted, trained)
     evaluation = _evaluation(scored, corpus=corpus, config=config, number=number, split=asked.split, known=known)
     asked = asked._replace(conditions=tuple(condition.name for condition in conditions))
     _record(evaluation, scored, asked=asked, trial=trial, folder=folder, has_test=has["test"])
@@ -119,29 +121,32 @@ def _table(content: dict[str, Any]) -> ScoreTable:
     return ScoreTable(**{**columns, "llr": tuple(map(tuple, content["llr"]))})
 
 
-def _speech(
-    corpus: PreparedCorpus,
-    config: TrialConfig,
-    asked: Asked,
-    conditions: Sequence[Condition],
-    *,
-    folder: StudyFolder,
-    workspace: Workspace,
-    progress: Progress,
-) -> Speech:
+def _wanted(
+    corpus: PreparedCorpus, own: PreparedCorpus, trained: Sequence[Recording], asked: Asked
+) -> tuple[Recording, ...]:
     """The recordings to be scored, none of which the trial may know."""
-    own = open_corpus_of(config.data, workspace.root)
     recordings = own.recordings if own.data_hash == corpus.data_hash else corpus.recordings  # with the trial's splits
     wanted = tuple(each for each in recordings if asked.split in ("all", each.split))
     if not wanted:
         raise CorpusError(f"corpus {corpus.name} has no {asked.split} recordings.")
-    trained = trained_on(own, config, workspace=workspace, study=folder)
     if not asked.allow_shared:
         excused = own.allow_shared if own.data_hash == corpus.data_hash else ()  # the corpus's file insists already
         _refuse_known(wanted, trained, corpus=corpus.name, excused=excused)
+    return wanted
+
+
+def _speech(
+    recordings: tuple[Recording, ...],
+    corpus: PreparedCorpus,
+    asked: Asked,
+    conditions: Sequence[Condition],
+    *,
+    workspace: Workspace,
+    progress: Progress,
+) -> Speech:
     needs_music = any(condition.over == "music" for condition in conditions)
     music = fetch_music("test", workspace.root, progress=progress) if needs_music else np.zeros(1, np.float32)
-    return Speech(wanted, corpus.root, music, workspace.root / MODELS, asked.max_utterances)
+    return Speech(recordings, corpus.root, music, workspace.root / MODELS, asked.max_utterances)
 
 
 def trained_on(

@@ -6,7 +6,7 @@ from typing import get_args
 from lightning_modules.config import CopyKind, FeaturesConfig
 from lightning_modules.data.cards import Progress
 from lightning_modules.data.feature_store import FeatureStore, copy_path, feature_store_path
-from study.leaks import known_leaks, look_for_leaks
+from study.leaks import look_for_leaks, needs_a_look
 from study.plan import StudyPlan
 
 COPIES = "augmentation.copies"
@@ -30,16 +30,12 @@ def are_missing(plan: StudyPlan) -> bool:
     for path in paths:
         if path.exists():
             FeatureStore.open(path)
-    return not all(path.exists() for path in paths) or _unseen_division(plan)
+    return not all(path.exists() for path in paths) or _leaks_are_unknown(plan)
 
 
-def _unseen_division(plan: StudyPlan) -> bool:
-    """Whether the study divides its corpus as nobody has looked through it; `corpus prepare` looks at its own splits.
-
-    Where the default features are gone it stays so: they are what is looked through.
-    """
-    is_new = bool(plan.corpus.division) and known_leaks(plan.corpus) is None
-    return is_new and _default_features(plan).exists()
+def _leaks_are_unknown(plan: StudyPlan) -> bool:
+    """Where the default features are gone it stays so: they are what is looked through."""
+    return needs_a_look(plan.corpus) and _default_features(plan).exists()
 
 
 def _default_features(plan: StudyPlan) -> Path:
@@ -58,5 +54,5 @@ def make_features(plan: StudyPlan, progress: Progress) -> None:
     build_feature_store(plan.corpus, features, workspace=root, progress=progress)
     for kind in wanted_copies(plan):
         build_copy(kind, plan.corpus, features, workspace=root, progress=progress)
-    if _unseen_division(plan):
+    if _leaks_are_unknown(plan):
         look_for_leaks(plan.corpus, FeatureStore.open(_default_features(plan)), progress=progress)

@@ -36,6 +36,14 @@ def known_leaks(corpus: PreparedCorpus) -> tuple[NearDuplicate, ...] | None:
     return tuple(NearDuplicate(**each) for each in content["found"])
 
 
+def needs_a_look(corpus: PreparedCorpus) -> bool:
+    """Whether a study divides it as nobody has looked through it, or who looked did so in another way than now.
+
+    At its own splits `corpus prepare` looks.
+    """
+    return known_leaks(corpus) is None and (bool(corpus.division) or _file(corpus).exists())
+
+
 def _file(corpus: PreparedCorpus) -> Path:
     return corpus.root / f"near_duplicates{corpus.division and '-'}{corpus.division}.json"
 

@@ -175,6 +175,30 @@ def test_conditions_that_were_scored_before_stay(done: Path) -> None:
     assert [each.condition for each in evaluation.conditions] == ["3s", "3s-noise-5db-first-half"]
 
 
+def test_calibration_is_fitted_on_development_scores_and_never_scored_on_them(done: Path) -> None:
+    for split in ("test", "dev"):
+        evaluate("tiny/0", asked("espeak", "3s", split=split), folder=done, as_json=True)
+    study = record_of(done)
+    test, dev = (
+        next(each for each in study.evaluations if (each.trial, each.corpus, each.split) == (0, "espeak", split))
+        for split in ("test", "dev")
+    )
+    of_three = {each.condition: each for each in test.conditions}["3s"]
+    content = json.loads(Workspace(done).study("tiny").trial(0).scores.read_text())
+    place = done / "mlflow" / "artifacts" / "tiny" / study.trials[0].run_id / "artifacts"
+    (path,) = place.glob("evaluations/espeak-*-test.parquet")
+    table = pd.read_parquet(io.BytesIO(path.read_bytes()))
+    rows = table[(table.condition == "3s") & table.language.isin(content["targets"])]
+    fitted = scoring.calibrated_llr(
+        rows[content["targets"]].to_numpy(),
+        development=content["llr"],
+        truth=[content["targets"].index(language) for language in content["language"]],
+    )
+    truth = [content["targets"].index(language) for language in rows.language]
+    assert of_three.scores["c_primary_calibrated"] == pytest.approx(scoring.c_primary(fitted, truth))
+    assert not any(name.endswith("_calibrated") for each in dev.conditions for name in each.scores)
+
+
 def test_a_smaller_evaluation_replaces_nothing_and_conditions_have_an_order(done: Path) -> None:
     sizes = []
     for most, conditions in ((2, ("whole", "3s-noise-20db", "3s")), (1, ("3s", "3s-noise-5db")), (3, ("3s",))):

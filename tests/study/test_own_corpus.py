@@ -1,5 +1,6 @@
 """From a folder of audio to a trained trial: a study on a corpus of the user's own."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import soundfile
 
 from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.feature_building import build_feature_store
+from lightning_modules.data.feature_store import FeatureStore
 from lightning_modules.data.prepared import open_corpus, prepare_corpus
 from lightning_modules.errors import CorpusError
 from reports.records import TrialState
@@ -17,7 +19,7 @@ from study.commands.corpus import prepare
 from study.commands.sweep import SweepOptions, run
 from study.corpus_file import load_corpus
 from study.features import are_missing, make_features
-from study.leaks import known_leaks
+from study.leaks import known_leaks, look_for_leaks, needs_a_look
 from study.plan import make_plan
 from study.workspace import Workspace
 from tests.conftest import nothing_to_show, write_tiny_study
@@ -204,3 +206,18 @@ def test_a_corpus_that_was_never_prepared_is_refused(workspace: Path, tmp_path: 
     study.write_text(study.read_text().replace('"espeak"', '"mine"'))
     with pytest.raises(CorpusError, match=r"key trial\.data\.corpus: there is no corpus 'mine'"):
         run_study(study, workspace)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"method": 1, "found": []}', '{"met'])
+def test_who_looked_for_leaks_otherwise_or_was_cut_off_looks_again(
+    content: str, shared_speech: Path, tmp_path: Path
+) -> None:
+    corpus = dataclasses.replace(open_corpus("espeak", shared_speech), root=tmp_path)
+    (store,) = (shared_speech / "features").glob("espeak-*")
+    assert not needs_a_look(corpus), "which `corpus prepare` does"
+    (tmp_path / "near_duplicates.json").write_text(content)
+    assert known_leaks(corpus) is None
+    assert needs_a_look(corpus)
+    assert look_for_leaks(corpus, FeatureStore.open(store), progress=nothing_to_show) == ()
+    assert known_leaks(corpus) == ()
+    assert not needs_a_look(corpus)
