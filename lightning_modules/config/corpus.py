@@ -110,6 +110,8 @@ class CorpusConfig(Frozen):
         title: one line for reports.
         licence: what its terms are called.
         languages: codes to bring in; None for all.
+        rename: languages as the layout writes them -> what studies call them, so that `en_us` of one corpus and `eng`
+            of another are one language.
         reader: its layout.
         activity: leaves out, of each recording, what is no speech: by its energy, or by Silero's network.
         splits: who is trained on, and who is not.
@@ -121,6 +123,7 @@ class CorpusConfig(Frozen):
     title: str = ""
     licence: str = "unknown"
     languages: tuple[str, ...] | None = None
+    rename: dict[str, str] = Field(default_factory=dict)
     reader: ReaderConfig
     activity: Detector = "none"
     splits: SplitsConfig = GivenSplitsConfig()

@@ -66,6 +66,14 @@ class Skipped:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Damaged:
+    """A file that is used as it is, and what is wrong with it."""
+
+    path: str
+    reason: str
+
+
 def most_common(skipped: Iterable[Skipped], limit: int = 5) -> str:
     """The reasons that most files were left out for: `cannot be decoded (3); empty (1)`."""
     reasons = Counter(entry.reason for entry in skipped).most_common()
@@ -80,6 +88,7 @@ class Harvest:
     Attributes:
         recordings: paths relative to the folder, all of them written.
         skipped: files that were left out.
+        damaged: files that are used, though cut short or clipped.
         versions: version of each package or data set that was read.
         warnings: what a user should know before trusting results.
         sources: where its speech comes from, where only reading it tells.
@@ -87,6 +96,7 @@ class Harvest:
 
     recordings: tuple[Recording, ...]
     skipped: tuple[Skipped, ...] = ()
+    damaged: tuple[Damaged, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     sources: tuple[SourceCard, ...] = ()

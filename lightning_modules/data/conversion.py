@@ -30,7 +30,8 @@ from lightning_modules.data.audio import (
     decode,
     is_effect,
 )
-from lightning_modules.data.cards import Harvest, Progress, Skipped
+from lightning_modules.data.cards import Damaged, Harvest, Progress, Skipped
+from lightning_modules.data.damage import damage_of
 from lightning_modules.data.manifest import Recording, Split, samples_hash
 from lightning_modules.errors import CorpusError
 from lightning_modules.processes import worker_pool
@@ -80,11 +81,13 @@ class Converted(NamedTuple):
         audio_hash: of its 16-bit samples.
         head_hash: of half a second of the file as it was decoded, from the first loud sample on: what two copies share
             even where their silences differ.
+        damage: what is wrong with the file; "" where nothing is.
     """
 
     duration_s: float
     audio_hash: str
     head_hash: str
+    damage: str = ""
 
 
 Results = list[Converted | str]
@@ -117,6 +120,11 @@ def convert(jobs: Sequence[Job], *, folder: Path, progress: Progress) -> Harvest
             Skipped(path=job.shown, reason=reasons[job.id])
             for job in sorted(jobs, key=lambda job: job.id)
             if job.id in reasons
+        ),
+        damaged=tuple(
+            Damaged(path=job.shown, reason=converted[job.id].damage)
+            for job in sorted(kept, key=lambda job: job.id)
+            if converted[job.id].damage
         ),
     )
 
@@ -271,6 +279,7 @@ def _convert_one(job: Job, folder: Path) -> Converted | str:
         duration_s=round(samples.size / SAMPLE_RATE_HZ, 4),
         audio_hash=write_flac(audio_file(folder, job.id), samples),
         head_hash=_head_hash(decoded, rate_hz=rate_hz),
+        damage=damage_of(job.file, decoded, rate_hz=rate_hz, stretch=job.stretch),
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from lightning_modules.config import DataConfig, PreparedSplitsConfig, content_hash
 from lightning_modules.config.corpus import Shared
-from lightning_modules.data.cards import CorpusCard, Harvest, Progress, Skipped, SourceCard, most_common
+from lightning_modules.data.cards import CorpusCard, Damaged, Harvest, Progress, Skipped, SourceCard, most_common
 from lightning_modules.data.conversion import JOURNAL
 from lightning_modules.data.corpora import CORPORA
 from lightning_modules.data.corpora._base import Corpus
@@ -41,6 +41,7 @@ class PreparedCorpus:
         recordings: in the order of ids.
         data_hash: 12 hexadecimal digits; over the manifest, which holds a hash of each recording's samples.
         skipped: files that were left out, and why.
+        damaged: files that are used, though cut short or clipped.
         versions: of the packages or data sets that it was made from.
         warnings: what a user should know before trusting results.
         allow_shared: what training may share with development and test, since the user insists.
@@ -53,6 +54,7 @@ class PreparedCorpus:
     recordings: tuple[Recording, ...]
     data_hash: str
     skipped: tuple[Skipped, ...]
+    damaged: tuple[Damaged, ...]
     versions: dict[str, str]
     warnings: tuple[str, ...]
     allow_shared: tuple[Shared, ...] = ()
@@ -169,6 +171,7 @@ def open_corpus(name: str, workspace: Path) -> PreparedCorpus:
         recordings=read_manifest(manifest),
         data_hash=facts["data_hash"],
         skipped=tuple(Skipped(**entry) for entry in facts["skipped"]),
+        damaged=tuple(Damaged(**entry) for entry in facts.get("damaged", ())),
         versions=dict(facts["versions"]),
         warnings=tuple(facts["warnings"]),
         allow_shared=tuple(facts.get("allow_shared", ())),
@@ -283,6 +286,7 @@ def _write(harvest: Harvest, corpus: Corpus, folder: Path) -> None:
         "versions": dict(harvest.versions),
         "warnings": harvest.warnings,
         "skipped": [asdict(entry) for entry in harvest.skipped],
+        "damaged": [asdict(entry) for entry in harvest.damaged],
         "definition": corpus.definition,
         "allow_shared": corpus.allow_shared,
     }

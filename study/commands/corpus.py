@@ -134,6 +134,7 @@ def print_corpus(console: Console, corpus: PreparedCorpus) -> None:
         )
     console.print(table)
     _print_skipped(console, corpus)
+    _print_damaged(console, corpus)
     for note in _notes(corpus):
         console.print(f"note: {note}", markup=False)
 
@@ -166,7 +167,8 @@ def _missing(corpus: PreparedCorpus) -> Iterator[str]:
 def _print_skipped(console: Console, corpus: PreparedCorpus) -> None:
     if not corpus.skipped:
         return
-    console.print(f"{len(corpus.skipped)} files were skipped (listed in {corpus.root / 'corpus.json'}):")
+    said = "1 file was" if len(corpus.skipped) == 1 else f"{len(corpus.skipped)} files were"
+    console.print(f"{said} skipped (listed in {corpus.root / 'corpus.json'}):")
     counts = Counter(
         re.sub(r"^(the same as|another file of) .*", r"\1 another", each.reason) for each in corpus.skipped
     )
@@ -175,3 +177,16 @@ def _print_skipped(console: Console, corpus: PreparedCorpus) -> None:
         console.print(f"  {count:>5}  {reason}", markup=False)
     if others := reasons[MAX_REASONS:]:
         console.print(f"  {sum(count for _, count in others):>5}  for {len(others)} other reasons", markup=False)
+
+
+def _print_damaged(console: Console, corpus: PreparedCorpus) -> None:
+    if not corpus.damaged:
+        return
+    counts = Counter(re.sub(r" \(.*?\)", "", each.reason) for each in corpus.damaged).most_common()
+    said = "1 file is" if len(corpus.damaged) == 1 else f"{len(corpus.damaged)} files are"
+    console.print(
+        f"{said} used though damaged (listed in "
+        f"{corpus.root / 'corpus.json'}): {'; '.join(f'{reason} ({count})' for reason, count in counts)}",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -99,10 +100,14 @@ def test_a_split_that_is_missing_is_told_and_a_prepared_corpus_is_known_by_its_n
         target.mkdir(parents=True)
         for file in sorted((spoken / f"espeak-{language}-{'b' if split == 'dev' else 'a'}").rglob("*.flac"))[:4]:
             shutil.copy(file, target)
+    shouted = soundfile.read(file)[0]
+    soundfile.write(target / "shouted.wav", np.clip(shouted, -0.02, 0.02), 8000)
     file = tmp_path / "mine.toml"
     file.write_text(CORPUS.format(top='allow_shared = ["source"]').split("[splits]")[0])
     prepare(str(file), tmp_path / "workspace")
     said = capsys.readouterr().out
+    assert "1 file is used though damaged" in said
+    assert "clipped (1)" in said
     assert "note: no dev speech in en: no study can choose by it" in said
     assert "note: no test speech in this corpus: no study can be scored on it" in said
     prepare("mine", tmp_path / "workspace")

@@ -106,14 +106,14 @@ def audio_files(folder: Path) -> list[Path]:
 
 
 def other_files(folder: Path) -> Iterator[Skipped]:
-    """What else lies below a folder, in the order of names; hidden files are left out."""
+    """What else lies below a folder, in the order of names."""
     for path in _files(folder):
-        if not (_has_audio_suffix(path) or path.name.startswith(".")):
+        if not _has_audio_suffix(path):
             yield Skipped(path=path.relative_to(folder).as_posix(), reason="no audio, by its suffix")
 
 
 def _files(folder: Path) -> list[Path]:
-    """All that is no folder, through links to folders as well, but once through each, and none that leads back up."""
+    """All that is no folder and not hidden, through links to folders too: once each, and through none that leads up."""
     found, seen = list[Path](), set[str]()
     above = {str(place) for place in Path(os.path.realpath(folder)).parents}
     for root, folders, names in os.walk(folder, followlinks=True):
@@ -122,8 +122,8 @@ def _files(folder: Path) -> list[Path]:
             folders.clear()
             continue
         seen.add(place)
-        folders.sort()  # which name of a folder that is linked is kept depends on names alone
-        found += [Path(root, name) for name in names]
+        folders[:] = sorted(each for each in folders if not each.startswith("."))  # of links the first name is kept
+        found += [Path(root, name) for name in names if not name.startswith(".")]
     return sorted(found)
 
 

@@ -20,6 +20,8 @@ from lightning_modules.errors import CorpusError
 
 LONGEST_NAME: Final = 200
 """Bytes of a part of a recording's id, which names its audio file: file systems take 255."""
+MOST_LISTED: Final = 20
+"""Languages that a complaint lists."""
 
 
 class UserCorpus(Corpus):
@@ -35,7 +37,8 @@ class UserCorpus(Corpus):
         self._config = config
         self._layout = layout
         self._base = base
-        self.definition = config.model_dump_json(exclude={"title", "licence"})
+        unsaid = () if config.rename else ("rename",)  # so that corpora of before there was one are the same
+        self.definition = config.model_dump_json(exclude={"title", "licence", *unsaid})
         self.allow_shared = config.allow_shared
         self.card = CorpusCard(
             name=config.name,
@@ -50,7 +53,8 @@ class UserCorpus(Corpus):
         everything = self._read()
         progress("reading the corpus", 1, 1)
         skipped = [each for each in everything if isinstance(each, Skipped)]
-        wanted = [each for each in everything if isinstance(each, Found) and self._is_wanted(each)]
+        there = self._renamed([each for each in everything if isinstance(each, Found)])
+        wanted = [each for each in there if self._is_wanted(each)]
         usable: dict[str, Found] = {}
         copies: dict[str, str] = {}
         for each in wanted:
@@ -63,7 +67,7 @@ class UserCorpus(Corpus):
             else:
                 usable[named.id] = named
         found = list(usable.values())
-        self._refuse_nothing(found, skipped)
+        self._refuse_nothing(found, skipped, languages={each.language for each in there})
         found = _a_source_a_language(assign_splits(found, self._config.splits))
         num_cuts = Counter(each.recording for each in found)
         jobs = [
@@ -109,16 +113,23 @@ class UserCorpus(Corpus):
                     found.append(_of_source(named, self._config.name))
         return found
 
+    def _renamed(self, found: list[Found]) -> list[Found]:
+        there = {each.language for each in found}
+        if unknown := [name for name in self._config.rename if name not in there]:
+            raise CorpusError(f"corpus {self.card.name}: rename: there is no {unknown[0]!r}, but {_listed(there)}.")
+        return [replace(each, language=self._config.rename.get(each.language, each.language)) for each in found]
+
     def _is_wanted(self, found: Found) -> bool:
         return self._config.languages is None or found.language in self._config.languages
 
-    def _refuse_nothing(self, found: Sequence[Found], skipped: Sequence[Skipped]) -> None:
+    def _refuse_nothing(self, found: Sequence[Found], skipped: Sequence[Skipped], *, languages: set[str]) -> None:
         there = {each.language for each in found}
         missing = [language for language in self._config.languages or () if language not in there]
         if missing or not there:
             what = f"no speech in {', '.join(missing)}" if missing else "no speech"
             why = f"; what was left out: {most_common(skipped)}" if skipped else ""
-            raise CorpusError(f"corpus {self.card.name}: there is {what} in {self._config.reader.path}{why}.")
+            others = f", but in {_listed(languages)}" if languages else ""
+            raise CorpusError(f"corpus {self.card.name}: there is {what} in {self._config.reader.path}{others}{why}.")
 
     def _job(self, found: Found, *, copy_of: str, cut_of: str) -> Job:
         assert found.split is not None
@@ -140,6 +151,11 @@ class UserCorpus(Corpus):
             f"training may share a {what} with development and test, as the corpus's file allows: scores reward it"
             for what in self.allow_shared
         )
+
+
+def _listed(languages: set[str]) -> str:
+    named = sorted(languages)
+    return ", ".join(named[:MOST_LISTED]) + (f", … ({len(named)})" if len(named) > MOST_LISTED else "")
 
 
 def _within(split: str, name: str) -> str:

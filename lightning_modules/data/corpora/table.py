@@ -49,6 +49,8 @@ def _check_columns(path: Path, columns: object) -> None:
     unknown = [name for name in names if name not in _KNOWN]
     if missing or unknown:
         complaint = f"has no column {missing[0]!r}" if missing else f"has a column {unknown[0]!r}"
+        if ";" in "".join(names):
+            complaint += " (its columns are separated by semicolons, not by commas)"
         raise CorpusError(f"{path} {complaint}; columns that count: {', '.join(_KNOWN)}.")
 
 

@@ -75,6 +75,12 @@ def test_layout_table(write: Write, prepare: Prepare, tmp_path: Path) -> None:
     assert max(each.duration_s for each in corpus.recordings if each.split == "train") <= 1.2
 
 
+def test_a_table_of_another_country_is_told_what_parts_its_columns(prepare: Prepare, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path;language\na.wav;en\n")
+    with pytest.raises(CorpusError, match=r"has no column 'path' \(its columns are separated by semicolons"):
+        prepare("table", "list.csv")
+
+
 def test_layout_voxlingua107(write: Write, prepare: Prepare, tmp_path: Path) -> None:
     for language in ("ab", "war"):
         for video in ("kJ3_-9dQXyA", "__x", "c", "d"):

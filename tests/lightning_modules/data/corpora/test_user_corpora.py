@@ -146,6 +146,33 @@ def test_the_cuts_of_a_recording_and_a_speakers_recordings_stay_together(
     assert len(seen) > 1
 
 
+def test_languages_of_a_layout_can_be_renamed(write: Write, prepare: Prepare, tmp_path: Path) -> None:
+    root = tmp_path / "voices"
+    for split in ("train", "dev", "test"):
+        for language in ("en_us", "en_gb", "fr_fr"):
+            write(root / split / language / f"{language}-{split}" / "a.wav")
+    top = f'{INSISTS}\nlanguages = ["en"]\n[rename]\nen_us = "en"\nen_gb = "en"'
+    corpus = prepare("folders", "voices", top=top)
+    assert {each.language for each in corpus.recordings} == {"en"}
+    assert len(corpus.recordings) == 6
+    with pytest.raises(CorpusError, match=r"rename: there is no 'de_de', but en_gb, en_us, fr_fr\."):
+        prepare("folders", "voices", top='[rename]\nde_de = "de"', name="other")
+
+
+def test_a_language_that_is_not_there_is_told_with_those_that_are(
+    write: Write, prepare: Prepare, tmp_path: Path
+) -> None:
+    for language in ("en_us", "fr_fr"):
+        write(tmp_path / "voices" / language / "a.wav")
+    with pytest.raises(CorpusError, match="no speech in en in voices, but in en_us, fr_fr"):
+        prepare("folders", "voices", top='languages = ["en"]', splits=BY_SPEAKER)
+
+
+def test_a_description_without_renaming_is_what_it_was_before_there_was_any(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(f'name = "mine"\n{READER}\n')
+    assert "rename" not in load_corpus(str(tmp_path / "mine.toml")).definition
+
+
 def test_sources_can_be_named_for_development_and_test(write: Write, prepare: Prepare, tmp_path: Path) -> None:
     for source in ("radio", "tv", "phone"):
         write(tmp_path / f"{source}.wav")
@@ -226,7 +253,9 @@ def test_odd_files_are_listed_with_their_reason_and_nothing_crashes(
     os.mkfifo(odd / "pipe.wav")
     (odd / "notes.txt").write_text("who said what")
     (odd / "speech").write_bytes(whole)
-    (odd / ".hidden").touch()
+    (odd / ".hidden.wav").write_bytes(whole)
+    (odd / ".trash").mkdir()
+    (odd / ".trash" / "b.wav").write_bytes(whole)
     corpus = prepare("folders", "voices", top=INSISTS)
     kept = {Path(each.id).name for each in corpus.recordings}
     reasons = {Path(each.path).name: each.reason for each in corpus.skipped}
@@ -239,7 +268,11 @@ def test_odd_files_are_listed_with_their_reason_and_nothing_crashes(
     assert reasons["leads nowhere.wav"] == "no such file"
     assert reasons["pipe.wav"] == "not a file"
     assert reasons["notes.txt"] == reasons["speech"] == "no audio, by its suffix"
-    assert ".hidden" not in reasons
+    assert not any(each.startswith((".hidden", "b")) for each in {*reasons, *kept})
+    damaged = {Path(each.path).name: each.reason for each in corpus.damaged}
+    assert damaged["cut short.wav"] == "cut short"
+    assert damaged["clipped.wav"] == "clipped (100% of its samples lie at the limit)"
+    assert not {"whole.wav", "eight channels.flac", "studio.wav", "wrong name.wav"} & set(damaged)
     assert "a name that is too long" in reasons.values()
 
 
