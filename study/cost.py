@@ -6,11 +6,14 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from lightning_modules.build import build_module
 from lightning_modules.config import TrialConfig
-from lightning_modules.data.feature_store import FeatureStore, feature_store_path
+from lightning_modules.data.conditioned import conditioned_batches
+from lightning_modules.data.conditions import MAX_UTTERANCES, Condition, cut, parse_condition
+from lightning_modules.data.feature_store import MODELS, FeatureStore, feature_store_path
 from lightning_modules.data.tasks import scored_speech, training_batches
 from lightning_modules.latency import wait_for
 from lightning_modules.optimizers import build_optimizer
@@ -22,6 +25,7 @@ from study.samplers import sample_params
 
 NUM_SAMPLES = 6
 NUM_STEPS = 4
+NUM_SCORED = 10  # recordings of a language
 ENOUGH_S = 30.0
 BYTES_A_PARAMETER = 4
 COPIES = 2 + 3  # best checkpoint, here and in MLflow; the last one has Adam's two moments beside the weights
@@ -30,13 +34,18 @@ ARTIFACTS_MB = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Seconds are means over the sampled configurations, of one slot at work."""
+    """Seconds are means over the sampled configurations, of one slot at work.
+
+    Attributes:
+        closing_s: what scoring under the study's conditions takes in the end; 0.0 where it has none.
+    """
 
     num_samples: int
     step_s: float
     development_s: float
     trial_s: float
     study_s: float
+    closing_s: float
     disk_mb: float
     free_mb: float
 
@@ -69,8 +78,43 @@ def estimate_cost(plan: StudyPlan, *, num_trials: int) -> Cost:
         development_s=development_s,
         trial_s=trial_s,
         study_s=num_rounds * trial_s,
+        closing_s=_closing_s(plan, configs[0], device) if plan.config.conditions else 0.0,
         disk_mb=num_trials * (size_mb + ARTIFACTS_MB),
         free_mb=shutil.disk_usage(plan.workspace.root).free / 1e6,
+    )
+
+
+def _closing_s(plan: StudyPlan, config: TrialConfig, device: torch.device) -> float:
+    """Development speech shows what a second of speech takes, from its audio on; test speech is only counted."""
+    condition, languages = Condition(), config.data.languages
+    heard, scored = ([each for each in plan.corpus.recordings if each.split == split] for split in ("dev", "test"))
+    sample = cut(heard, condition, languages=languages, max_utterances=NUM_SCORED)
+    wanted_s = sum(
+        each.row.duration_s
+        for name in plan.config.conditions
+        for each in cut(scored, parse_condition(name), languages=languages, max_utterances=MAX_UTTERANCES)
+    )
+    module = build_module(config).to(device).eval()
+    batches = conditioned_batches(
+        sample,
+        condition,
+        corpus=plan.corpus.root,
+        data=config.data,
+        music=np.zeros(1, np.float32),
+        models=plan.workspace.root / MODELS,
+    )
+    started = time.perf_counter()
+    with torch.inference_mode():
+        for batch in batches:
+            module.score(module.transfer_batch_to_device(batch, device, 0))
+    wait_for(device)
+    took_s = time.perf_counter() - started
+    choices = [each.choices for each in plan.space.parameters if each.path == plan.config.conditions_of]
+    return (
+        len(choices[0] if choices else [None])
+        * wanted_s
+        * took_s
+        / max(1.0, sum(each.row.duration_s for each in sample))
     )
 
 

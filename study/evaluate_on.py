@@ -14,7 +14,7 @@ import numpy as np
 
 from lightning_modules.config import FRESH, ClassificationConfig, TrialConfig
 from lightning_modules.config.corpus import Shared
-from lightning_modules.data.conditions import Condition, parse_condition
+from lightning_modules.data.conditions import MAX_UTTERANCES, Condition, parse_condition
 from lightning_modules.data.feature_store import MODELS
 from lightning_modules.data.manifest import Recording
 from lightning_modules.data.noises import fetch_music
@@ -51,7 +51,7 @@ class Asked(NamedTuple):
     corpus: str
     split: Split = "test"
     conditions: tuple[str, ...] = DEFAULT_CONDITIONS
-    max_utterances: int = 200
+    max_utterances: int = MAX_UTTERANCES
     allow_shared: bool = False
     is_declared: bool = False
 

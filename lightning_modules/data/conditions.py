@@ -29,6 +29,8 @@ EXAMPLES: Final = (
     "such as 10s-noise-5db-first-half"
 )
 MAX_SNR_DB: Final = 40
+MAX_UTTERANCES: Final = 200
+"""Of a language under a condition, where a user does not say otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)

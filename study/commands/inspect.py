@@ -123,7 +123,14 @@ def show_status(study: str, folder: Path, *, as_json: bool) -> None:
     _print_failures(console, study_folder)
     if found["asked_for"]:
         console.print(f"trials that you asked for and that have not begun: {found['asked_for']}")
-    if not found["coordinator"]["alive"] and has_more(found):
+    _print_outlook(console, found)
+
+
+def _print_outlook(console: Console, found: dict[str, Any]) -> None:
+    """What comes next, where that is not simply more trials."""
+    if found["coordinator"]["alive"] and not has_more(found):
+        console.print("all trials have ended: the best is being scored on test data, and MLflow told of it")
+    elif not found["coordinator"]["alive"] and has_more(found):
         why = TIME_SPENT if found["ending"] == StudyState.COMPLETE.value else _unattended(found)
         console.print(f"{why}: run the same sweep command again to go on", markup=False, soft_wrap=True)
 

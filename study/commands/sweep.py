@@ -214,6 +214,12 @@ def dry(study: str, options: SweepOptions, *, folder: Path) -> None:
         f"{'1 trial takes' if num_left == 1 else f'{num_left} trials take'} about {duration(cost.study_s)} if none is "
         "pruned; larger configurations, which a sampler may come to prefer, and a busy machine make it longer"
     )
+    if config.conditions:
+        which = f"best trial of each {config.conditions_of}" if config.conditions_of else "best trial"
+        console.print(
+            f"scoring the {which} on test data under {count(len(config.conditions), 'condition')} then takes about "
+            f"{duration(cost.closing_s)}"
+        )
     if len(plan.slots) > plan.num_cores:
         console.print(
             f"note: {len(plan.slots)} slots share {plan.num_cores} cores, so each is slower than was measured"

@@ -1,9 +1,14 @@
 """Studies of the tasks on code-switched recordings, from their file to their report."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lightning_modules.data import conditioned
+from lightning_modules.data.audio import Samples
+from lightning_modules.data.conditions import Cut
 from reports.records import StudyState, TrialState
 from reports.render import write_report
 from reports.sections import speakers, unseen
@@ -77,6 +82,28 @@ def test_what_a_study_costs_can_be_measured_under_a_schedule(workspace: Path, tm
     study = write_tiny_study(tmp_path, changes='\n[trial.schedule]\nkind = "cosine"\nwarmup_steps = 2\n')
     cost = estimate_cost(make_plan(config_of(study), workspace=Workspace(workspace), slots=2), num_trials=3)
     assert 0.0 < cost.step_s < cost.trial_s
+
+
+def test_scoring_under_conditions_has_its_cost_and_reads_no_test_speech(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(write_tiny_study(tmp_path))
+    plan = make_plan(config, workspace=Workspace(workspace), slots=2)
+    assert estimate_cost(plan, num_trials=3).closing_s == 0.0
+    read, heard = conditioned.samples_of, set[str]()
+
+    def reads(cut: Cut, *arguments: Any, **keywords: Any) -> Samples:
+        heard.add(cut.row.split)
+        return read(cut, *arguments, **keywords)
+
+    monkeypatch.setattr(conditioned, "samples_of", reads)
+    plans = [
+        replace(plan, config=config.model_copy(update={"conditions": conditions}))
+        for conditions in (("3s",), ("3s", "whole"))
+    ]
+    assert estimate_cost(plans[0], num_trials=3).closing_s > 0.0
+    assert estimate_cost(plans[1], num_trials=3).closing_s > 0.0
+    assert heard == {"dev"}
 
 
 def test_a_study_on_a_cluster_takes_as_many_rounds_as_its_jobs_at_a_time_make(workspace: Path, tmp_path: Path) -> None:
