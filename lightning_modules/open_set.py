@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from lightning_modules import scoring
 from lightning_modules.calibration import Ints, check_scores
+from lightning_modules.scoring import LanguageScore, score_per_language
 
 OUT_OF_SET: Final = -1
 """The language index of an utterance in no target language."""
@@ -88,6 +89,34 @@ def open_set_scores(llr: ArrayLike, truth: ArrayLike) -> OpenSetScores:
         else _open_set_cost(closed, place, accepted=float((scores[~inside][:, present] >= 0.0).mean())),
         accepted_out_of_set=accepted,
     )
+
+
+def open_set_per_language(llr: ArrayLike, truth: ArrayLike) -> dict[int, LanguageScore]:
+    """Scores of each target language that was spoken: index -> its scores; none where fewer than two were.
+
+    A language's recall and Cllr are among all targets; its detector is tried on the target languages that were spoken.
+
+    Args:
+        llr: log-likelihood ratios (N, L), in nats.
+        truth: language index of each utterance (N,), or OUT_OF_SET.
+
+    Raises:
+        ValueError: for scores that are not finite, or indices of no language.
+    """
+    scores = check_scores(llr)
+    truths = _checked(truth, num_rows=len(scores), num_languages=scores.shape[1])
+    inside, truths = scores[truths != OUT_OF_SET], truths[truths != OUT_OF_SET]
+    present = np.unique(truths)
+    if len(present) < 2:  # noqa: PLR2004
+        return {}
+    detectors = score_per_language(inside[:, present], np.searchsorted(present, truths))
+    return {
+        int(language): detector._replace(
+            recall=_accuracy(inside[truths == language], truths[truths == language]),
+            cllr=_cllr(inside[truths == language], truths[truths == language]),
+        )
+        for language, detector in zip(present, detectors, strict=True)
+    }
 
 
 def _checked(truth: ArrayLike, *, num_rows: int, num_languages: int) -> Ints:

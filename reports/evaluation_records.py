@@ -1,6 +1,7 @@
 """What `lidstudy evaluate` found of a trial: on a corpus, condition by condition; written by it, read by reports."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +14,8 @@ class LanguageResult:
         num_utterances: scored.
         recall: share of them that were recognised; None of a language that is no target.
         taken_for: what most of the others were taken for; "" of none.
-        eer: of its detector; None of a language that is no target, and where some target was not spoken: then so are
-            the others.
+        eer: of its detector, tried on the targets that were spoken; None of a language that is no target, and where
+            it alone was spoken: then so are the others.
         p_miss: share of its utterances that the detector rejects at even odds.
         p_fa: share of the other languages' that it accepts.
         cllr: bits, of its utterances.
@@ -111,6 +112,11 @@ class ConditionResult:
     num_speakers: int | None = None
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     no_intervals: str = ""
+
+    def missing(self, targets: Sequence[str]) -> list[str]:
+        """Target languages that were not spoken."""
+        spoken = {each.language for each in self.languages}
+        return [language for language in targets if language not in spoken]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from lightning_modules.data.conditioned import UNKNOWN, conditioned_batches
 from lightning_modules.data.conditions import Condition, Cut, cut
 from lightning_modules.data.manifest import Recording
 from lightning_modules.lid_module import LidModule, joined
-from lightning_modules.open_set import open_set_scores
+from lightning_modules.open_set import open_set_per_language, open_set_scores
 from lightning_modules.relevance import attends
 from reports.evaluation_records import ConditionResult, LanguageResult
 from reports.records import ScoreTable
@@ -175,15 +175,11 @@ def _languages(table: ScoreTable) -> tuple[LanguageResult, ...]:
 
 
 def _details(table: ScoreTable) -> dict[str, dict[str, float]]:
-    """Target language -> its detector's scores; nothing where a target was not spoken."""
-    rows = [row for row, language in enumerate(table.language) if language in table.targets]
-    if set(table.targets) - {table.language[row] for row in rows}:
-        return {}
-    truth = [table.targets.index(table.language[row]) for row in rows]
-    found = scoring.score_per_language([table.llr[row] for row in rows], truth)
+    """Target language that was spoken -> its detector's scores."""
+    found = open_set_per_language(table.llr, [_index(language, table.targets) for language in table.language])
     return {
-        language: {"eer": each.eer, "p_miss": each.p_miss, "p_fa": each.p_fa, "cllr": each.cllr}
-        for language, each in zip(table.targets, found, strict=True)
+        table.targets[language]: {"eer": each.eer, "p_miss": each.p_miss, "p_fa": each.p_fa, "cllr": each.cllr}
+        for language, each in found.items()
     }
 
 

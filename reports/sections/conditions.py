@@ -48,7 +48,7 @@ class Conditions:
 
     places: tuple[Place, ...] = ()
     published: Published | None = None
-    num_languages: int = 0
+    targets: tuple[str, ...] = ()
 
 
 def summarise(study: StudyRecord) -> Conditions:
@@ -57,7 +57,7 @@ def summarise(study: StudyRecord) -> Conditions:
     return Conditions(
         places=tuple(_place(study, key) for key in keys),
         published=PUBLISHED.get(str(study.manifest.config.get("published", ""))),
-        num_languages=len(study.manifest.languages),
+        targets=tuple(study.manifest.languages),
     )
 
 
@@ -117,10 +117,13 @@ def _rests_on(place: Place, conditions: Conditions) -> Text:
     else:
         text += ", other parts of which trained" if place.same_corpus else ", of which nothing trained"
     text += f": {count(max(each.num_utterances for each in first), 'utterance')} at most, {count(sources, 'source')}. "
-    text += f"Chance is an accuracy of {share(1 / conditions.num_languages)} and a C_avg of 0.5."
+    text += f"Chance is an accuracy of {share(1 / len(conditions.targets))} and a C_avg of 0.5."
     if joined := [result for result in first if result.joined]:
         text += " Joined from several recordings of one speaker, where one was too short: "
         text += ", ".join(f"{share(result.joined)} of {result.condition}" for result in joined) + "."
+    for result in first:
+        if missing := result.missing(conditions.targets):
+            text += f" {result.condition} has no speech in {listing(missing)}: its scores are means over the others."
     return Text(text)
 
 
@@ -194,7 +197,7 @@ def _intervals(system: System) -> Iterator[Text]:
 
 
 def _detectors_table(place: Place, system: System) -> Iterator[Table]:
-    """Nothing of evaluations that are from before these were recorded, or lack a target."""
+    """Nothing of evaluations that are from before these were recorded, or of one language."""
     rows = tuple(
         (
             Cell(result.condition),

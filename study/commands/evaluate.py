@@ -52,8 +52,8 @@ def evaluate(run: str, asked: Asked, *, folder: Path, as_json: bool) -> None:
     if as_json:
         print_json(_in_brief(evaluation))
         return
-    num_languages = len(read_config(study_folder, number).data.languages)
-    _print(make_console(), evaluation, num_languages=num_languages, left_out=left_out)
+    languages = read_config(study_folder, number).data.languages
+    _print(make_console(), evaluation, languages=languages, left_out=left_out)
 
 
 def _in_brief(evaluation: Evaluation) -> dict[str, Any]:
@@ -77,7 +77,8 @@ def parsed_run(run: str) -> tuple[str, int]:
     return found["study"], int(found["number"])
 
 
-def _print(console: Console, evaluation: Evaluation, *, num_languages: int, left_out: Sequence[str]) -> None:
+def _print(console: Console, evaluation: Evaluation, *, languages: Sequence[str], left_out: Sequence[str]) -> None:
+    num_languages = len(languages)
     console.print(
         f"trial {evaluation.trial} on {evaluation.corpus} ({evaluation.split}); chance: accuracy "
         f"{1 / num_languages:.3f}, C_avg 0.5, C_primary 1, EER 0.5, Cllr {log2(num_languages):.3f} bits",
@@ -98,15 +99,17 @@ def _print(console: Console, evaluation: Evaluation, *, num_languages: int, left
     if any(result.attention is not None for result in evaluation.conditions):
         told = "where its attention lies, and what that is worth: `lidstudy report`, section Attention, or --json"
         console.print(told, soft_wrap=True, markup=False)
-    for line in _out_of_set(evaluation.conditions):
+    for line in _languages_that_differ(evaluation.conditions, languages):
         console.print(line, soft_wrap=True, markup=False)
     for name in left_out:
         console.print(f"no speech fits {name}: it takes {_needed(name)}", soft_wrap=True, markup=False)
 
 
-def _out_of_set(results: Sequence[ConditionResult]) -> Iterator[str]:
-    """A line a condition that has utterances in languages that are no target."""
+def _languages_that_differ(results: Sequence[ConditionResult], targets: Sequence[str]) -> Iterator[str]:
+    """A line a condition that lacks a target language, or has utterances in languages that are no target."""
     for result in results:
+        if missing := result.missing(targets):
+            yield f"{result.condition}: no speech in {', '.join(missing)}, so its scores are means over the others"
         if result.num_out_of_set:
             told = f"{result.condition}: {result.num_out_of_set} utterances in languages that are no target"
             if (accepted := result.scores.get("accepted_out_of_set")) is not None:

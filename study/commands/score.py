@@ -12,16 +12,18 @@ from rich.table import Table
 from reports.records import ScoreTable
 from reports.score_file import (
     Backend,
+    Breakdown,
     Calibrator,
     FileScores,
     GroupScores,
     Kind,
+    LanguageScores,
     OpenFileScores,
-    read_scores,
     score_open_table,
     score_table,
     scores_of,
 )
+from reports.score_reading import read_scores
 from reports.source_bootstrap import ScoreIntervals
 from study.commands.console import folder_of_figures, make_console, print_json
 
@@ -125,8 +127,7 @@ def _print_open(result: OpenFileScores) -> None:
         console.print(f"calibrated on {result.calibrated_on}:", markup=False)
         for key, value in result.calibrated.known().items():
             console.print(f"  {OPEN_MEASURES[key]:<40} {value:.4f}", markup=False)
-    _print_groups(console, "condition", result.conditions)
-    _print_groups(console, "source", result.sources)
+    _print_parts(console, result.parts, result.calibrated_parts)
 
 
 def _warn_of_few(console: Console, calibrator: Calibrator) -> None:
@@ -172,7 +173,7 @@ def _in_words(found: ScoreIntervals) -> str:
 def _print(result: FileScores) -> None:
     console = make_console()
     console.print(
-        f"{result.num_utterances} utterances, {len(result.languages)} languages, "
+        f"{result.num_utterances} utterances, {len(result.confusion)} languages, "
         f"{_named(result.num_sources, 'source')}, {_named(result.num_speakers, 'speaker')}; "
         f"scores read as {result.kind}",
         soft_wrap=True,
@@ -190,20 +191,35 @@ def _print(result: FileScores) -> None:
     console.print(_in_words(result.intervals), markup=False, soft_wrap=True)
     where = f"fitted on {result.calibrated_on}" if result.calibrated_on else "cross-fitted on this file"
     console.print(f"calibration is {where}; least costs are a bound, not a result", markup=False)
-    few = [each.language for each in result.languages if each.num_utterances < FEW]
+    few = [each.language for each in result.parts.languages if each.num_utterances < FEW]
     if few:
         console.print(
             f"fewer than {FEW} utterances in {', '.join(few)}: one more or less would change these numbers",
             markup=False,
         )
+    _print_parts(console, result.parts, result.calibrated_parts)
+
+
+def _print_parts(console: Console, raw: Breakdown, calibrated: Breakdown | None) -> None:
+    for parts, heading in ((raw, "raw scores:" if calibrated else ""), (calibrated, "after calibration:")):
+        if parts is None:
+            continue
+        if heading:
+            console.print(f"\n{heading}")
+        _print_languages(console, parts.languages)
+        _print_groups(console, "condition", parts.conditions)
+        _print_groups(console, "source", parts.sources)
+
+
+def _print_languages(console: Console, languages: Sequence[LanguageScores]) -> None:
+    if not languages:
+        return
     table = Table(box=None, header_style="dim", pad_edge=False)
     table.add_column("language")
     for column in ("utterances", "recall", "EER", "P_miss", "P_fa", "Cllr"):
         table.add_column(column, justify="right")
-    for each in result.languages:
+    for each in languages:
         found = each.scores
         values = (found.recall, found.eer, found.p_miss, found.p_fa, found.cllr)
         table.add_row(each.language, str(each.num_utterances), *(f"{value:.3f}" for value in values))
     console.print(table)
-    _print_groups(console, "condition", result.conditions)
-    _print_groups(console, "source", result.sources)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_modules import scoring
-from lightning_modules.open_set import OUT_OF_SET, open_set_scores
+from lightning_modules.open_set import OUT_OF_SET, open_set_per_language, open_set_scores
 
 
 def _random(seed: int, *, num_languages: int = 4, num_each: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -69,3 +69,31 @@ def test_utterances_in_no_target_language_alone_have_false_alarms() -> None:
 def test_truths_that_name_no_language_are_refused(truth: list[int]) -> None:
     with pytest.raises(ValueError, match="truth must"):
         open_set_scores([[1.0, -1.0], [1.0, 0.0]], truth)
+
+
+@given(seed=st.integers(0, 50))
+def test_languages_of_a_closed_set_have_its_scores(seed: int) -> None:
+    llr, truth = _random(seed)
+    for language, expected in enumerate(scoring.score_per_language(llr, truth)):
+        assert open_set_per_language(llr, truth)[language] == pytest.approx(expected)
+
+
+@given(seed=st.integers(0, 50))
+def test_languages_that_were_spoken_are_tried_on_each_other(seed: int) -> None:
+    llr, truth = _random(seed)
+    truth = np.where(truth == 1, OUT_OF_SET, truth)  # one is no target here, and nobody speaks it
+    found = open_set_per_language(llr, truth)
+    assert list(found) == [0, 2, 3]
+    for language, scores in found.items():
+        mine, others = llr[truth == language], [llr[truth == other, language] for other in found if other != language]
+        assert scores.recall == np.mean(mine.argmax(axis=1) == language)
+        assert scores.p_miss == np.mean(mine[:, language] < 0.0)
+        assert scores.p_fa == pytest.approx(np.mean([np.mean(each >= 0.0) for each in others]))
+    whole = open_set_scores(llr, truth)
+    assert whole.cllr == pytest.approx(np.mean([each.cllr for each in found.values()]))
+    assert whole.eer == pytest.approx(np.mean([each.eer for each in found.values()]))
+    assert whole.c_avg == pytest.approx(np.mean([each.p_miss + each.p_fa for each in found.values()]) / 2)
+
+
+def test_a_language_alone_has_no_detector_to_be_tried() -> None:
+    assert open_set_per_language([[1.0, -1.0], [2.0, -2.0]], [0, OUT_OF_SET]) == {}

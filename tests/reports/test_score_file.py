@@ -10,7 +10,8 @@ import pytest
 
 from lightning_modules.errors import ConfigError, LidstudyError, StorageError
 from lightning_modules.scoring import score
-from reports.score_file import read_scores, score_table
+from reports.score_file import score_table
+from reports.score_reading import read_scores
 
 ORACLE: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data" / "detection_cost.json").read_text())
 GOOD = "utterance,language,en,es\na,en,1.5,-1.5\nb,es,-2,2\nc,es,0.5,-0.5\n"
@@ -39,10 +40,10 @@ def test_both_kinds_in_both_formats_match_the_oracle(tmp_path: Path, suffix: str
     result = score_table(read_scores(path), kind)
     assert result.overall.c_primary == pytest.approx(ORACLE["expected"]["c_primary"], abs=1e-6)
     assert result.overall.cllr == pytest.approx(ORACLE["expected"]["cllr_multiclass_bits"], abs=1e-5)
-    assert [each.scores.eer for each in result.languages] == pytest.approx(
+    assert [each.scores.eer for each in result.parts.languages] == pytest.approx(
         ORACLE["expected"]["eer_per_language"], abs=1e-6
     )
-    assert result.num_utterances == sum(each.num_utterances for each in result.languages) == 153
+    assert result.num_utterances == sum(each.num_utterances for each in result.parts.languages) == 153
 
 
 def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
@@ -60,7 +61,7 @@ def test_the_overall_scores_are_those_of_training(tmp_path: Path) -> None:
 
 def test_languages_come_in_the_order_of_the_columns(tmp_path: Path) -> None:
     result = score_table(read_scores(write(tmp_path, GOOD)))
-    assert [(each.language, each.num_utterances, each.scores.recall) for each in result.languages] == [
+    assert [(each.language, each.num_utterances, each.scores.recall) for each in result.parts.languages] == [
         ("en", 1, 1.0),
         ("es", 2, 0.5),
     ]
@@ -145,6 +146,12 @@ def test_null_scores_in_parquet_are_refused(tmp_path: Path) -> None:
 def test_llrs_are_not_taken_for_log_posteriors(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"row 1, column en holds 1\.5: use --kind llr"):
         score_table(read_scores(write(tmp_path, GOOD)), "log_posterior")
+
+
+def test_posteriors_are_not_taken_for_llrs(tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").write_text("utterance,language,en,es\na,en,0.9,0.1\nb,es,0.25,0.75\n")
+    with pytest.raises(ConfigError, match="sum to 1, as posteriors do: take their logarithms"):
+        score_table(read_scores(tmp_path / "scores.csv"))
 
 
 def test_log_posteriors_are_not_taken_for_llrs(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from lightning_modules import scoring
 from lightning_modules.errors import ConfigError, StorageError
 from lightning_modules.open_set import open_set_scores
 from reports.records import ScoreTable
-from reports.score_file import Backend, Calibrator, read_scores, score_open_table, score_table
+from reports.score_file import Backend, Calibrator, score_open_table, score_table
+from reports.score_reading import read_scores
 from study.cli import app
 
 TARGETS = ("en", "es", "fr")
@@ -49,11 +50,11 @@ def write(table: ScoreTable, path: Path) -> Path:
 def test_each_condition_and_source_has_its_scores(tmp_path: Path) -> None:
     table = table_of(1)
     result = score_table(read_scores(write(table, tmp_path / "scores.csv")))
-    assert [group.name for group in result.conditions] == ["3s", "10s"]
+    assert [group.name for group in result.parts.conditions] == ["3s", "10s"]
     rows = [row for row, condition in enumerate(table.condition) if condition == "10s"]
     truth = [TARGETS.index(table.language[row]) for row in rows]
-    assert result.conditions[1].scores == open_set_scores([table.llr[row] for row in rows], truth)
-    assert {group.name: group.scores.num_languages for group in result.sources} == {
+    assert result.parts.conditions[1].scores == open_set_scores([table.llr[row] for row in rows], truth)
+    assert {group.name: group.scores.num_languages for group in result.parts.sources} == {
         f"{language}-{half}": 1 for language in TARGETS for half in (0, 1)
     }
 
@@ -79,6 +80,19 @@ def test_calibration_on_another_file_mends_boastful_scores(backend: Backend) -> 
     assert result.calibrated.cllr == pytest.approx(result.overall.cllr_calibrated)
     assert result.calibrated.c_primary == pytest.approx(result.overall.c_primary_calibrated)
     assert score_table(test).calibrated is None
+
+
+def test_calibration_is_seen_in_each_language_condition_and_source() -> None:
+    test, development = table_of(2, boast=5.0), table_of(3, boast=5.0)
+    result = score_table(test, calibrator=Calibrator(name="dev", table=development))
+    assert result.calibrated_parts is not None
+    raw, calibrated = (
+        [each.scores.cllr for each in (*parts.languages, *parts.conditions, *parts.sources)]
+        for parts in (result.parts, result.calibrated_parts)
+    )
+    assert len(raw) == 3 + 2 + 6
+    assert all(after < before for before, after in zip(raw, calibrated, strict=True) if before and after)
+    assert score_table(test).calibrated_parts is None
 
 
 @pytest.mark.parametrize("backend", ["logistic", "gaussian"])
@@ -142,6 +156,9 @@ def test_the_command_prints_draws_and_takes_an_open_set(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "60 utterances in 2 target languages, 30 in others" in done.output
     assert "C_avg (LRE07), open set" in done.output
+    rows = [line.split() for line in done.output.splitlines()]
+    assert [row[0] for row in rows if row and row[0] in TARGETS] == ["en", "fr"] * 2, "raw, and after calibration"
+    assert "after calibration:" in done.output
 
 
 def test_drawings_of_an_open_set_need_two_languages(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from lightning_modules.data.manifest import Split, manifest_text, read_manifest
 from lightning_modules.data.prepared import data_hash, open_corpus, prepare_corpus
 from lightning_modules.errors import ConfigError, CorpusError, StorageError
 from reports.records import looks
+from reports.sections import conditions
+from reports.sections._blocks import Text
 from study.commands.evaluate import evaluate
 from study.commands.sweep import SweepOptions, run
 from study.config import load_study_config
@@ -201,8 +203,8 @@ def test_calibration_is_fitted_on_development_scores_and_never_scored_on_them(do
 
 def test_a_smaller_evaluation_replaces_nothing_and_conditions_have_an_order(done: Path) -> None:
     sizes = []
-    for most, conditions in ((2, ("whole", "3s-noise-20db", "3s")), (1, ("3s", "3s-noise-5db")), (3, ("3s",))):
-        wanted = asked("foreign", *conditions, split="dev", max_utterances=most)
+    for most, names in ((2, ("whole", "3s-noise-20db", "3s")), (1, ("3s", "3s-noise-5db")), (3, ("3s",))):
+        wanted = asked("foreign", *names, split="dev", max_utterances=most)
         evaluate("tiny/0", wanted, folder=done, as_json=True)
         key = ("foreign", "dev")
         (found,) = (each for each in record_of(done).evaluations if (each.corpus, each.split) == key)
@@ -242,10 +244,14 @@ def test_another_corpus_with_a_language_too_many_and_one_missing(
     assert "no target" in said, "German is none"
     assert "3s: 12 utterances in languages that are no target; of their pairs with targets 0." in said
     assert "; C_avg with them 0." in said
+    assert "3s: no speech in es, so its scores are means over the others" in said
     (evaluation,) = (each for each in record_of(done).evaluations if (each.corpus, each.split) == ("foreign", "all"))
     (result,) = evaluation.conditions
     assert result.num_out_of_set == 12, "four speakers, three times three seconds of ten"
     assert {each.language: each.recall is None for each in result.languages} == {"de": True, "en": False, "fr": False}
+    assert {each.language: each.eer is None for each in result.languages} == {"de": True, "en": False, "fr": False}
+    texts = [each.text for each in conditions.SECTION.blocks(record_of(done)) if isinstance(each, Text)]
+    assert any("3s has no speech in es: its scores are means over the others." in text for text in texts)
     assert not evaluation.same_corpus
 
 
