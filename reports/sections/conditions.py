@@ -1,6 +1,6 @@
 """Trials under conditions: by duration, noise, number of speakers and language, as `lidstudy evaluate` scored them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from reports import selection as select
@@ -11,6 +11,7 @@ from reports.sections._blocks import Block, Cell, Column, Section, Table, Text, 
 from reports.wording import NOTHING, count, listing, number, parameter, share, short_names
 
 PERCENT = 100.0
+RESCORED = "c_avg_calibrated"
 HINTS = {"p_above_chance": "of raw accuracy, languages permuted over sources; not corrected for there being several"}
 
 
@@ -95,7 +96,7 @@ def present(conditions: Conditions) -> tuple[Block, ...]:
     """A table of systems by condition, each system's scores and its recalls by language; and a paper's table."""
     blocks: list[Block] = []
     for place in conditions.places:
-        blocks += [_rests_on(place, conditions), _systems_table(place)]
+        blocks += [_rests_on(place, conditions), *_systems_tables(place)]
         for system in place.systems:
             blocks += [_scores_table(place, system), *_intervals(system)]
             blocks += [_recalls_table(place, system), *_detectors_table(place, system)]
@@ -127,26 +128,33 @@ def _rests_on(place: Place, conditions: Conditions) -> Text:
     return Text(text)
 
 
-def _systems_table(place: Place) -> Table:
-    """The lecture's table: a row a condition, accuracy and C_avg of each system."""
+def _systems_tables(place: Place) -> Iterator[Table]:
+    """The lecture's table, of raw and of calibrated scores."""
+    title = f"Accuracy in % and (C_avg) on {place.corpus}, {place.split}"
+    yield _systems_table(place, title=f"{title}, raw scores", suffix="")
+    if any(RESCORED in result.scores for system in place.systems for result in system.evaluation.conditions):
+        yield _systems_table(place, title=f"{title}, calibrated on development scores", suffix="_calibrated")
+
+
+def _systems_table(place: Place, *, title: str, suffix: str) -> Table:
+    """A row a condition, accuracy and C_avg of each system."""
+    accuracy, c_avg = f"accuracy{suffix}", f"c_avg{suffix}"
     columns = (Column("condition", numeric=False), Column("utterances"), *(Column(each.name) for each in place.systems))
     rows = []
     for condition in place.conditions:
         results = [_of(system, condition) for system in place.systems]
         amounts = [result.num_utterances for result in results if result is not None]
-        cells = [
-            Cell(NOTHING)
-            if result is None or "c_avg" not in result.scores
-            else numeric(
-                result.scores["accuracy"], f"{PERCENT * result.scores['accuracy']:.1f} ({result.scores['c_avg']:.2f})"
-            )
-            for result in results
-        ]
+        cells = [_both(result.scores, accuracy, c_avg) if result is not None else Cell(NOTHING) for result in results]
         least, most = min(amounts), max(amounts)
         shown = str(most) if least == most else f"{least} to {most}"
         rows.append((Cell(condition), numeric(most, shown), *cells))
-    title = f"Accuracy in % and (C_avg of raw scores) on {place.corpus}, {place.split}"
     return Table(caption=title, columns=columns, rows=tuple(rows))
+
+
+def _both(scores: Mapping[str, float], accuracy: str, c_avg: str) -> Cell:
+    if c_avg not in scores:
+        return Cell(NOTHING)
+    return numeric(scores[accuracy], f"{PERCENT * scores[accuracy]:.1f} ({scores[c_avg]:.2f})")
 
 
 def _scores_table(place: Place, system: System) -> Table:

@@ -86,12 +86,15 @@ def test_calibration_is_seen_in_each_language_condition_and_source() -> None:
     test, development = table_of(2, boast=5.0), table_of(3, boast=5.0)
     result = score_table(test, calibrator=Calibrator(name="dev", table=development))
     assert result.calibrated_parts is not None
-    raw, calibrated = (
-        [each.scores.cllr for each in (*parts.languages, *parts.conditions, *parts.sources)]
-        for parts in (result.parts, result.calibrated_parts)
-    )
-    assert len(raw) == 3 + 2 + 6
-    assert all(after < before for before, after in zip(raw, calibrated, strict=True) if before and after)
+    before, after = result.parts, result.calibrated_parts
+    for raw, calibrated in zip(before.languages, after.languages, strict=True):
+        assert calibrated.scores.cllr < raw.scores.cllr
+    groups = zip((*before.conditions, *before.sources), (*after.conditions, *after.sources), strict=True)
+    for group, mended in groups:
+        assert group.scores.cllr is not None
+        assert mended.scores.cllr is not None
+        assert mended.scores.cllr < group.scores.cllr
+    assert (len(after.languages), len(after.conditions), len(after.sources)) == (3, 2, 6)
     assert score_table(test).calibrated_parts is None
 
 
