@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -13,9 +14,14 @@ from lightning_modules.data.cards import Progress as ReportsProgress
 from lightning_modules.errors import StorageError
 
 
+UNLIMITED: Final = 10_000
+"""Columns."""
+
+
 def make_console() -> Console:
-    """Writes to standard output; no wrapping of plain lines when it is no terminal."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """Writes to standard output; where that is no terminal, lines are not wrapped and tables as wide as they need."""
+    is_terminal = sys.stdout.isatty()
+    return Console(highlight=False, soft_wrap=not is_terminal, width=None if is_terminal else UNLIMITED)
 
 
 def print_json(content: object) -> None:
