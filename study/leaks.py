@@ -24,13 +24,13 @@ def look_for_leaks(corpus: PreparedCorpus, store: FeatureStore, *, progress: Pro
     if (found := known_leaks(corpus)) is None:
         frames_per_s = FeaturesConfig().frames_per_s
         found = near_duplicates(corpus.recordings, store, frames_per_s=frames_per_s, progress=progress)
-        write_json(_file(corpus), {"method": METHOD, "found": [each._asdict() for each in found]}, sync=True)
+        write_json(leaks_file(corpus), {"method": METHOD, "found": [each._asdict() for each in found]}, sync=True)
     return found
 
 
 def known_leaks(corpus: PreparedCorpus) -> tuple[NearDuplicate, ...] | None:
     """What was found; None where nobody has looked, or not as it is done now."""
-    content = read_whole_json(_file(corpus))
+    content = read_whole_json(leaks_file(corpus))
     if not isinstance(content, dict) or content.get("method") != METHOD:
         return None
     return tuple(NearDuplicate(**each) for each in content["found"])
@@ -41,10 +41,11 @@ def needs_a_look(corpus: PreparedCorpus) -> bool:
 
     At its own splits `corpus prepare` looks.
     """
-    return known_leaks(corpus) is None and (bool(corpus.division) or _file(corpus).exists())
+    return known_leaks(corpus) is None and (bool(corpus.division) or leaks_file(corpus).exists())
 
 
-def _file(corpus: PreparedCorpus) -> Path:
+def leaks_file(corpus: PreparedCorpus) -> Path:
+    """Where what was found is listed."""
     return corpus.root / f"near_duplicates{corpus.division and '-'}{corpus.division}.json"
 
 

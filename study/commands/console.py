@@ -13,7 +13,6 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from lightning_modules.data.cards import Progress as ReportsProgress
 from lightning_modules.errors import StorageError
 
-
 UNLIMITED: Final = 10_000
 """Columns."""
 

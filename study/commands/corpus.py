@@ -30,7 +30,7 @@ from lightning_modules.data.splits import check_splits
 from lightning_modules.errors import StorageError
 from study.commands.console import folder_of_figures, make_console, progress_bars
 from study.corpus_file import load_corpus
-from study.leaks import in_words, known_leaks, look_for_leaks
+from study.leaks import in_words, known_leaks, leaks_file, look_for_leaks
 from study.workspace import Workspace, open_workspace
 
 MAX_REASONS = 8
@@ -145,8 +145,10 @@ def _notes(corpus: PreparedCorpus) -> Iterator[str]:
         yield f"development and test share the speaker {shared.speaker} ({shared.language}), but no recording"
     yield from _missing(corpus)
     leaks = known_leaks(corpus)
-    if leaks is not None:
-        yield in_words(leaks) or "no audio was found on both sides of a split, also in other codecs, levels and cuts"
+    if leaks:
+        yield f"{in_words(leaks)}; all are listed in {leaks_file(corpus)}"
+    elif leaks is not None:
+        yield "no audio was found on both sides of a split, also in other codecs, levels and cuts"
     yield from corpus.warnings
     for note in dict.fromkeys(source.note for source in corpus.card.sources if source.note):
         noted = [f"{source.name} ({source.language})" for source in corpus.card.sources if source.note == note]

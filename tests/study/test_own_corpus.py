@@ -150,6 +150,7 @@ def test_the_same_audio_in_training_and_test_is_told_when_a_corpus_is_prepared_a
     prepare(str(file), tmp_path / "workspace")
     said = capsys.readouterr().out
     assert "1 pair of recordings holds the same audio on both sides of a split, such as train/en/" in said
+    assert "near_duplicates.json" in said
     study = write_tiny_study(tmp_path, trials=1, epochs=1)
     study.write_text(study.read_text().replace('"espeak"', '"mine"'))
     run_study(study, tmp_path / "workspace")
