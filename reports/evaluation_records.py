@@ -119,6 +119,17 @@ class ConditionResult:
         return [language for language in targets if language not in spoken]
 
 
+def why_no_intervals(results: Sequence[ConditionResult]) -> list[str]:
+    """Each reason once, with the conditions that it is of where there are several."""
+    reasons: dict[str, list[str]] = {}
+    for each in results:
+        if each.no_intervals:
+            reasons.setdefault(each.no_intervals, []).append(each.condition)
+    if len(reasons) == 1:
+        return list(reasons)
+    return [f"{', '.join(conditions)}: {reason}" for reason, conditions in reasons.items()]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """A trial on a corpus, as `lidstudy evaluate` leaves it: content of `evaluation_artifact`.

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from reports import selection as select
-from reports.evaluation_records import ConditionResult, Evaluation, LanguageResult
+from reports.evaluation_records import ConditionResult, Evaluation, LanguageResult, why_no_intervals
 from reports.published import PUBLISHED, Published
 from reports.records import StudyRecord, TrialRecord, chosen
 from reports.sections._blocks import Block, Cell, Column, Section, Table, Text, numeric
@@ -200,7 +200,7 @@ def _intervals(system: System) -> Iterator[Text]:
         if (ends := each.intervals.items())
     ]:
         yield Text("Intervals at 95 % for sources at large, each source counted the same. " + "; ".join(told) + ".")
-    for reason in dict.fromkeys(each.no_intervals for each in results if each.no_intervals):
+    for reason in why_no_intervals(results):
         yield Text(reason[0].upper() + reason[1:])
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from lightning_modules.data.conditions import parse_condition
 from lightning_modules.errors import ConfigError
-from reports.evaluation_records import ConditionResult, Evaluation
+from reports.evaluation_records import ConditionResult, Evaluation, why_no_intervals
 from study.commands.console import make_console, print_json, progress_bars
 from study.evaluate_on import Asked, evaluate_on
 from study.recovery import read_config
@@ -145,7 +145,7 @@ def _intervals(results: Sequence[ConditionResult]) -> Iterator[str]:
         if result.intervals:
             told = (f"{name} {low:.3f} to {high:.3f}" for name, (low, high) in result.intervals.items())
             yield f"{result.condition}: 95 % for sources at large, each counted the same: {', '.join(told)}"
-    yield from dict.fromkeys(result.no_intervals for result in results if result.no_intervals)
+    yield from why_no_intervals(results)
 
 
 def _recalls_table(results: Sequence[ConditionResult]) -> Table:

@@ -89,3 +89,13 @@ def test_figures_from_elsewhere_stand_apart_and_say_what_they_are(trial: MakeTri
     (rows,) = tables(summary).values()
     assert rows[0] == ["condition", "i-vector LDA-SVM", "LSTM 2×512", "HGRU"]
     assert rows[1] == ["3s", "53.8 (0.53)", "54.7 (0.55)", "55.1 (0.55)"]
+
+
+def test_reasons_for_no_interval_are_told_once_and_of_which_condition(trial: MakeTrial, make_study: MakeStudy) -> None:
+    few, fewer = (dataclasses.replace(result(name, 0.5), no_intervals="too few") for name in ("3s", "10s"))
+    one = conditions.summarise(study_of(trial, make_study, evaluation(0, few, fewer)))
+    assert texts(one).count("Too few") == 1
+    other = dataclasses.replace(fewer, no_intervals="none at all")
+    two = texts(conditions.summarise(study_of(trial, make_study, evaluation(0, few, other))))
+    assert "3s: too few" in two
+    assert "10s: none at all" in two
