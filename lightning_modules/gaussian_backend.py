@@ -7,6 +7,7 @@ language counts the same, whatever it has of utterances. Numpy only.
 Shapes: N utterances, D dimensions, L languages.
 """
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -113,15 +114,19 @@ class CalibratedGaussians:
         return self.calibration.apply(self.gaussians.apply(without_common(check_scores(s))))
 
 
-def fit_calibrated_gaussians(s: ArrayLike, truth: ArrayLike) -> CalibratedGaussians:
+def fit_calibrated_gaussians(
+    s: ArrayLike, truth: ArrayLike, *, groups: Sequence[Hashable] | None = None
+) -> CalibratedGaussians:
     """Gaussians over score vectors, then the logistic regression of calibration.py.
 
     Few utterances make Gaussians overconfident, most of all on those utterances themselves: the regression is fitted on
-    what Gaussians of the other folds say of each. (On what they say of their own it makes things worse.)
+    what Gaussians of the other folds say of each. (On what they say of their own it makes things worse, and so it does
+    where a speaker is on both sides of a fold.)
 
     Args:
         s: log-likelihoods (N, L), in nats, each utterance up to a constant.
         truth: language index of each utterance (N,); every language needs one, and LEAST_UTTERANCES for a regression.
+        groups: speakers, a value an utterance (N,): folds keep them whole, as those of `cross_fitted`.
 
     Raises:
         ValueError: as `fit_gaussian_backend`.
@@ -129,7 +134,7 @@ def fit_calibrated_gaussians(s: ArrayLike, truth: ArrayLike) -> CalibratedGaussi
     trials = check_trials(s, truth)
     x, num_languages = without_common(trials.scores), trials.scores.shape[1]
     gaussians = fit_gaussian_backend(x, trials.truth, num_languages=num_languages)
-    fold = folds_of(trials)
+    fold = folds_of(trials, groups)
     if fold is None or np.bincount(trials.truth).min() < LEAST_UTTERANCES:
         return CalibratedGaussians(gaussians, Calibration(1.0, np.zeros(num_languages)))
     held_out = np.empty_like(trials.scores)

@@ -227,7 +227,8 @@ def _calibrated(llr: NDArray[np.float64], table: ScoreTable, kind: str, calibrat
     if calibrator.backend == "logistic":
         return fit_calibration(s, truth).apply(log_posteriors_from_llr(llr))
     try:
-        return fit_calibrated_gaussians(s, truth).apply(log_posteriors_from_llr(llr))
+        groups = development.speaker if all(development.speaker) else None
+        return fit_calibrated_gaussians(s, truth, groups=groups).apply(log_posteriors_from_llr(llr))
     except ValueError as error:
         raise ConfigError(
             f"{calibrator.name}: Gaussians cannot be fitted: {error} Give more utterances, or use --backend logistic."

@@ -132,10 +132,10 @@ def _too_few(num_sources: Mapping[str, int]) -> str | None:
 
 
 def _studentised(sources: Sequence[Floats], mean: float, *, confidence: float, seed: int) -> Interval | None:
-    """Bootstrap-t interval; None where more resamples than the tails hold have no spread to divide by."""
+    """Bootstrap-t interval; None where sources, or more resamples than the tails hold, have no spread to divide by."""
     _, spread = _mean_and_error([values[None, :] for values in sources])
     if not spread[0]:
-        return Interval(mean, mean)
+        return None  # equal sources do not show how far others may differ
     generator = np.random.default_rng(seed)
     drawn = [values[generator.integers(len(values), size=(RESAMPLES, len(values)))] for values in sources]
     means, errors = _mean_and_error(drawn)

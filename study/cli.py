@@ -69,15 +69,16 @@ def corpus_layouts() -> None:
 def corpus_describe(
     name: str,
     *,
+    sources: Annotated[bool, typer.Option("--sources", help="A row a source, not one a language.")] = False,
     figures: Annotated[
         Path | None, typer.Option(help="Folder for a drawing of durations, languages, speakers and noise.")
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
-    """Show what a prepared corpus holds: minutes and speakers by split, language and source, and what was skipped."""
+    """Show what a prepared corpus holds: hours, speakers and sources by split and language, and what was skipped."""
     from study.commands.corpus import describe
 
-    describe(name, workspace, figures=figures)
+    describe(name, workspace, sources=sources, figures=figures)
 
 
 SlotsOption = Annotated[

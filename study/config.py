@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lightning_modules.config import ClassificationConfig, Frozen, PositiveInt, TrialConfig
 from lightning_modules.data.conditions import parse_condition
@@ -113,17 +113,20 @@ class StudyConfig(Frozen):
             raise ValueError("trial.seed is set by the study; set `seed` at the top of the file instead.")
         return self
 
+    @field_validator("conditions")
+    @classmethod
+    def _conditions_have_one_spelling(cls, conditions: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(dict.fromkeys(parse_condition(text).name for text in conditions))
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
     @model_validator(mode="after")
     def _conditions_can_be_scored(self) -> Self:
         if not self.conditions:
             if self.conditions_of:
                 raise ValueError("conditions_of needs conditions, such as 3s and 10s.")
             return self
-        for text in self.conditions:
-            try:
-                parse_condition(text)
-            except ConfigError as error:
-                raise ValueError(f"conditions: {error}") from None
         if not self.evaluate or not isinstance(self.trial.task, ClassificationConfig):
             raise ValueError(
                 "conditions are scored on test data: they need evaluate = true and task.kind classification."

@@ -11,7 +11,6 @@ import torch
 
 from lightning_modules.build import build_module
 from lightning_modules.config import TrialConfig
-from lightning_modules.data.conditioned import conditioned_batches
 from lightning_modules.data.conditions import MAX_UTTERANCES, Condition, cut, parse_condition
 from lightning_modules.data.feature_store import MODELS, FeatureStore, feature_store_path
 from lightning_modules.data.tasks import scored_speech, training_batches
@@ -22,6 +21,7 @@ from study.launchers.config import RayConfig, SlurmConfig
 from study.plan import StudyPlan
 from study.sampler_config import DesignConfig
 from study.samplers import sample_params
+from study.under_conditions import Speech, scores_of
 
 NUM_SAMPLES = 6
 NUM_STEPS = 4
@@ -78,44 +78,31 @@ def estimate_cost(plan: StudyPlan, *, num_trials: int) -> Cost:
         development_s=development_s,
         trial_s=trial_s,
         study_s=num_rounds * trial_s,
-        closing_s=_closing_s(plan, configs[0], device) if plan.config.conditions else 0.0,
+        closing_s=_closing_s(plan, configs[0]) if plan.config.conditions else 0.0,
         disk_mb=num_trials * (size_mb + ARTIFACTS_MB),
         free_mb=shutil.disk_usage(plan.workspace.root).free / 1e6,
     )
 
 
-def _closing_s(plan: StudyPlan, config: TrialConfig, device: torch.device) -> float:
+def _closing_s(plan: StudyPlan, config: TrialConfig) -> float:
     """Development speech shows what a second of speech takes, from its audio on; test speech is only counted."""
     condition, languages = Condition(), config.data.languages
-    heard, scored = ([each for each in plan.corpus.recordings if each.split == split] for split in ("dev", "test"))
+    heard, scored = (tuple(each for each in plan.corpus.recordings if each.split == split) for split in ("dev", "test"))
     sample = cut(heard, condition, languages=languages, max_utterances=NUM_SCORED)
     wanted_s = sum(
         each.row.duration_s
         for name in plan.config.conditions
         for each in cut(scored, parse_condition(name), languages=languages, max_utterances=MAX_UTTERANCES)
     )
-    module = build_module(config).to(device).eval()
-    batches = conditioned_batches(
-        sample,
-        condition,
-        corpus=plan.corpus.root,
-        data=config.data,
-        music=np.zeros(1, np.float32),
-        models=plan.workspace.root / MODELS,
+    speech = Speech(
+        heard, plan.corpus.root, np.zeros(1, np.float32), plan.workspace.root / MODELS, max_utterances=NUM_SCORED
     )
     started = time.perf_counter()
-    with torch.inference_mode():
-        for batch in batches:
-            module.score(module.transfer_batch_to_device(batch, device, 0))
-    wait_for(device)
+    scores_of(build_module(config).eval(), sample, condition, speech)
     took_s = time.perf_counter() - started
     choices = [each.choices for each in plan.space.parameters if each.path == plan.config.conditions_of]
-    return (
-        len(choices[0] if choices else [None])
-        * wanted_s
-        * took_s
-        / max(1.0, sum(each.row.duration_s for each in sample))
-    )
+    num_networks = len(choices[0] if choices else [None])
+    return num_networks * wanted_s * took_s / max(1.0, sum(each.row.duration_s for each in sample))
 
 
 def _num_at_once(plan: StudyPlan) -> int:

@@ -236,7 +236,7 @@ def _record(
             for name, value in result.scores.items()
         },
         num_sources=len({source for table in tables for source in table.source}),
-        num_speakers=len({speaker for table in tables for speaker in table.speaker}),
+        num_speakers=len(frozenset[tuple[str, str]]().union(*(each.speakers for each in scored))),
         num_utterances=sum(len(table.utterance) for table in tables),
         corpus=evaluation.corpus,
         split=evaluation.split,

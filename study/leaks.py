@@ -37,11 +37,8 @@ def known_leaks(corpus: PreparedCorpus) -> tuple[NearDuplicate, ...] | None:
 
 
 def needs_a_look(corpus: PreparedCorpus) -> bool:
-    """Whether a study divides it as nobody has looked through it, or who looked did so in another way than now.
-
-    At its own splits `corpus prepare` looks.
-    """
-    return known_leaks(corpus) is None and (bool(corpus.division) or leaks_file(corpus).exists())
+    """Whether nobody has looked through it as a study divides it, or who did looked in another way than now."""
+    return known_leaks(corpus) is None
 
 
 def leaks_file(corpus: PreparedCorpus) -> Path:

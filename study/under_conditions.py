@@ -48,10 +48,11 @@ class Speech(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """A condition's result, and the scores of each utterance."""
+    """A condition's result, the scores of each utterance, and who was heard: (source, speaker)."""
 
     result: ConditionResult
     table: ScoreTable
+    speakers: frozenset[tuple[str, str]]
 
 
 def score_conditions(
@@ -88,20 +89,37 @@ def _score(
     *,
     progress: Callable[[str, int, int], None],
 ) -> Scored:
-    data, parts, done = module.config.data, [], 0
+    log_likelihoods, attention = scores_of(module, cuts, condition, speech, progress=progress)
+    table = score_table(log_likelihoods, [each.row for each in cuts], module.config.data.languages)
+    speakers = frozenset((piece.recording.source, piece.recording.speaker) for each in cuts for piece in each.pieces)
+    result = replace(
+        _result(table, development, cuts, condition),
+        attention=attention.result() if attention is not None else None,
+        num_speakers=len(speakers),
+    )
+    return Scored(result, table, speakers)
+
+
+def scores_of(
+    module: LidModule,
+    cuts: Sequence[Cut],
+    condition: Condition,
+    speech: Speech,
+    *,
+    progress: Callable[[str, int, int], None] = lambda _stage, _done, _total: None,
+) -> tuple[np.ndarray, AttentionTally | None]:
+    """Log-likelihoods (N, L) of cuts, and what their attention is worth where the network has any."""
+    parts, done = [], 0
     attention = AttentionTally(module, cuts, condition) if attends(module) else None
     batches = conditioned_batches(
-        cuts, condition, corpus=speech.corpus, data=data, music=speech.music, models=speech.models
+        cuts, condition, corpus=speech.corpus, data=module.config.data, music=speech.music, models=speech.models
     )
     with torch.inference_mode():
         for batch in batches:
             parts.append((attention or module).score(batch))
             done += len(batch.lengths)
             progress(condition.name, done, len(cuts))
-    log_likelihoods = joined(parts).log_likelihoods.double().numpy()
-    table = score_table(log_likelihoods, [each.row for each in cuts], data.languages)
-    result = _result(table, development, cuts, condition)
-    return Scored(replace(result, attention=attention.result() if attention is not None else None), table)
+    return joined(parts).log_likelihoods.double().numpy(), attention
 
 
 def _result(
@@ -122,7 +140,6 @@ def _result(
         num_utterances=raw.num_utterances,
         num_out_of_set=raw.num_out_of_set,
         num_sources=len(set(table.source)),
-        num_speakers=len(set(table.speaker)),
         intervals={name: (each.low, each.high) for name, each in intervals.items() if each is not None},
         no_intervals=found.reason or "",
         mean_s=float(np.mean(table.duration_s)),

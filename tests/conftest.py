@@ -11,7 +11,9 @@ from hypothesis import settings
 
 from lightning_modules.config import FeaturesConfig
 from lightning_modules.data.feature_building import build_feature_store
+from lightning_modules.data.feature_store import FeatureStore
 from lightning_modules.data.prepared import prepare_corpus
+from study.leaks import look_for_leaks
 from study.mlflow_store import connect
 from study.workspace import Workspace
 
@@ -68,7 +70,8 @@ def shared_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "speech"
     root.mkdir(exist_ok=True)
     corpus = prepare_corpus("espeak", root, progress=nothing_to_show)
-    build_feature_store(corpus, FeaturesConfig(), workspace=root, progress=nothing_to_show)
+    store = build_feature_store(corpus, FeaturesConfig(), workspace=root, progress=nothing_to_show)
+    look_for_leaks(corpus, FeatureStore.open(store), progress=nothing_to_show)
     connect(Workspace(root).tracking_uri)
     return root
 

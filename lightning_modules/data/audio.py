@@ -33,6 +33,7 @@ _BLOCK_VALUES: Final = 4_000_000  # that are decoded at a time, of all channels 
 _AT_ONCE_S: Final = 120
 _PIECE_S: Final = 60
 _MARGIN_S: Final = 1
+_LONGEST_S: Final = 1e9  # what lies later lies beyond every file, and its samples can still be counted
 FRAME: Final = 160  # 20 ms
 _ACTIVE_DB: Final = -35.0  # active frames lie within this of the loud ones
 _MARGIN_FRAMES: Final = 3  # weak onsets before the first active frame
@@ -148,8 +149,8 @@ def _mono(block: Samples, *, channel: int | None) -> Samples:
 
 
 def _frames(stretch: Stretch, *, rate_hz: int) -> slice:
-    end = None if stretch.end_s is None else round(stretch.end_s * rate_hz)
-    return slice(round(stretch.start_s * rate_hz), end)
+    end = None if stretch.end_s is None else round(min(stretch.end_s, _LONGEST_S) * rate_hz)
+    return slice(round(min(stretch.start_s, _LONGEST_S) * rate_hz), end)
 
 
 def clean(samples: Samples, *, rate_hz: int, cut: Callable[[Samples], Samples] = lambda speech: speech) -> Samples:

@@ -150,7 +150,7 @@ def duplicates(jobs: Sequence[Job], converted: dict[str, Converted]) -> dict[str
 def _remove_all_but(files: set[Path], *, folder: Path) -> None:
     """What an interrupted call converted, and this one has no use for."""
     for left in (folder / "audio").rglob("*.flac"):
-        if left not in files:
+        if left not in files and left.is_file():
             left.unlink()
 
 
@@ -246,7 +246,7 @@ def _mark(job: Job) -> str:
     """What a result was made of: another file in the same place is another."""
     try:
         facts = job.file.stat()
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have
         return ""
     return f"{facts.st_size} {facts.st_mtime_ns} {job.file} {job.stretch} {job.activity}"
 

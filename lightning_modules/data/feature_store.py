@@ -71,7 +71,7 @@ class FeatureStore:
             frames = np.asarray(np.load(path / "frames.npy", mmap_mode="r"))  # slices of a memmap are slow to make
             offsets = np.load(path / "offsets.npy")
             _check_parts(index["ids"], offsets=offsets, num_frames=len(frames))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             raise CorpusError(
                 f"there is no usable feature store in {path} ({error}); remove that folder if it exists and run the "
                 "command again."

@@ -65,6 +65,24 @@ class PreparedCorpus:
         return self.root / recording.path
 
 
+class LanguageRow(NamedTuple):
+    """What one split has in one language.
+
+    Attributes:
+        num_recordings: of users, utterances.
+        hours: of speech.
+        num_speakers: speakers of two sources are two.
+        sources: their names, sorted.
+    """
+
+    split: Split
+    language: str
+    num_recordings: int
+    hours: float
+    num_speakers: int
+    sources: tuple[str, ...]
+
+
 class SummaryRow(NamedTuple):
     """What one source gives to one split in one language."""
 
@@ -139,7 +157,10 @@ def open_corpus_of(data: DataConfig, workspace: Path) -> PreparedCorpus:
         return corpus
     recordings = leave_source_out(corpus.recordings, fold=data.splits.fold, languages=data.languages)
     division = f"fold-{data.splits.fold}-{content_hash(sorted(data.languages))}"
-    return replace(corpus, recordings=recordings, allow_shared=(), division=division)
+    allowed = tuple(
+        what for what in corpus.allow_shared if what == "speaker"
+    )  # no source is shared by what is left out
+    return replace(corpus, recordings=recordings, allow_shared=allowed, division=division)
 
 
 def open_corpus(name: str, workspace: Path) -> PreparedCorpus:
@@ -239,6 +260,23 @@ def describe_corpus(corpus: PreparedCorpus) -> list[SummaryRow]:
             num_speakers=len({recording.speaker for recording in group}),
         )
         for key, group in sorted(groups.items(), key=lambda item: (_SPLITS.index(item[0][0]), *item[0][1:]))
+    ]
+
+
+def describe_languages(corpus: PreparedCorpus) -> list[LanguageRow]:
+    """One row a split and language, in that order."""
+    groups = defaultdict[tuple[Split, str], list[Recording]](list)
+    for recording in corpus.recordings:
+        groups[recording.split, recording.language].append(recording)
+    return [
+        LanguageRow(
+            *key,
+            num_recordings=len(group),
+            hours=sum(each.duration_s for each in group) / 3600.0,
+            num_speakers=len({(each.source, each.speaker) for each in group}),
+            sources=tuple(sorted({each.source for each in group})),
+        )
+        for key, group in sorted(groups.items(), key=lambda item: (_SPLITS.index(item[0][0]), item[0][1]))
     ]
 
 

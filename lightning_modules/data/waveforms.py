@@ -45,14 +45,15 @@ def mix(speech: Samples, noise: np.ndarray, *, snr_db: float, part: Part = "all"
     Args:
         speech: (num_samples,).
         noise: (num_samples,) of any level.
-        snr_db: ten times the logarithm of the power of active speech (`speech_power`) over that of the noise.
+        snr_db: ten times the logarithm of the power of active speech (`speech_power`) over that of the noise where
+            it is.
         part: where the noise is.
     """
     scale = np.sqrt(speech_power(speech) * 10.0 ** (-snr_db / 10.0))
-    scaled: Samples = unit_power(noise) * np.float32(scale)
-    if part == "first_half":
-        scaled[len(scaled) // 2 :] = 0.0
-    return (speech + scaled).astype(np.float32)
+    end = len(noise) if part == "all" else len(noise) // 2
+    mixed = speech.astype(np.float32)
+    mixed[:end] += unit_power(noise[:end]) * np.float32(scale)
+    return mixed
 
 
 def speech_power(speech: Samples) -> float:

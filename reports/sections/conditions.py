@@ -11,8 +11,11 @@ from reports.sections._blocks import Block, Cell, Column, Section, Table, Text, 
 from reports.wording import NOTHING, count, listing, number, parameter, share, short_names
 
 PERCENT = 100.0
-RESCORED = "c_avg_calibrated"
-HINTS = {"p_above_chance": "of raw accuracy, languages permuted over sources; not corrected for there being several"}
+RESCORED = "c_primary_calibrated"
+HINTS = {
+    "c_avg": "of LRE07; chance 0.5",
+    "p_above_chance": "of raw accuracy, languages permuted over sources; not corrected for there being several",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +121,7 @@ def _rests_on(place: Place, conditions: Conditions) -> Text:
     else:
         text += ", other parts of which trained" if place.same_corpus else ", of which nothing trained"
     text += f": {count(max(each.num_utterances for each in first), 'utterance')} at most, {count(sources, 'source')}. "
-    text += f"Chance is an accuracy of {share(1 / len(conditions.targets))} and a C_avg of 0.5."
+    text += f"Chance is an accuracy of {share(1 / len(conditions.targets))} and a C_primary of 1."
     if joined := [result for result in first if result.joined]:
         text += " Joined from several recordings of one speaker, where one was too short: "
         text += ", ".join(f"{share(result.joined)} of {result.condition}" for result in joined) + "."
@@ -130,31 +133,31 @@ def _rests_on(place: Place, conditions: Conditions) -> Text:
 
 def _systems_tables(place: Place) -> Iterator[Table]:
     """The lecture's table, of raw and of calibrated scores."""
-    title = f"Accuracy in % and (C_avg) on {place.corpus}, {place.split}"
+    title = f"Accuracy in % and (C_primary) on {place.corpus}, {place.split}"
     yield _systems_table(place, title=f"{title}, raw scores", suffix="")
     if any(RESCORED in result.scores for system in place.systems for result in system.evaluation.conditions):
         yield _systems_table(place, title=f"{title}, calibrated on development scores", suffix="_calibrated")
 
 
 def _systems_table(place: Place, *, title: str, suffix: str) -> Table:
-    """A row a condition, accuracy and C_avg of each system."""
-    accuracy, c_avg = f"accuracy{suffix}", f"c_avg{suffix}"
+    """A row a condition, accuracy and C_primary of each system."""
     columns = (Column("condition", numeric=False), Column("utterances"), *(Column(each.name) for each in place.systems))
     rows = []
     for condition in place.conditions:
         results = [_of(system, condition) for system in place.systems]
         amounts = [result.num_utterances for result in results if result is not None]
-        cells = [_both(result.scores, accuracy, c_avg) if result is not None else Cell(NOTHING) for result in results]
+        cells = [_both(result.scores, suffix) if result is not None else Cell(NOTHING) for result in results]
         least, most = min(amounts), max(amounts)
         shown = str(most) if least == most else f"{least} to {most}"
         rows.append((Cell(condition), numeric(most, shown), *cells))
     return Table(caption=title, columns=columns, rows=tuple(rows))
 
 
-def _both(scores: Mapping[str, float], accuracy: str, c_avg: str) -> Cell:
-    if c_avg not in scores:
+def _both(scores: Mapping[str, float], suffix: str) -> Cell:
+    accuracy, cost = scores.get(f"accuracy{suffix}"), scores.get(f"c_primary{suffix}")
+    if accuracy is None or cost is None:
         return Cell(NOTHING)
-    return numeric(scores[accuracy], f"{PERCENT * scores[accuracy]:.1f} ({scores[c_avg]:.2f})")
+    return numeric(accuracy, f"{PERCENT * accuracy:.1f} ({cost:.2f})")
 
 
 def _scores_table(place: Place, system: System) -> Table:
@@ -162,6 +165,7 @@ def _scores_table(place: Place, system: System) -> Table:
         "accuracy": "accuracy",
         "c_primary": "C_primary",
         "c_primary_calibrated": "C_primary, calibrated",
+        "c_avg": "C_avg",
         "eer": "EER",
         "cllr": "Cllr",
         "cllr_calibrated": "Cllr, calibrated",
@@ -263,10 +267,10 @@ def _of(system: System, condition: str) -> ConditionResult | None:
 def _published(published: Published) -> Table:
     columns = (Column("condition", numeric=False), *(Column(system) for system in published.systems))
     rows = tuple(
-        (Cell(condition), *(numeric(accuracy, f"{accuracy:.1f} ({c_avg:.2f})") for accuracy, c_avg in values))
+        (Cell(condition), *(numeric(accuracy, f"{accuracy:.1f} ({cost:.2f})") for accuracy, cost in values))
         for condition, values in published.rows.items()
     )
-    return Table(caption=f"Accuracy in % and (C_avg): {published.source}", columns=columns, rows=rows)
+    return Table(caption=f"Accuracy in % and (cost): {published.source}", columns=columns, rows=rows)
 
 
 SECTION = Section(key="conditions", title="Conditions", summarise=summarise, present=present)

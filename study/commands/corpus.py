@@ -3,7 +3,7 @@
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from lightning_modules.data.prepared import (
     PreparedCorpus,
     corpus_folder,
     describe_corpus,
+    describe_languages,
     open_corpus,
     prepare_corpus,
     prepared_names,
@@ -34,6 +35,8 @@ from study.leaks import in_words, known_leaks, leaks_file, look_for_leaks
 from study.workspace import Workspace, open_workspace
 
 MAX_REASONS = 8
+MAX_SOURCES = 3
+"""That a row names."""
 SPACE_A_DOWNLOAD = 3
 MISSING: Final[dict[Split, str]] = {
     "train": "no study can train on it",
@@ -83,10 +86,10 @@ def _check_room(corpus: Corpus, workspace: Workspace) -> None:
         )
 
 
-def describe(name: str, folder: Path, *, figures: Path | None) -> None:
+def describe(name: str, folder: Path, *, sources: bool, figures: Path | None) -> None:
     """Shows what a prepared corpus holds, and draws it where a folder is named."""
     corpus = open_corpus(name, open_workspace(folder).root)
-    print_corpus(make_console(), corpus)
+    print_corpus(make_console(), corpus, sources=sources)
     if figures is not None:
         _draw(corpus, figures)
 
@@ -95,7 +98,7 @@ def _draw(corpus: PreparedCorpus, folder: Path) -> None:
     from lightning_modules.data.description import describe as in_numbers
     from reports.figures import corpus_figure, to_png, to_svg_file
 
-    description = in_numbers(corpus.recordings, corpus=corpus.root, num_leaks=len(known_leaks(corpus) or ()))
+    description = in_numbers(corpus.recordings, corpus=corpus.root, leaks=known_leaks(corpus))
     with folder_of_figures(folder):
         (folder / f"{corpus.name}.png").write_bytes(to_png(corpus_figure(description)))
         (folder / f"{corpus.name}.svg").write_text(to_svg_file(corpus_figure(description)), encoding="utf-8")
@@ -115,28 +118,41 @@ def layouts() -> None:
         console.print(f"    {terms}", highlight=False, style="dim")
 
 
-def print_corpus(console: Console, corpus: PreparedCorpus) -> None:
-    """A row per (split, language, source), then what was skipped and what dev and test share."""
+def print_corpus(console: Console, corpus: PreparedCorpus, *, sources: bool = False) -> None:
+    """A row a split and language, or a row a source of each; what was skipped; what dev and test share."""
     console.print(f"[bold]{escape(corpus.card.title)}[/bold]  (data hash {corpus.data_hash})")
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for column in ("split", "language", "source"):
-        table.add_column(column)
-    for column in ("recordings", "minutes", "speakers"):
-        table.add_column(column, justify="right")
-    for row in describe_corpus(corpus):
-        table.add_row(
-            row.split,
-            escape(row.language),
-            escape(row.source),
-            str(row.num_recordings),
-            f"{row.minutes:.1f}",
-            str(row.num_speakers),
-        )
-    console.print(table)
+    console.print(_table_of_sources(corpus) if sources else _table_of_languages(corpus))
     _print_skipped(console, corpus)
     _print_damaged(console, corpus)
     for note in _notes(corpus):
         console.print(f"note: {note}", markup=False)
+
+
+def _table_of_languages(corpus: PreparedCorpus) -> Table:
+    table = _new_table("split", "language", counted=("hours", "utterances", "speakers", "sources"))
+    table.add_column("")
+    for row in describe_languages(corpus):
+        named = ", ".join(row.sources[:MAX_SOURCES]) + (", …" if len(row.sources) > MAX_SOURCES else "")
+        counts = (row.num_recordings, row.num_speakers, len(row.sources))
+        table.add_row(row.split, escape(row.language), f"{row.hours:.2f}", *map(str, counts), escape(named))
+    return table
+
+
+def _table_of_sources(corpus: PreparedCorpus) -> Table:
+    table = _new_table("split", "language", "source", counted=("utterances", "minutes", "speakers"))
+    for row in describe_corpus(corpus):
+        counts = (str(row.num_recordings), f"{row.minutes:.1f}", str(row.num_speakers))
+        table.add_row(row.split, escape(row.language), escape(row.source), *counts)
+    return table
+
+
+def _new_table(*named: str, counted: Sequence[str]) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in named:
+        table.add_column(column)
+    for column in counted:
+        table.add_column(column, justify="right")
+    return table
 
 
 def _notes(corpus: PreparedCorpus) -> Iterator[str]:
@@ -147,7 +163,9 @@ def _notes(corpus: PreparedCorpus) -> Iterator[str]:
     leaks = known_leaks(corpus)
     if leaks:
         yield f"{in_words(leaks)}; all are listed in {leaks_file(corpus)}"
-    elif leaks is not None:
+    elif leaks is None:
+        yield "nobody has looked for the same audio on both sides of a split: a sweep on this corpus does so first"
+    else:
         yield "no audio was found on both sides of a split, also in other codecs, levels and cuts"
     yield from corpus.warnings
     for note in dict.fromkeys(source.note for source in corpus.card.sources if source.note):

@@ -93,6 +93,26 @@ def test_a_regression_takes_out_the_overconfidence_of_gaussians_of_few_utterance
     assert np.mean(followed) < 0.9 * np.mean(alone)
 
 
+def test_a_regression_that_keeps_speakers_whole_knows_how_little_gaussians_know_of_others() -> None:
+    """Five languages of four speakers, who differ as much from each other as languages do."""
+    apart, whole = list[float](), list[float]()
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        s, truth, speakers = _of_speakers(rng, num_speakers=4)
+        others, others_truth, _ = _of_speakers(rng, num_speakers=20)
+        for found, groups in ((apart, None), (whole, speakers)):
+            found.append(_cllr(fit_calibrated_gaussians(s, truth, groups=groups).apply(others), others_truth))
+    assert np.mean(whole) < 0.85 * np.mean(apart)
+
+
+def _of_speakers(rng: np.random.Generator, *, num_speakers: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Ten utterances of each speaker."""
+    speakers = np.repeat(np.arange(5 * num_speakers), 10)
+    truth = speakers // num_speakers
+    voices = rng.standard_normal((5 * num_speakers, 5))
+    return np.eye(5)[truth] + voices[speakers] + 0.3 * rng.standard_normal((len(truth), 5)), truth, speakers.tolist()
+
+
 @given(seed=st.integers(0, 15), constant=st.floats(-50, 50))
 def test_the_constant_of_an_utterance_changes_nothing_after_the_regression_either(seed: int, constant: float) -> None:
     s, truth = _speech(seed, size=3)

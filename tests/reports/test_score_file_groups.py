@@ -82,6 +82,16 @@ def test_calibration_on_another_file_mends_boastful_scores(backend: Backend) -> 
     assert score_table(test).calibrated is None
 
 
+def test_gaussians_are_fitted_with_speakers_kept_whole() -> None:
+    test, development = table_of(2), table_of(3)
+    speakers = tuple(f"{language}-{row // 10 % 3}" for row, language in enumerate(development.language))
+    found = [
+        score_table(test, calibrator=Calibrator(name="dev", table=table, backend="gaussian")).overall.cllr_calibrated
+        for table in (development, dataclasses.replace(development, speaker=speakers))
+    ]
+    assert found[0] != found[1]
+
+
 def test_calibration_is_seen_in_each_language_condition_and_source() -> None:
     test, development = table_of(2, boast=5.0), table_of(3, boast=5.0)
     result = score_table(test, calibrator=Calibrator(name="dev", table=development))

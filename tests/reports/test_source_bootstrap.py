@@ -59,8 +59,10 @@ def test_interval_is_close_to_students_for_many_normal_sources() -> None:
     assert effect.interval == pytest.approx((effect.mean - 1.966 * error, effect.mean + 1.966 * error), abs=0.006)
 
 
-def test_equal_sources_have_an_interval_of_no_width() -> None:
-    assert effect_over_sources({"en": [0.25] * 10, "es": [0.25] * 10}).interval == (0.25, 0.25)
+def test_equal_sources_do_not_show_how_far_others_may_differ() -> None:
+    effect = effect_over_sources({"en": [1.0] * 10, "es": [1.0] * 10})
+    assert effect.interval is None
+    assert effect.reason == "too many sources show exactly the same effect for an interval."
 
 
 def test_an_effect_that_one_source_makes_has_no_interval() -> None:

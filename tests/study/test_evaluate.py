@@ -357,6 +357,12 @@ def test_conditions_that_cannot_be_scored_are_refused_when_a_study_is_read(
         load_study_config(str(study))
 
 
+def test_a_condition_has_one_spelling(tmp_path: Path) -> None:
+    study = write_tiny_study(tmp_path)
+    study.write_text('conditions = ["3s-noise-05db", "3s-noise-5db", "whole"]\n' + study.read_text())
+    assert load_study_config(str(study)).conditions == ("3s-noise-5db", "whole")
+
+
 def test_conditions_of_what_is_not_searched_are_refused(workspace: Path, tmp_path: Path) -> None:
     study = write_tiny_study(tmp_path)
     changes = 'conditions = ["3s"]\nconditions_of = "pooling.kind"'

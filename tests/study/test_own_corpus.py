@@ -220,7 +220,7 @@ def test_who_looked_for_leaks_otherwise_or_was_cut_off_looks_again(
 ) -> None:
     corpus = dataclasses.replace(open_corpus("espeak", shared_speech), root=tmp_path)
     (store,) = (shared_speech / "features").glob("espeak-*")
-    assert not needs_a_look(corpus), "which `corpus prepare` does"
+    assert needs_a_look(corpus), "where `corpus prepare` was cut off before it"
     (tmp_path / "near_duplicates.json").write_text(content)
     assert known_leaks(corpus) is None
     assert needs_a_look(corpus)

@@ -72,31 +72,40 @@ def _by_speaker(found: Sequence[Found], splits: SpeakerSplitsConfig) -> list[Fou
     tested = {each.language for each in found if each.split == "test"}
     chosen: dict[str, Split] = {}
     for language, groups in sorted(by_language.items(), key=lambda item: (len(item[1]), item[0])):
-        shares = {"test": 0.0 if language in tested else splits.test, "dev": splits.dev}
+        shares: dict[Split, float] = {"test": 0.0 if language in tested else splits.test, "dev": splits.dev}
         sizes = {name: len(rows) for name, rows in groups.items()}
         chosen |= _fill(sizes, given=chosen, shares=shares, seed=splits.seed)
     return [each if each.split else replace(each, split=chosen[group_of[each.id]]) for each in found]
 
 
 def _fill(
-    sizes: dict[str, int], *, given: Mapping[str, Split], shares: dict[str, float], seed: int
+    sizes: dict[str, int], *, given: Mapping[str, Split], shares: dict[Split, float], seed: int
 ) -> dict[str, Split]:
-    """Group -> split; test and development get at least one group each where there are three, and share alike."""
+    """Group -> split; test and development get at least one group each where there are three, and share alike.
+
+    Each takes the first group that its share has room for, and the smallest where it has none for any.
+    """
     order = sorted(sizes, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
     waiting = [name for name in order if name not in given]
     total, chosen = sum(sizes.values()), dict[str, Split]()
+    taken = {split: sum(size for name, size in sizes.items() if given.get(name) == split) for split in shares}
     least = 0 if any(given.get(name) == "train" for name in sizes) else 1  # one group has to train
-    for split, share in (("test", shares["test"]), ("dev", shares["dev"])):
-        taken = sum(size for name, size in sizes.items() if given.get(name) == split)
-        while share > 0 and len(waiting) > least and (taken == 0 or taken + sizes[waiting[0]] <= share * total):
-            name = waiting.pop(0)
-            taken += sizes[name]
-            chosen[name] = "test" if split == "test" else "dev"
+    wanted = [split for split, share in shares.items() if share > 0]
+    for place, split in enumerate(wanted):
+        needy = sum(not taken[later] for later in wanted[place + 1 :])
+        while len(waiting) > least + (needy if taken[split] else 0):
+            fitting = [name for name in waiting if taken[split] + sizes[name] <= shares[split] * total]
+            if taken[split] and not fitting:
+                break
+            name = fitting[0] if fitting else min(waiting, key=sizes.__getitem__)
+            waiting.remove(name)
+            taken[split] += sizes[name]
+            chosen[name] = split
     return chosen | dict.fromkeys(waiting, "train")
 
 
 def _groups(found: Sequence[Found]) -> dict[str, str]:
-    """Id -> the name of its group: what shares a speaker or a recording, by any number of steps."""
+    """Id -> the name of its group: what shares a speaker, a recording or a file, by any number of steps."""
     parent: dict[str, str] = {}
 
     def root(name: str) -> str:
@@ -106,6 +115,7 @@ def _groups(found: Sequence[Found]) -> dict[str, str]:
         return name
 
     for each in found:
-        speaker, recording = root(f"speaker {each.speaker}"), root(f"recording {each.recording}")
-        parent[max(speaker, recording)] = min(speaker, recording)
+        for name in (f"recording {each.recording}", f"file {each.file}"):  # the sides of a call are of one file
+            speaker, other = root(f"speaker {each.speaker}"), root(name)
+            parent[max(speaker, other)] = min(speaker, other)
     return {each.id: root(f"speaker {each.speaker}") for each in found}

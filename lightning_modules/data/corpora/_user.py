@@ -66,15 +66,19 @@ class UserCorpus(Corpus):
                 skipped.append(Skipped(path=ascii(each.id), reason=reason))
             else:
                 usable[named.id] = named
+        for name in _in_a_folder_s_place(usable):
+            del usable[name]
+            skipped.append(Skipped(path=name, reason="its audio would have the name of another recording's folder"))
         found = list(usable.values())
         self._refuse_nothing(found, skipped, languages={each.language for each in there})
         found = _a_source_a_language(assign_splits(found, self._config.splits))
-        num_cuts = Counter(each.recording for each in found)
+        first_of = {each.file: each.recording for each in reversed(found)}  # the sides of a call are cuts of one
+        num_cuts = Counter(first_of[each.file] for each in found)
         jobs = [
             self._job(
                 each,
                 copy_of=copies.get(each.id, ""),
-                cut_of=each.recording if num_cuts[each.recording] > 1 else "",
+                cut_of=first_of[each.file] if num_cuts[first_of[each.file]] > 1 else "",
             )
             for each in found
         ]
@@ -205,6 +209,12 @@ def _why_unusable(name: str, taken: Collection[str]) -> str:
     if any(len(part.encode()) > LONGEST_NAME for part in name.split("/")):
         return "a name that is too long"
     return ""
+
+
+def _in_a_folder_s_place(names: Collection[str]) -> list[str]:
+    """Ids whose audio another's folder keeps out: `a` beside `a.flac/b`."""
+    folders = {str(place) for name in names for place in Path(name).parents}
+    return [name for name in names if f"{name}.flac" in folders]
 
 
 def _source_cards(recordings: Sequence[Recording], *, licence: str) -> tuple[SourceCard, ...]:

@@ -137,6 +137,14 @@ def test_a_missing_store_is_refused(tmp_path: Path) -> None:
         FeatureStore.open(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("name", ["frames.npy", "offsets.npy", "index.json"])
+@pytest.mark.parametrize("content", [b"", b"[]", b"\0" * 50])
+def test_a_store_that_a_power_cut_tore_is_refused(store: FeatureStore, name: str, content: bytes) -> None:
+    (store.path / name).write_bytes(content)
+    with pytest.raises(CorpusError, match="no usable feature store"):
+        FeatureStore.open(store.path)
+
+
 @pytest.mark.parametrize("damage", ["truncated", "of another corpus"])
 def test_a_damaged_store_is_refused(store: FeatureStore, damage: str) -> None:
     if damage == "truncated":

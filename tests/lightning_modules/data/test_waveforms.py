@@ -55,6 +55,13 @@ def test_half_a_noise_leaves_the_other_half_alone() -> None:
     assert _power(mixed[: RATE // 2] - speech[: RATE // 2]) > 0.1 * _power(speech)
 
 
+def test_half_a_noise_has_the_ratio_of_a_whole_one_where_it_is() -> None:
+    speech, noise = _tone(300), np.random.default_rng(0).standard_normal(RATE)
+    noise[: RATE // 2] *= 0.1  # quiet, and then loud
+    half = mix(speech, noise, snr_db=5.0, part="first_half")[: RATE // 2] - speech[: RATE // 2]
+    assert 10 * np.log10(_power(speech) / _power(half)) == pytest.approx(5.0, abs=0.1)
+
+
 def test_a_room_s_tail_falls_by_sixty_decibels_in_its_time() -> None:
     response = room_response(rt60_s=0.5, distance_m=1.0, rng=np.random.default_rng(0))
     assert len(response) == 4000

@@ -37,7 +37,7 @@ def test_systems_stand_side_by_side_by_what_tells_them_apart(trial: MakeTrial, m
     study = study_of(
         trial, make_study, evaluation(0, result("3s", 0.5), result("10s", 0.75)), evaluation(1, result("3s", 0.25))
     )
-    table = tables(conditions.summarise(study))["Accuracy in % and (C_avg) on prompts, test, raw scores"]
+    table = tables(conditions.summarise(study))["Accuracy in % and (C_primary) on prompts, test, raw scores"]
     assert table == [
         ["condition", "utterances", "trial 0 (cell gru)", "trial 1 (cell lstm)"],
         ["3s", "8", "50.0 (0.40)", "25.0 (0.40)"],
@@ -47,10 +47,12 @@ def test_systems_stand_side_by_side_by_what_tells_them_apart(trial: MakeTrial, m
 
 def test_calibrated_scores_stand_in_a_table_of_their_own(trial: MakeTrial, make_study: MakeStudy) -> None:
     first, second = result("3s", 0.5), result("10s", 0.75)
-    mended = dataclasses.replace(second, scores={**second.scores, "accuracy_calibrated": 0.8, "c_avg_calibrated": 0.1})
+    mended = dataclasses.replace(
+        second, scores={**second.scores, "accuracy_calibrated": 0.8, "c_primary_calibrated": 0.1}
+    )
     study = study_of(trial, make_study, evaluation(0, first, mended))
     table = tables(conditions.summarise(study))[
-        "Accuracy in % and (C_avg) on prompts, test, calibrated on development scores"
+        "Accuracy in % and (C_primary) on prompts, test, calibrated on development scores"
     ]
     assert [row[2] for row in table[1:]] == ["–", "80.0 (0.10)"]
     raw = tables(conditions.summarise(study_of(trial, make_study, evaluation(0, first))))

@@ -151,6 +151,26 @@ def test_layout_kaldi(write: Write, prepare: Prepare, tmp_path: Path) -> None:
     }
 
 
+def test_the_sides_of_calls_in_a_kaldi_folder_stay_together(write: Write, prepare: Prepare, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    tables: dict[str, list[str]] = {"wav.scp": [], "utt2lang": [], "utt2spk": []}
+    for call in range(6):
+        write(tmp_path / f"{call}.sph", rate_hz=8000, channels=2)
+        for side, channel in (("A", 1), ("B", 2)):
+            name = f"call{call}-{side}"
+            tables["wav.scp"].append(f"{name} sph2pipe -f wav -p -c {channel} {tmp_path}/{call}.sph |")
+            tables["utt2lang"].append(f"{name} {'eng' if call % 2 else 'spa'}")
+            tables["utt2spk"].append(f"{name} speaker-{name}")
+    for table, lines in tables.items():
+        (tmp_path / "data" / table).write_text("\n".join(lines) + "\n")
+    corpus = prepare("kaldi", "data", top=INSISTS, splits=BY_SPEAKER)
+    assert {each.split for each in corpus.recordings} == {"train", "dev", "test"}
+    for call in range(6):
+        kept = [each for each in corpus.recordings if each.id.startswith(f"call{call}-")]
+        assert len({each.split for each in kept}) == 1
+        assert len({each.cut_of for each in kept} - {""}) == (len(kept) > 1 or kept[0].cut_of != "")
+
+
 def test_a_kaldi_table_with_a_key_twice_is_refused(prepare: Prepare, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "wav.scp").write_text("one a.wav\none b.wav\n")

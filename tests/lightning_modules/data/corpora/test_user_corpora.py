@@ -1,14 +1,18 @@
 """Users' corpora: how they are described, split and refused, and what becomes of odd files."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from lightning_modules.config.corpus import SpeakerSplitsConfig
 from lightning_modules.data.audio import SAMPLE_RATE_HZ, to_telephone_band
 from lightning_modules.data.corpora import CORPORA, LAYOUTS
+from lightning_modules.data.corpora._assignment import assign_splits
+from lightning_modules.data.corpora._layout import Found
 from lightning_modules.data.manifest import Recording
 from lightning_modules.data.prepared import prepare_corpus, prepared_names
 from lightning_modules.errors import ConfigError, CorpusError
@@ -93,6 +97,20 @@ def test_speakers_of_several_languages_leave_every_language_in_all_splits(
         corpus = prepare("table", "list.csv", top=INSISTS, splits=f"{BY_SPEAKER}\nseed = {seed}", name=f"seed{seed}")
         for language in ("en", "fr"):
             assert {each.split for each in corpus.recordings if each.language == language} == {"train", "dev", "test"}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_speaker_who_says_nearly_everything_is_trained_on(seed: int) -> None:
+    sizes = {"much": 1000, "a": 10, "b": 10, "c": 10}
+    found = [
+        Found(id=f"{name}/{number}", file=Path(f"{name}/{number}.wav"), language="en", speaker=name, recording="")
+        for name, size in sizes.items()
+        for number in range(size)
+    ]
+    found = [replace(each, recording=each.id) for each in found]
+    split_of = {each.speaker: each.split for each in assign_splits(found, SpeakerSplitsConfig(seed=seed))}
+    assert split_of["much"] == "train"
+    assert set(split_of.values()) == {"train", "dev", "test"}
 
 
 def test_a_corpus_that_comes_out_empty_says_why(prepare: Prepare, tmp_path: Path) -> None:
@@ -210,6 +228,33 @@ def test_a_corpus_file_with_a_mistake_names_file_and_key(text: str, complaint: s
         load_corpus(str(file))
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_recording_that_another_s_folder_keeps_out_is_listed(write: Write, prepare: Prepare, tmp_path: Path) -> None:
+    for split in ("train", "dev", "test"):
+        write(tmp_path / "voices" / split / "en" / split / "a.wav")
+    write(tmp_path / "voices" / "train" / "en" / "train" / "a.flac" / "b.wav")
+    corpus = prepare("folders", "voices", top=INSISTS)
+    assert "train/en/train/a.flac/b" in {each.id for each in corpus.recordings}
+    assert {each.path: each.reason for each in corpus.skipped} == {
+        "train/en/train/a": "its audio would have the name of another recording's folder"
+    }
+
+
+def test_places_that_no_file_has_are_listed(write: Write, prepare: Prepare, tmp_path: Path) -> None:
+    rows = ["path,language,speaker,split,id,start_s,end_s"]
+    for split in ("train", "dev", "test"):
+        write(tmp_path / f"{split}.wav")
+        rows.append(f"{split}.wav,en,{split},{split},{split},,")
+    write(tmp_path / "long.wav")
+    rows += ["long.wav,en,x,train,late,1e307,1e308", "long.wav,en,x,train,far,0,1e306", "a\0b.wav,en,x,train,nul,,"]
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    corpus = prepare("table", "list.csv", top=INSISTS)
+    assert {each.id for each in corpus.recordings} == {"train", "dev", "test", "far"}
+    assert {each.path.split()[0]: each.reason for each in corpus.skipped} == {
+        "late": "nothing in that stretch",
+        "nul": "no such file",
+    }
 
 
 def test_another_description_under_the_same_name_is_refused(write: Write, prepare: Prepare, tmp_path: Path) -> None:
