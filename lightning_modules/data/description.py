@@ -8,7 +8,6 @@ from typing import Final
 import numpy as np
 
 from lightning_modules.data.audio import frame_rms
-from lightning_modules.data.duplicates import NearDuplicate
 from lightning_modules.data.manifest import Recording, Split
 from lightning_modules.data.splits import num_shared
 from lightning_modules.errors import CorpusError
@@ -52,13 +51,13 @@ class Description:
     shared: dict[str, int]
 
 
-def describe(recordings: Sequence[Recording], *, corpus: Path, leaks: Sequence[NearDuplicate] | None) -> Description:
+def describe(recordings: Sequence[Recording], *, corpus: Path, num_leaks: int | None) -> Description:
     """Reads some recordings of each source.
 
     Args:
         recordings: of a whole corpus.
         corpus: the folder that their paths are relative to.
-        leaks: recordings with the same audio on both sides of a split; None where nobody has looked.
+        num_leaks: pairs of recordings with the same audio on both sides of a split; None where nobody has looked.
 
     Raises:
         CorpusError: an audio file is missing or damaged.
@@ -74,7 +73,7 @@ def describe(recordings: Sequence[Recording], *, corpus: Path, leaks: Sequence[N
             _sound(language, source, recordings, corpus)
             for language, source in sorted({(each.language, each.source) for each in recordings})
         ),
-        shared=num_shared(recordings) | ({} if leaks is None else {"same audio": len(leaks)}),
+        shared=num_shared(recordings) | ({} if num_leaks is None else {"same audio": num_leaks}),
     )
 
 

@@ -98,7 +98,9 @@ def _draw(corpus: PreparedCorpus, folder: Path) -> None:
     from lightning_modules.data.description import describe as in_numbers
     from reports.figures import corpus_figure, to_png, to_svg_file
 
-    description = in_numbers(corpus.recordings, corpus=corpus.root, leaks=known_leaks(corpus))
+    leaks = known_leaks(corpus)
+    num_leaks = None if leaks is None else len(leaks)
+    description = in_numbers(corpus.recordings, corpus=corpus.root, num_leaks=num_leaks)
     with folder_of_figures(folder):
         (folder / f"{corpus.name}.png").write_bytes(to_png(corpus_figure(description)))
         (folder / f"{corpus.name}.svg").write_text(to_svg_file(corpus_figure(description)), encoding="utf-8")

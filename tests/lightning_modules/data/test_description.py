@@ -8,17 +8,14 @@ import pytest
 
 from lightning_modules.data.cards import Progress
 from lightning_modules.data.description import describe, range_db
-from lightning_modules.data.duplicates import NearDuplicate
 from lightning_modules.data.prepared import prepare_corpus
 from lightning_modules.errors import CorpusError
 from reports.figures import corpus_figure, to_svg
 
-LEAKS = [NearDuplicate("a", f"b{number}", 2.0, 0.1) for number in range(3)]
-
 
 def test_the_numbers_add_up_to_the_corpus_and_can_be_drawn(tiny: Any, tmp_path: Path, quiet: Progress) -> None:
     corpus = prepare_corpus("tiny", tmp_path, progress=quiet)
-    found = describe(corpus.recordings, corpus=corpus.root, leaks=LEAKS)
+    found = describe(corpus.recordings, corpus=corpus.root, num_leaks=3)
     assert sum(map(len, found.durations_s.values())) == len(corpus.recordings)
     assert sum(found.hours.values()) * 3600 == pytest.approx(sum(each.duration_s for each in corpus.recordings))
     assert found.speakers.keys() == {(each.split, each.language) for each in corpus.recordings}
@@ -27,7 +24,7 @@ def test_the_numbers_add_up_to_the_corpus_and_can_be_drawn(tiny: Any, tmp_path: 
     }
     assert found.shared["training: speakers"] == 0
     assert found.shared["same audio"] == 3
-    unknown = describe(corpus.recordings, corpus=corpus.root, leaks=None)
+    unknown = describe(corpus.recordings, corpus=corpus.root, num_leaks=None)
     assert "same audio" not in unknown.shared, "nobody has looked, which is not none"
     drawn = to_svg(corpus_figure(found))
     assert "same audio: 3" in drawn
@@ -51,4 +48,4 @@ def test_a_missing_file_is_told(tiny: Any, tmp_path: Path, quiet: Progress) -> N
     corpus = prepare_corpus("tiny", tmp_path, progress=quiet)
     corpus.audio_path(corpus.recordings[0]).unlink()
     with pytest.raises(CorpusError, match="prepare the corpus again"):
-        describe(corpus.recordings, corpus=corpus.root, leaks=LEAKS)
+        describe(corpus.recordings, corpus=corpus.root, num_leaks=3)
