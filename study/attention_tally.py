@@ -9,10 +9,10 @@ from torch import Tensor
 
 from lightning_modules.config import DataConfig
 from lightning_modules.data.batches import Batch
-from lightning_modules.data.conditioned import UNKNOWN
 from lightning_modules.data.conditions import Condition, Cut
 from lightning_modules.language_id import LanguageId
 from lightning_modules.lid_module import Scored
+from lightning_modules.open_set import OUT_OF_SET
 from lightning_modules.relevance import SHARE, WINDOW_S, Relevance, relevance
 from reports.evaluation_records import AttentionResult, RelevanceExample
 
@@ -61,7 +61,7 @@ class AttentionTally:
             for scores in (found.log_likelihoods, found.without_relevant, found.without_random)
         ]
         for row, (place, language) in enumerate(zip(batch.indices.tolist(), batch.languages.tolist(), strict=True)):
-            if language == UNKNOWN:
+            if language == OUT_OF_SET:
                 continue
             weights, length = found.weights[row], int(batch.lengths[row])
             self._heard.append(

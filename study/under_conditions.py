@@ -12,11 +12,11 @@ import torch
 from lightning_modules import scoring
 from lightning_modules.build import load_module
 from lightning_modules.data.audio import Samples
-from lightning_modules.data.conditioned import UNKNOWN, conditioned_batches
+from lightning_modules.data.conditioned import conditioned_batches
 from lightning_modules.data.conditions import Condition, Cut, cut
 from lightning_modules.data.manifest import Recording
 from lightning_modules.lid_module import LidModule, joined
-from lightning_modules.open_set import open_set_per_language, open_set_scores
+from lightning_modules.open_set import OUT_OF_SET, open_set_per_language, open_set_scores
 from lightning_modules.relevance import attends
 from reports.evaluation_records import ConditionResult, LanguageResult
 from reports.records import ScoreTable
@@ -158,7 +158,7 @@ def _calibrated(llr: np.ndarray, truth: np.ndarray, development: ScoreTable) -> 
 
 def _p_above_chance(table: ScoreTable, truth: np.ndarray) -> dict[str, float]:
     """Permutation over sources; nothing where fewer than two languages were spoken, or a source speaks several."""
-    rows = np.flatnonzero(truth != UNKNOWN)
+    rows = np.flatnonzero(truth != OUT_OF_SET)
     if len(set(truth[rows])) < 2:  # noqa: PLR2004
         return {}
     guesses = np.array(table.llr).argmax(axis=1)
@@ -201,4 +201,4 @@ def _details(table: ScoreTable) -> dict[str, dict[str, float]]:
 
 
 def _index(language: str, targets: Sequence[str]) -> int:
-    return targets.index(language) if language in targets else UNKNOWN
+    return targets.index(language) if language in targets else OUT_OF_SET

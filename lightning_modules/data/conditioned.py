@@ -19,11 +19,10 @@ from lightning_modules.data.noises import in_band, music_stretch, noise
 from lightning_modules.data.representation import represent
 from lightning_modules.data.waveforms import mix
 from lightning_modules.errors import CorpusError
+from lightning_modules.open_set import OUT_OF_SET
 
 MAX_FRAMES = 40_000
 """Padded frames of a batch."""
-UNKNOWN = -1
-"""The language index of what no target language is."""
 
 
 def samples_of(cut: Cut, condition: Condition, *, corpus: Path, music: Samples) -> Samples:
@@ -55,7 +54,7 @@ def conditioned_batches(
 ) -> Iterator[Batch]:
     """Normalised features of all cuts, those of similar length together, made as they are asked for.
 
-    Languages that are no targets have the index UNKNOWN.
+    Languages that are no targets have the index OUT_OF_SET.
     """
     compute = filterbank(data.features, models=models)
     lengths = [round(each.row.duration_s * data.features.frames_per_s) for each in cuts]
@@ -90,4 +89,4 @@ def _read(path: Path, start: int, stop: int) -> Samples:
 
 
 def _index(language: str, languages: Sequence[str]) -> int:
-    return languages.index(language) if language in languages else UNKNOWN
+    return languages.index(language) if language in languages else OUT_OF_SET

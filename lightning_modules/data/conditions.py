@@ -2,8 +2,8 @@
 
 Durations are of speech. A speaker's recordings are joined, or long ones cut, to stretches of 30 s; those of 10 s are
 cut from them, and those of 3 s from these, so that a shorter set is contained in the longer ones, as in NIST's
-evaluations. What is left of a speaker below 30 s still gives stretches of 10 s and 3 s. `whole` is each recording as
-it is.
+evaluations. A recording, or joined ones, of less than 30 s still give stretches of 10 s and 3 s; what is left over
+behind stretches of a duration gives none. `whole` is each recording as it is.
 """
 
 import re

@@ -12,7 +12,7 @@ Shape legend: T frames, D bands, W words, H hits.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from lightning_modules.data.cards import Progress
 from lightning_modules.data.feature_store import FeatureStore
 from lightning_modules.data.manifest import Recording
-from lightning_modules.processes import worker_pool
+from lightning_modules.processes import in_order, worker_pool
 
 Words = npt.NDArray[np.uint32]
 
@@ -44,7 +44,8 @@ PARTS: Final = ((0, 20), (12, 20))
 """First bit and number of bits of what is looked up: few enough that some survive where a quarter of all do not."""
 FEWEST_HITS: Final = 2
 COMMON: Final = 50
-"""What more frames have in common says nothing: it is silence, or a steady vowel."""
+"""What more frames of a block have in common says nothing: it is silence, or a steady vowel. Of a jingle that more
+recordings share, few pairs are found."""
 BLOCK: Final = 2_000_000
 """Words, one a frame, that are looked up at a time: an index takes some sixty bytes a word."""
 FEW: Final = 2
@@ -90,7 +91,8 @@ def near_duplicates(
 
     Of a second or more where all that overlaps is the same, of two where other speech is before or after it in both.
 
-    On all cores where there is more than one block; what is in memory does not grow with the corpus.
+    On all cores where there are several blocks; only so many are in memory. Time grows with the speech of training
+    times that of development and test: an hour against a block takes some three seconds of a core.
 
     Args:
         recordings: of a whole corpus.
@@ -98,21 +100,22 @@ def near_duplicates(
         frames_per_s: of the store.
         progress: told how far it is.
     """
-    of_split = {split: [each.id for each in recordings if each.split == split] for split in ("train", "dev", "test")}
-    tasks = [
-        _Task(store.path, tuple(block), tuple(name for split in asked for name in of_split[split]), frames_per_s)
-        for known, asked in (("train", ("dev", "test")), ("dev", ("test",)))
-        for block in _blocks(of_split[known], store)
-    ]
+    of_split = {
+        split: tuple(each.id for each in recordings if each.split == split) for split in ("train", "dev", "test")
+    }
+    of_all = {"train": of_split["dev"] + of_split["test"], "dev": of_split["test"]}
+    blocks = [(known, block) for known in of_all for block in _blocks(of_split[known], store)]
+    tasks = (_Task(store.path, tuple(block), of_all[known], frames_per_s) for known, block in blocks)
     found: list[NearDuplicate] = []
+    progress(STAGE, 0, max(1, len(blocks)))
     with ExitStack() as stack:
-        run: Callable[..., Iterable[list[NearDuplicate]]] = map
-        if len(tasks) > FEW:
-            run = stack.enter_context(worker_pool(min(os.cpu_count() or 1, len(tasks)))).map
-        progress(STAGE, 0, max(1, len(tasks)))
-        for done, matches in enumerate(run(_matches, tasks), start=1):
+        results: Iterator[list[NearDuplicate]] = map(_matches, tasks)
+        if len(blocks) > FEW:
+            num_workers = min(os.cpu_count() or 1, len(blocks))
+            results = in_order(stack.enter_context(worker_pool(num_workers)), _matches, tasks, ahead=num_workers)
+        for done, matches in enumerate(results, start=1):
             found += matches
-            progress(STAGE, done, len(tasks))
+            progress(STAGE, done, len(blocks))
     return tuple(sorted(found, key=lambda match: (-match.seconds, match)))
 
 

@@ -6,7 +6,7 @@ A store is written in a hidden folder beside its place and renamed into it, unde
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -90,8 +90,16 @@ def _build(path: Path, corpus: PreparedCorpus, work: _Work, *, progress: Progres
             shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
             partial.mkdir()
             _write(corpus, work, partial, progress=progress)
+            for file in partial.iterdir():
+                _to_disk(file)
             partial.rename(path)
     return path
+
+
+def _to_disk(path: Path) -> None:
+    """So that a power cut leaves no store whose parts are empty."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 @contextmanager
@@ -132,7 +140,9 @@ def _allocate(path: Path, *, shape: tuple[int, int]) -> "np.memmap[Any, np.dtype
 
 
 def _workers(corpus: PreparedCorpus, work: _Work) -> int:
-    """Processes that are worth their start; 0 for this one alone."""
+    """Processes that are worth their start; 0 for this one alone, in which a pretrained network uses all cores."""
+    if work.features.kind == "self_supervised":
+        return 0
     seconds = sum(recording.duration_s for recording in corpus.recordings)
     what = "copies" if work.kind is not None else "pitch" if work.features.pitch else "features"
     is_worth_it = seconds / REAL_TIME[what] > WORTH_S
@@ -148,8 +158,10 @@ def _blocks(items: list[_Item], work: _Work, *, num_workers: int) -> Iterator[Fr
     """
     chunks = list(_chunks(items))
     if not num_workers:
-        for chunk in chunks:
-            yield from _computed(chunk, work)
+        with _threads(None if work.features.kind == "self_supervised" else 1):
+            compute = _compute(work)
+            for chunk in chunks:
+                yield from map(compute, chunk)
         return
     with worker_pool(min(num_workers, len(chunks))) as pool:
         for blocks in in_order(pool, partial(_computed, work=work), chunks, ahead=2 * num_workers):
@@ -171,15 +183,26 @@ def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
 
 def _computed(items: list[_Item], work: _Work) -> list[Frames]:
     """(T, bands) of each."""
+    with _threads(1):
+        return list(map(_compute(work), items))
+
+
+def _compute(work: _Work) -> Callable[[_Item], Frames]:
+    compute, change = filterbank(work.features, models=work.workspace / MODELS), _change(work)
+    return lambda item: compute(change(_samples(item), item.id))
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """So many of torch's; None: as many as there are."""
     import torch
 
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
     try:
-        compute, change = filterbank(work.features, models=work.workspace / MODELS), _change(work)
-        return [compute(change(_samples(item), item.id)) for item in items]
+        yield
     finally:
-        torch.set_num_threads(num_threads)
+        torch.set_num_threads(before)
 
 
 def _change(work: _Work) -> Change:

@@ -15,6 +15,8 @@ from lightning_modules.config import FeaturesConfig
 from lightning_modules.errors import ConfigError
 
 PIECE_S: Final = 20
+"""Of a long recording at a time. Each piece reads on until its last frame is whole, so frames stand as in one piece."""
+NETWORK_RATE_HZ: Final = 16_000
 _SMALLEST_VARIANCE: Final = 1e-7  # as transformers' own extractor has it
 
 
@@ -27,7 +29,6 @@ class SelfSupervised:
 
     def __init__(self, config: FeaturesConfig, models: Path) -> None:
         self._layer = config.layer
-        self._piece = PIECE_S * config.sample_rate_hz
         self._model = _load(models / config.model)
         sizes = self._model.config
         if config.layer > sizes.num_hidden_layers:
@@ -38,19 +39,18 @@ class SelfSupervised:
             raise ConfigError(
                 f"features.size must be {sizes.hidden_size} for model {config.model} but is {config.size}."
             )
-        self._window = _receptive_field(sizes.conv_kernel, sizes.conv_stride)
+        self._window, self._hop = _receptive_field(sizes.conv_kernel, sizes.conv_stride)
+        self._piece = PIECE_S * NETWORK_RATE_HZ // self._hop * self._hop
 
     def num_frames(self, num_samples: int) -> int:
         """Frames of a recording of so many samples."""
-        pieces = [self._piece] * (num_samples // self._piece)
-        if rest := num_samples % self._piece or (not pieces):
-            pieces.append(int(rest))
-        return sum(self._frames_of(max(2 * piece, self._window)) for piece in pieces)
+        return (max(2 * num_samples, self._window) - self._window) // self._hop + 1
 
     def __call__(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """From (num_samples,) at 8 kHz to (num_frames, size)."""
-        starts = range(0, max(1, len(samples)), self._piece)
-        return np.concatenate([self._states(samples[start : start + self._piece]) for start in starts])
+        starts = range(0, max(1, 2 * len(samples) - self._window + 1), self._piece)
+        length = self._piece + self._window - self._hop
+        return np.concatenate([self._states(samples[start // 2 : (start + length) // 2]) for start in starts])
 
     def _states(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Of one piece, at zero mean and unit variance, as these networks were trained."""
@@ -63,10 +63,6 @@ class SelfSupervised:
             speech = (speech - speech.mean()) / (speech.var(unbiased=False) + _SMALLEST_VARIANCE).sqrt()
             states = self._model(speech.unsqueeze(0), output_hidden_states=True).hidden_states[self._layer]
             return np.asarray(states.squeeze(0).numpy(), dtype=np.float32)
-
-    def _frames_of(self, num_samples: int) -> int:
-        """Of so many samples at 16 kHz."""
-        return int(self._model._get_feat_extract_output_lengths(num_samples))  # noqa: SLF001 - no public way
 
 
 def _load(folder: Path) -> Any:
@@ -86,17 +82,17 @@ def _load(folder: Path) -> Any:
         model = AutoModel.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"the pretrained network in {folder} cannot be read: {str(error).splitlines()[0]}") from None
-    if not hasattr(model, "_get_feat_extract_output_lengths"):
+    if not hasattr(model.config, "conv_kernel"):
         raise ConfigError(
             f"the network in {folder} ({model.config.model_type}) does not read speech as wav2vec 2.0 does."
         )
     return model.eval()
 
 
-def _receptive_field(kernels: list[int], strides: list[int]) -> int:
-    """Samples that one frame has read."""
+def _receptive_field(kernels: list[int], strides: list[int]) -> tuple[int, int]:
+    """Samples that one frame has read, and how many later the next one begins."""
     field, step = 1, 1
     for kernel, stride in zip(kernels, strides, strict=True):
         field += (kernel - 1) * step
         step *= stride
-    return field
+    return field, step

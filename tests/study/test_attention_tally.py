@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from lightning_modules.data.batches import Batch
-from lightning_modules.data.conditioned import UNKNOWN
 from lightning_modules.data.conditions import Cut, parse_condition
 from lightning_modules.data.manifest import Utterance
 from lightning_modules.language_id import MAX_FRAMES
+from lightning_modules.open_set import OUT_OF_SET
 from lightning_modules.relevance import Relevance
 from study.attention_tally import AttentionTally
 from tests.lightning_modules.helpers import attending
@@ -72,7 +72,7 @@ def test_costs_are_counted_by_source_and_accuracy_by_language(monkeypatch: pytes
         ("b", 0, RIGHT, RIGHT, WRONG),  # and here less, so that the source is even
         ("c", 0, WRONG, RIGHT, WRONG),  # less
         ("c", 1, WRONG, WRONG, WRONG),  # the second score is larger: right three times
-        ("c", UNKNOWN, RIGHT, RIGHT, RIGHT),  # no target
+        ("c", OUT_OF_SET, RIGHT, RIGHT, RIGHT),  # no target
     ).result()
     assert found is not None
     assert (found.num_utterances, found.num_sources) == (5, 3)
@@ -94,4 +94,4 @@ def test_an_utterance_of_each_language_is_kept_to_be_drawn_the_first_whatever_th
 
 
 def test_where_nothing_was_in_a_target_language_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert heard(monkeypatch, ("a", UNKNOWN, RIGHT, RIGHT, RIGHT)).result() is None
+    assert heard(monkeypatch, ("a", OUT_OF_SET, RIGHT, RIGHT, RIGHT)).result() is None

@@ -94,8 +94,16 @@ def test_long_recordings_are_read_in_pieces(models: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(self_supervised, "PIECE_S", 1)
     network, samples = SelfSupervised(features(), models), speech(20_100)
     found = network(samples)
-    assert len(found) == network.num_frames(20_100)
-    np.testing.assert_allclose(found[:49], network(samples[:8000]), atol=1e-5)
+    assert len(found) == network.num_frames(20_100) == 125, "as many as in one piece, so that frames stay at their time"
+    np.testing.assert_allclose(found[:50], network(samples[:8040]), atol=1e-5)
+
+
+@pytest.mark.parametrize("num_samples", [8039, 8040, 8199, 8200, 16_039, 16_200])
+def test_pieces_lose_and_double_no_frame(models: Path, num_samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = SelfSupervised(features(), models)(speech(num_samples))
+    monkeypatch.setattr(self_supervised, "PIECE_S", 1)
+    network = SelfSupervised(features(), models)
+    assert len(network(speech(num_samples))) == network.num_frames(num_samples) == len(whole)
 
 
 def test_a_corpus_s_features_are_of_the_network(models: Path, tiny: object, tmp_path: Path, quiet: Progress) -> None:
