@@ -28,7 +28,7 @@ from lightning_modules.config import CopiesConfig, DataConfig, FeaturesConfig
 from lightning_modules.data.batches import evaluation_batches
 from lightning_modules.data.feature_store import FeatureStore, feature_store_path
 from lightning_modules.data.features import filterbank
-from lightning_modules.data.manifest import Recording, Utterance
+from lightning_modules.data.manifest import Recording, Utterance, manifest_text, read_manifest
 from lightning_modules.data.prepared import PreparedCorpus, open_corpus
 from lightning_modules.data.segments import Segments
 
@@ -109,6 +109,10 @@ def store() -> None:
         for hours in (HOURS // 10, HOURS):
             path = folder / str(hours)
             recordings = _sparse(path, hours)
+            text, began = manifest_text(recordings), time.perf_counter()
+            recordings = list(read_manifest(text))
+            read_s = time.perf_counter() - began
+            print(f"manifest of {hours:5} h ({len(recordings):,} recordings): read in {read_s:.1f} s")
             began = time.perf_counter()
             opened = FeatureStore.open(path)
             open_s = time.perf_counter() - began
