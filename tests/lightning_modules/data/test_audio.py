@@ -1,5 +1,6 @@
 """Decoding, band, level, trimming, and what is refused."""
 
+import contextlib
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from lightning_modules.data.audio import (
     SAMPLE_RATE_HZ,
     NotSpeechError,
+    Stretch,
     active_frames,
     clean,
     decode,
@@ -153,6 +155,21 @@ def test_broken_files_are_refused_with_a_reason(tmp_path: Path, name: str, conte
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotSpeechError, match="no such file"):
         decode(tmp_path / "gone.als")
+
+
+@given(start_s=st.floats(0.0, allow_infinity=False), length_s=st.floats(1e-9, 1e308), channel=st.integers(0, 2**70))
+@pytest.mark.parametrize("suffix", ["wav", "flac", "mp3", "ogg", "als"])
+def test_any_stretch_of_a_file_is_speech_or_none(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, start_s: float, length_s: float, channel: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"stretched.{suffix}"
+    if not path.exists() and suffix != "als":
+        soundfile.write(path, np.full(8000, 0.1), 8000)
+    elif not path.exists():
+        path.write_bytes(bytes(range(256)) * 40)
+    with contextlib.suppress(NotSpeechError):
+        samples, _ = decode(path, Stretch(start_s=start_s, end_s=start_s + length_s, channel=channel))
+        assert samples.size > 0
 
 
 def test_samples_that_are_not_finite_are_refused(tmp_path: Path) -> None:
