@@ -113,6 +113,11 @@ class ConditionResult:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     no_intervals: str = ""
 
+    @property
+    def is_joined(self) -> bool:
+        """Whether some utterances were joined because recordings were too short, and not to have two speakers."""
+        return self.joined > 0 and "two-speakers" not in self.condition
+
     def missing(self, targets: Sequence[str]) -> list[str]:
         """Target languages that were not spoken."""
         spoken = {each.language for each in self.languages}

@@ -28,6 +28,7 @@ Kind = Literal["llr", "log_posterior"]
 Backend = Literal["logistic", "gaussian"]
 
 _NORMALISED: Final = 1e-3  # how far the posteriors of an utterance may be from summing to 1
+_ROUNDED: Final = 0.05  # by what share sums of posteriors of two digits may be off
 _ROUNDING: Final = 1e-6  # how far above 0 the logarithm of a posterior may come
 
 
@@ -265,10 +266,11 @@ def _check_kind(kind: str, scores: NDArray[np.float64], targets: tuple[str, ...]
     if kind == "llr":
         if (scores <= _ROUNDING).all() and np.allclose(np.exp(scores).sum(axis=1), 1.0, atol=_NORMALISED):
             raise ConfigError("the scores of every row are logarithms that sum to 1: use --kind log_posterior.")
-        if (scores >= 0.0).all() and np.allclose(scores.sum(axis=1), 1.0, atol=_NORMALISED):
+        sums = scores.sum(axis=1)
+        if (scores >= 0.0).all() and any(np.allclose(sums, whole, rtol=_ROUNDED) for whole in (1.0, 100.0)):
             raise ConfigError(
-                "the scores of every row sum to 1, as posteriors do: take their logarithms, and use --kind "
-                "log_posterior."
+                f"the scores of every row sum to {sums[0]:.3g}, as posteriors do: take their logarithms, and use "
+                "--kind log_posterior."
             )
         return "llr"
     if (scores > _ROUNDING).any():

@@ -29,7 +29,7 @@ _PARQUET: Final = (".parquet", ".pq")
 
 
 def read_scores(path: Path, *, open_set: bool = False) -> ScoreTable:
-    """The scores in a CSV or Parquet file (.parquet, .pq); anything else is read as CSV.
+    """The scores in a CSV, TSV (.tsv) or Parquet file (.parquet, .pq); anything else is read as CSV.
 
     Rows are counted from 1, the first row of scores, in messages too.
 
@@ -76,7 +76,10 @@ def _read_frame(path: Path) -> "pd.DataFrame":
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows that are longer than the header
             # As text: "nan" is a language (Min Nan), and "no" must not become false.
-            return pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True, index_col=False)
+            delimiter = _delimiter(path)
+            return pd.read_csv(
+                path, sep=delimiter, dtype=str, keep_default_na=False, skipinitialspace=True, index_col=False
+            )
     except pd.errors.EmptyDataError as error:
         raise StorageError(f"{path}: is empty; a header with {' and '.join(_REQUIRED)} is needed.") from error
     except pd.errors.ParserWarning as error:
@@ -89,9 +92,13 @@ def _read_frame(path: Path) -> "pd.DataFrame":
 def _refuse_repeated_columns(path: Path) -> None:
     """Before pandas gives the second one another name."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        names = [name.strip() for name in next(csv.reader(file), [])]
+        names = [name.strip() for name in next(csv.reader(file, delimiter=_delimiter(path)), [])]
     if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise StorageError(f"{path}: has two columns {repeated[0]!r}.")
+
+
+def _delimiter(path: Path) -> str:
+    return "\t" if path.suffix.lower() == ".tsv" else ","
 
 
 def _format(path: Path) -> str:
@@ -101,7 +108,8 @@ def _format(path: Path) -> str:
 def _targets(path: Path, columns: list[str]) -> tuple[str, ...]:
     missing = [column for column in _REQUIRED if column not in columns]
     if missing:
-        raise StorageError(f"{path}: lacks the column {' and '.join(missing)}; it has {', '.join(columns)}.")
+        hint = " Its columns are separated by semicolons, not by commas." if ";" in "".join(columns) else ""
+        raise StorageError(f"{path}: lacks the column {' and '.join(missing)}; it has {', '.join(columns)}.{hint}")
     targets = tuple(column for column in columns if column not in _OWN)
     if len(targets) < 2:  # noqa: PLR2004
         found = ", ".join(targets) or "none"

@@ -97,7 +97,9 @@ def intervals_of_scores(
     scores, place = np.asarray(llr, dtype=np.float64), np.asarray(truth, dtype=np.int64)
     rows = np.flatnonzero(place >= 0)
     names = [sources[row] for row in rows.tolist()]
-    if not all(names) or not names:
+    if not names:
+        return ScoreIntervals(None, None, None)
+    if not all(names):
         return ScoreIntervals(None, None, "no interval for sources at large: the scores do not name their sources.")
     right = scores[rows].argmax(axis=1) == place[rows]
     lost = -log_posteriors_from_llr(scores[rows])[np.arange(len(rows)), place[rows]] / np.log(2.0)

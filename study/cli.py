@@ -407,9 +407,12 @@ def score(
         Path | None, typer.Option("--calibrate-on", help="Development scores of the same system, in such a file.")
     ] = None,
     backend: Annotated[
-        Literal["logistic", "gaussian"],
-        typer.Option(help="How these calibrate: multiclass logistic regression alone, or after a Gaussian a language."),
-    ] = "logistic",
+        Literal["logistic", "gaussian"] | None,
+        typer.Option(
+            help="How these calibrate: by multiclass logistic regression alone, which is meant if nothing is said, or "
+            "after a Gaussian a language."
+        ),
+    ] = None,
     open_set: Annotated[
         bool, typer.Option("--open-set", help="Target languages may be without utterances, and others be no targets.")
     ] = False,

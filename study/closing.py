@@ -32,8 +32,8 @@ def _best(trials: list[TrialSummary], *, by: str) -> list[int]:
     return sorted(trial.number for trial in best.values())
 
 
-def score_conditions_of(plan: StudyPlan, number: int, progress: Progress) -> None:
-    """Scores one trial; imports torch.
+def score_conditions_of(plan: StudyPlan, number: int, progress: Progress) -> tuple[str, ...]:
+    """Scores one trial; imports torch. Returns the conditions that no speech fits.
 
     Raises:
         CorpusError: no test speech fits any condition, or an audio file is gone.
@@ -43,4 +43,5 @@ def score_conditions_of(plan: StudyPlan, number: int, progress: Progress) -> Non
     ledger = read_ledger(plan.workspace.study(plan.config.name))
     is_declared = any(set(plan.config.conditions) <= set(entry.declared) for entry in ledger)
     asked = Asked(corpus=plan.corpus.name, conditions=plan.config.conditions, is_declared=is_declared)
-    evaluate_on(plan.config.name, number, asked, workspace=plan.workspace, progress=progress)
+    _, left_out = evaluate_on(plan.config.name, number, asked, workspace=plan.workspace, progress=progress)
+    return left_out

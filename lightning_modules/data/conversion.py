@@ -38,6 +38,8 @@ from lightning_modules.processes import worker_pool
 
 JOURNAL: Final = "converted.jsonl"
 _HEAD_S: Final = 0.5
+_ENDS_S: Final = 0.3
+_ENDS_SHARE: Final = 0.02
 _LOUD: Final = 0.05  # of full scale; above the noise of 8 bits
 _CHUNK: Final = 32
 _BLOCK: Final = 4_000_000  # samples that are looked through at a time
@@ -139,12 +141,22 @@ def duplicates(jobs: Sequence[Job], converted: dict[str, Converted]) -> dict[str
     for job in sorted((job for job in jobs if job.id in converted), key=lambda job: job.id):
         by_samples[converted[job.id].audio_hash].append(job)
         by_head[converted[job.id].head_hash].append(job)
-    reasons = {job.id: f"another file of {job.copy_of}" for job in jobs if job.copy_of in converted}
+    reasons = {
+        job.id: f"another file of {job.copy_of}"
+        for job in jobs
+        if job.copy_of in converted and job.id in converted and _as_long(converted[job.id], converted[job.copy_of])
+    }
     reasons |= {job.id: f"the same as {group[0].id}" for group in by_samples.values() for job in group[1:]}
     for group in by_head.values():
         if len({job.language for job in group}) > 1:
             reasons |= {job.id: "the same waveform in several languages" for job in group}
     return reasons
+
+
+def _as_long(first: Converted, second: Converted) -> bool:
+    """As two codecs of one recording are, but for what they add at the ends."""
+    longest = max(first.duration_s, second.duration_s)
+    return abs(first.duration_s - second.duration_s) <= _ENDS_S + _ENDS_SHARE * longest
 
 
 def _remove_all_but(files: set[Path], *, folder: Path) -> None:
@@ -264,7 +276,21 @@ def _read_journal(path: Path) -> dict[str, tuple[str, Converted | str]]:
 
 
 def _convert_chunk(jobs: Sequence[Job], folder: Path) -> Results:
-    return [_convert_one(job, folder) for job in jobs]
+    with _silent_decoders():
+        return [_convert_one(job, folder) for job in jobs]
+
+
+@contextlib.contextmanager
+def _silent_decoders() -> Iterator[None]:
+    """Keeps what libraries in C print of damaged files from the terminal, of this process, which does nothing else."""
+    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
 
 
 def _convert_one(job: Job, folder: Path) -> Converted | str:

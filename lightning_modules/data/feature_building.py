@@ -108,7 +108,7 @@ def _blame_the_corpus(corpus: PreparedCorpus) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        raise CorpusError(f"{error}: remove {corpus.root} and prepare the corpus again.") from error
+        raise CorpusError(f"{str(error).rstrip('.')}; remove {corpus.root} and prepare the corpus again.") from error
 
 
 def _write(corpus: PreparedCorpus, work: _Work, folder: Path, *, progress: Progress) -> None:

@@ -10,7 +10,7 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -303,7 +303,12 @@ def _build(corpus: Corpus, *, folder: Path, downloads: Path, progress: Progress)
         if left.name not in ("audio", JOURNAL):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
     downloads.mkdir(parents=True, exist_ok=True)
-    harvest = corpus.prepare(partial, downloads=downloads, progress=progress)
+    try:
+        harvest = corpus.prepare(partial, downloads=downloads, progress=progress)
+    except CorpusError:
+        with suppress(OSError):  # what was converted stays for the next try
+            partial.rmdir()
+        raise
     _write(harvest, corpus, partial)
     (partial / JOURNAL).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)  # without corpus.json it is no corpus

@@ -51,12 +51,16 @@ def _durations(axis: "Axes", description: "Description") -> None:
 
 
 def _bars(axis: "Axes", values: Mapping[Any, float], languages: Sequence[str]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     width = 0.8 / len(SPLITS)
     for number, (split, colour) in enumerate(zip(SPLITS, SERIES, strict=False)):
         heights = [values.get((split, language), 0.0) for language in languages]
         places = [place + (number - 1) * width for place in range(len(languages))]
         axis.bar(places, heights, width=width, color=colour)
     axis.set_xticks(range(len(languages)), languages)
+    if all(isinstance(value, int) for value in values.values()):
+        axis.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
 
 
 def _shared(axis: "Axes", shared: Mapping[str, int]) -> None:

@@ -37,6 +37,7 @@ class Place:
 
     Attributes:
         conditions: that any of them was scored under, in the order of the first.
+        asked: conditions that were asked for, also those that no speech fits.
     """
 
     corpus: str
@@ -44,6 +45,7 @@ class Place:
     same_corpus: bool
     systems: tuple[System, ...]
     conditions: tuple[str, ...]
+    asked: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,14 @@ def _place(study: StudyRecord, key: tuple[str, str, str]) -> Place:
         same_corpus=here[0].same_corpus,
         systems=tuple(System(name=names[each.trial], evaluation=each) for each in here),
         conditions=tuple(dict.fromkeys(result.condition for each in here for result in each.conditions)),
+        asked=tuple(
+            dict.fromkeys(
+                name
+                for entry in study.ledger
+                if (entry.corpus, entry.data_hash, entry.split) == key
+                for name in entry.conditions
+            )
+        ),
     )
 
 
@@ -119,15 +129,21 @@ def _rests_on(place: Place, conditions: Conditions) -> Text:
     if known := dict.fromkeys(what for system in place.systems for what in system.evaluation.known):
         text += f", of which {listing(known)} were heard in training: these scores reward knowing them"
     else:
-        text += ", other parts of which trained" if place.same_corpus else ", of which nothing trained"
+        text += ", other parts of which trained" if place.same_corpus else ", none of whose recordings trained"
     text += f": {count(max(each.num_utterances for each in first), 'utterance')} at most, {count(sources, 'source')}. "
     text += f"Chance is an accuracy of {share(1 / len(conditions.targets))} and a C_primary of 1."
-    if joined := [result for result in first if result.joined]:
+    if joined := [result for result in first if result.is_joined]:
         text += " Joined from several recordings of one speaker, where one was too short: "
         text += ", ".join(f"{share(result.joined)} of {result.condition}" for result in joined) + "."
-    for result in first:
-        if missing := result.missing(conditions.targets):
-            text += f" {result.condition} has no speech in {listing(missing)}: its scores are means over the others."
+    if all(result.missing(conditions.targets) == list(conditions.targets) for result in first):
+        text += f" None of it is in one of the trials' languages ({listing(conditions.targets)})."
+    else:
+        for result in first:
+            if missing := result.missing(conditions.targets):
+                named = f"the language{'' if len(missing) == 1 else 's'} {listing(missing)}"
+                text += f" {result.condition} has no speech in {named}: its scores are means over the others."
+    if unfit := [name for name in place.asked if name not in place.conditions]:
+        text += f" No speech fits {listing(unfit)}, which {'was' if len(unfit) == 1 else 'were'} asked for."
     return Text(text)
 
 

@@ -30,7 +30,7 @@ def print_json(content: object) -> None:
 
 @contextmanager
 def progress_bars(console: Console) -> Iterator[ReportsProgress]:
-    """A callback that shows a bar a stage in a terminal, and a line a finished stage elsewhere."""
+    """A callback that shows a bar a stage in a terminal, and elsewhere a line at its beginning and at its end."""
     if not console.is_terminal:
         yield _plain(console)
         return
@@ -47,9 +47,12 @@ def progress_bars(console: Console) -> Iterator[ReportsProgress]:
 
 
 def _plain(console: Console) -> ReportsProgress:
-    finished: set[str] = set()
+    begun, finished = set[str](), set[str]()
 
     def show(stage: str, done: int, total: int) -> None:
+        if done < total and stage not in begun:
+            begun.add(stage)
+            console.print(f"{stage} …")
         if done >= total and stage not in finished:
             finished.add(stage)
             console.print(f"{stage}: done")

@@ -34,7 +34,7 @@ from study.corpus_file import load_corpus
 from study.leaks import in_words, known_leaks, leaks_file, look_for_leaks
 from study.workspace import Workspace, open_workspace
 
-MAX_REASONS = 8
+MAX_REASONS = 20
 MAX_SOURCES = 3
 """That a row names."""
 SPACE_A_DOWNLOAD = 3
@@ -123,6 +123,7 @@ def layouts() -> None:
 def print_corpus(console: Console, corpus: PreparedCorpus, *, sources: bool = False) -> None:
     """A row a split and language, or a row a source of each; what was skipped; what dev and test share."""
     console.print(f"[bold]{escape(corpus.card.title)}[/bold]  (data hash {corpus.data_hash})")
+    console.print(f"terms: {'; '.join(corpus.card.licences)}", markup=False, soft_wrap=True)
     console.print(_table_of_sources(corpus) if sources else _table_of_languages(corpus))
     _print_skipped(console, corpus)
     _print_damaged(console, corpus)

@@ -86,14 +86,15 @@ def _print(console: Console, evaluation: Evaluation, *, languages: Sequence[str]
     )
     console.print(_scores_table(evaluation.conditions))
     console.print(LEGEND, soft_wrap=True)
-    if not any("cllr_calibrated" in result.scores for result in evaluation.conditions):
+    scores = {name for result in evaluation.conditions for name in result.scores}
+    if "cllr" in scores and "cllr_calibrated" not in scores:
         console.print("not calibrated: development speech is scored, which calibration is fitted on", soft_wrap=True)
     for line in _intervals(evaluation.conditions):
         console.print(line, soft_wrap=True, markup=False)
     console.print(_recalls_table(evaluation.conditions))
     console.print("EER, P_miss, P_fa and Cllr of each language: --json, and `lidstudy report`", soft_wrap=True)
-    if any(result.joined for result in evaluation.conditions):
-        shares = {result.condition: result.joined for result in evaluation.conditions if result.joined}
+    shares = {each.condition: each.joined for each in evaluation.conditions if each.is_joined}
+    if shares:
         told = ", ".join(f"{share:.0%} of {name}" for name, share in shares.items())
         console.print(f"\njoined from several recordings: {told}", soft_wrap=True, markup=False)
     if any(result.attention is not None for result in evaluation.conditions):
@@ -107,9 +108,17 @@ def _print(console: Console, evaluation: Evaluation, *, languages: Sequence[str]
 
 def _languages_that_differ(results: Sequence[ConditionResult], targets: Sequence[str]) -> Iterator[str]:
     """A line a condition that lacks a target language, or has utterances in languages that are no target."""
+    if all(result.missing(targets) == list(targets) for result in results):
+        there = sorted({each.language for result in results for each in result.languages})
+        yield (
+            f"none of the trial's languages ({', '.join(targets)}) is among those of this speech "
+            f"({', '.join(there)}): all of it counts as in languages that are no target. Where only the names differ, "
+            "`rename` in the corpus's file brings them together"
+        )
+        targets = ()
     for result in results:
         if missing := result.missing(targets):
-            yield f"{result.condition}: no speech in {', '.join(missing)}, so its scores are means over the others"
+            yield f"{result.condition}: no speech in {_languages(missing)}, so its scores are means over the others"
         if result.num_out_of_set:
             told = f"{result.condition}: {result.num_out_of_set} utterances in languages that are no target"
             if (accepted := result.scores.get("accepted_out_of_set")) is not None:
@@ -117,6 +126,10 @@ def _languages_that_differ(results: Sequence[ConditionResult], targets: Sequence
             if (cost := result.scores.get("c_avg_open_set")) is not None:
                 told += f"; C_avg with them {cost:.3f}"
             yield told
+
+
+def _languages(names: Sequence[str]) -> str:
+    return f"the language{'' if len(names) == 1 else 's'} {', '.join(names)}"  # `it` by itself is a pronoun
 
 
 def _needed(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from lightning_modules.errors import ConfigError
 from reports.records import ScoreTable
 from reports.score_file import (
     Backend,
@@ -67,14 +68,14 @@ class Options(NamedTuple):
     Attributes:
         kind: what the scores are.
         calibrate_on: development scores of the same system.
-        backend: how these calibrate.
+        backend: how these calibrate; None: by logistic regression.
         open_set: languages may be missing or too many.
         figures: where reliability, detection error and cost are drawn.
     """
 
     kind: Kind = "llr"
     calibrate_on: Path | None = None
-    backend: Backend = "logistic"
+    backend: Backend | None = None
     open_set: bool = False
     figures: Path | None = None
 
@@ -85,14 +86,16 @@ def score_file(file: Path, options: Options, *, as_json: bool) -> None:
     calibrator = None
     if options.calibrate_on is not None:
         path = options.calibrate_on
-        calibrator = Calibrator(name=path.name, table=read_scores(path), backend=options.backend)
+        calibrator = Calibrator(name=path.name, table=read_scores(path), backend=options.backend or "logistic")
+    elif options.backend is not None:
+        raise ConfigError("--backend is how scores of another file calibrate: name it with --calibrate-on.")
     if options.figures is not None:
-        _draw(table, options, calibrator)
+        _draw(table, options, calibrator, as_json=as_json)
     if options.open_set:
         result = score_open_table(table, options.kind, calibrator=calibrator)
         print_json(asdict(result)) if as_json else _print_open(result)
         if calibrator is not None and not as_json:
-            _warn_of_few(make_console(), calibrator)
+            _warn(make_console(), calibrator, table)
         return
     closed = score_table(table, options.kind, calibrator=calibrator)
     if as_json:
@@ -100,10 +103,10 @@ def score_file(file: Path, options: Options, *, as_json: bool) -> None:
         return
     _print(closed)
     if calibrator is not None:
-        _warn_of_few(make_console(), calibrator)
+        _warn(make_console(), calibrator, table)
 
 
-def _draw(table: ScoreTable, options: Options, calibrator: Calibrator | None) -> None:
+def _draw(table: ScoreTable, options: Options, calibrator: Calibrator | None, *, as_json: bool) -> None:
     from reports.figures import calibration_figure, to_png, to_svg_file
     from reports.sections.calibration import curves_of
 
@@ -113,6 +116,8 @@ def _draw(table: ScoreTable, options: Options, calibrator: Calibrator | None) ->
     with folder_of_figures(options.figures) as folder:
         (folder / "calibration.png").write_bytes(to_png(calibration_figure(shown)))
         (folder / "calibration.svg").write_text(to_svg_file(calibration_figure(shown)), encoding="utf-8")
+    if not as_json:
+        make_console().print(f"drawn: {options.figures / 'calibration'}.png and .svg", markup=False, soft_wrap=True)
 
 
 def _print_open(result: OpenFileScores) -> None:
@@ -130,7 +135,14 @@ def _print_open(result: OpenFileScores) -> None:
     _print_parts(console, result.parts, result.calibrated_parts)
 
 
-def _warn_of_few(console: Console, calibrator: Calibrator) -> None:
+def _warn(console: Console, calibrator: Calibrator, table: ScoreTable) -> None:
+    if both := len(set(calibrator.table.utterance) & set(table.utterance)):
+        console.print(
+            f"{both} of {len(table.utterance)} utterances have a name that is in {calibrator.name} too: where they are "
+            "the same, what is calibrated was fitted on itself, and is too good",
+            markup=False,
+            soft_wrap=True,
+        )
     counts = Counter(calibrator.table.language)
     if few := [language for language in calibrator.table.targets if counts[language] < FEW_TO_CALIBRATE]:
         console.print(

@@ -199,7 +199,10 @@ def dry(study: str, options: SweepOptions, *, folder: Path) -> None:
     if not num_left:
         return
     if are_missing(plan):
-        console.print("its cost can be measured once its features are made; the sweep itself begins with that")
+        console.print(
+            "its cost can be measured once its features and copies are made and looked through for leaks; the sweep "
+            "itself begins with that"
+        )
         return
     console.print("measuring a few steps of some configurations …")
     for note in busy_lines():
@@ -310,13 +313,15 @@ def _score_conditions(plan: StudyPlan, console: Console, stop: threading.Event) 
     if numbers := left_to_score(plan):
         which = f"trial {numbers[0]}" if len(numbers) == 1 else f"trials {', '.join(map(str, numbers))}"
         console.print(f"scoring {which} on test data: {', '.join(plan.config.conditions)}", soft_wrap=True)
-        _in_process(stop, _score_conditions_of, plan, numbers)
+        for name in _in_process(stop, _score_conditions_of, plan, numbers):
+            console.print(f"no test speech of {plan.corpus.name} fits {name}")
 
 
-def _score_conditions_of(plan: StudyPlan, numbers: Sequence[int]) -> None:
+def _score_conditions_of(plan: StudyPlan, numbers: Sequence[int]) -> list[str]:
+    """Conditions that no speech fits."""
     with progress_bars(make_console()) as progress:
-        for number in numbers:
-            score_conditions_of(plan, number, progress)
+        left_out = [score_conditions_of(plan, number, progress) for number in numbers]
+    return list(dict.fromkeys(name for each in left_out for name in each))
 
 
 def _in_process(stop: threading.Event | None, function: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> R:

@@ -154,6 +154,22 @@ def test_posteriors_are_not_taken_for_llrs(tmp_path: Path) -> None:
         score_table(read_scores(tmp_path / "scores.csv"))
 
 
+@pytest.mark.parametrize("rows", ["a,en,0.91,0.1\nb,es,0.25,0.74\n", "a,en,90,10\nb,es,25,75\n"])
+def test_rounded_posteriors_and_percentages_are_none_either(tmp_path: Path, rows: str) -> None:
+    (tmp_path / "scores.csv").write_text("utterance,language,en,es\n" + rows)
+    with pytest.raises(ConfigError, match="as posteriors do: take their logarithms"):
+        score_table(read_scores(tmp_path / "scores.csv"))
+
+
+def test_tables_with_tabs_are_read_and_semicolons_are_told(tmp_path: Path) -> None:
+    text = "utterance,language,en,es\na,en,1,-1\nb,es,-1,1\n"
+    (tmp_path / "scores.tsv").write_text(text.replace(",", "\t"))
+    assert read_scores(tmp_path / "scores.tsv").targets == ("en", "es")
+    (tmp_path / "scores.csv").write_text(text.replace(",", ";"))
+    with pytest.raises(StorageError, match="separated by semicolons, not by commas"):
+        read_scores(tmp_path / "scores.csv")
+
+
 def test_log_posteriors_are_not_taken_for_llrs(tmp_path: Path) -> None:
     oracle_frame("log_posteriors").to_csv(tmp_path / "scores.csv", index=False)
     with pytest.raises(ConfigError, match="use --kind log_posterior"):

@@ -174,6 +174,15 @@ def test_the_command_prints_draws_and_takes_an_open_set(tmp_path: Path) -> None:
     assert "after calibration:" in done.output
 
 
+def test_a_backend_needs_a_file_to_be_fitted_on_which_is_another_one(tmp_path: Path) -> None:
+    scores = write(table_of(5), tmp_path / "scores.csv")
+    done = CliRunner().invoke(app, ["score", str(scores), "--backend", "gaussian"])
+    assert isinstance(done.exception, ConfigError)
+    assert "name it with --calibrate-on" in str(done.exception)
+    done = CliRunner().invoke(app, ["score", str(scores), "--calibrate-on", str(scores)])
+    assert "90 of 90 utterances have a name that is in scores.csv too" in done.output
+
+
 def test_drawings_of_an_open_set_need_two_languages(tmp_path: Path) -> None:
     figures = tmp_path / "figures"
     two = write(table_of(8, ("en", "fr", "nl")), tmp_path / "two.csv")

@@ -72,9 +72,10 @@ def _prepare_foreign(folder: Path, workspace: Path) -> None:
             for number in range(3):
                 noise = np.random.default_rng([ord(speaker), number, ord(language[0])]).normal(0, 0.02, 4 * rate)
                 soundfile.write(target / f"{number}.wav", np.resize(sample, 4 * rate) + noise, rate)
-    file = folder / "foreign.toml"
-    file.write_text(FOREIGN)
-    prepare_corpus(load_corpus(str(file)), workspace, progress=nothing_to_show)
+    german = FOREIGN.replace('"foreign"', '"german"\nlanguages = ["de"]')
+    for name, text in (("foreign", FOREIGN), ("german", german)):
+        (folder / f"{name}.toml").write_text(text)
+        prepare_corpus(load_corpus(str(folder / f"{name}.toml")), workspace, progress=nothing_to_show)
 
 
 def _prepare_renamed(workspace: Path) -> None:
@@ -244,15 +245,29 @@ def test_another_corpus_with_a_language_too_many_and_one_missing(
     assert "no target" in said, "German is none"
     assert "3s: 12 utterances in languages that are no target; of their pairs with targets 0." in said
     assert "; C_avg with them 0." in said
-    assert "3s: no speech in es, so its scores are means over the others" in said
+    assert "3s: no speech in the language es, so its scores are means over the others" in said
     (evaluation,) = (each for each in record_of(done).evaluations if (each.corpus, each.split) == ("foreign", "all"))
     (result,) = evaluation.conditions
     assert result.num_out_of_set == 12, "four speakers, three times three seconds of ten"
     assert {each.language: each.recall is None for each in result.languages} == {"de": True, "en": False, "fr": False}
     assert {each.language: each.eer is None for each in result.languages} == {"de": True, "en": False, "fr": False}
     texts = [each.text for each in conditions.SECTION.blocks(record_of(done)) if isinstance(each, Text)]
-    assert any("3s has no speech in es: its scores are means over the others." in text for text in texts)
+    assert any("3s has no speech in the language es: its scores are means over the others." in text for text in texts)
     assert not evaluation.same_corpus
+
+
+def test_speech_in_none_of_the_trial_s_languages_is_told_as_that(
+    done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate("tiny/0", asked("german", split="all"), folder=done, as_json=False)
+    said = capsys.readouterr().out
+    assert "none of the trial's languages (en, es, fr) is among those of this speech (de)" in said
+    assert "`rename` in the corpus's file" in said
+    assert "not calibrated" not in said
+    assert "no interval" not in said
+    assert "means over the others" not in said
+    texts = [each.text for each in conditions.SECTION.blocks(record_of(done)) if isinstance(each, Text)]
+    assert any("None of it is in one of the trials' languages" in text for text in texts)
 
 
 def test_what_no_speech_fits_is_told_with_the_reason_and_counts_as_tried(
@@ -265,6 +280,8 @@ def test_what_no_speech_fits_is_told_with_the_reason_and_counts_as_tried(
     assert "no speech fits 30s-two-speakers: it takes two speakers of one source and language, 30 s each" in said
     assert "3s: 12 utterances in languages that are no target; of their pairs" in said
     assert read_ledger(Workspace(done).study("tiny"))[-1].conditions == wanted
+    texts = [each.text for each in conditions.SECTION.blocks(record_of(done)) if isinstance(each, Text)]
+    assert any("No speech fits 30s and 30s-two-speakers, which were asked for." in text for text in texts)
 
 
 def test_what_the_trial_was_trained_on_is_refused(done: Path) -> None:
@@ -280,7 +297,7 @@ def test_what_the_trial_was_trained_on_is_refused(done: Path) -> None:
         ("tiny/7", "espeak", "3s", "study 'tiny' has no trial 7"),
         ("nobody/0", "espeak", "3s", "unknown study 'nobody'"),
         ("tiny/0", "espeak", "4s", "'4s' is no condition"),
-        ("tiny/0", "nowhere", "3s", "there is no corpus 'nowhere' in .*prepared there: espeak, foreign, renamed"),
+        ("tiny/0", "nowhere", "3s", "there is no corpus 'nowhere' in .*prepared there: espeak, foreign, german, renamed"),
         ("tiny/0", "foreign", "30s", "corpus foreign has no test speech for 30s"),
     ],
 )

@@ -31,14 +31,16 @@ class Table(Layout):
 
     def read(self, path: Path) -> Iterator[Found | Skipped]:
         """Rows in their order; one that makes no sense is skipped with its reason."""
+        line = 1
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:
                 rows = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
                 _check_columns(path, rows.fieldnames or ())
                 for number, row in enumerate(rows, start=2):
+                    line = rows.line_num
                     yield _found(row, table=path, number=number)
         except (UnicodeDecodeError, csv.Error) as error:
-            raise CorpusError(f"{path} is no table that can be read: {error}.") from None
+            raise CorpusError(f"{path} is no table that can be read after its line {line}: {error}.") from None
         except OSError as error:
             raise CorpusError(f"{path}: cannot be read: {error.strerror}.") from None
 

@@ -64,7 +64,7 @@ def test_each_corpus_has_its_own_tables(trial: MakeTrial, make_study: MakeStudy)
     summary = conditions.summarise(study)
     assert [(place.corpus, place.same_corpus) for place in summary.places] == [("prompts", True), ("x", False)]
     assert "prompts, other parts of which trained" in texts(summary)
-    assert "x, of which nothing trained" in texts(summary)
+    assert "x, none of whose recordings trained" in texts(summary)
 
 
 def test_recalls_are_of_each_language_and_others_are_no_target(trial: MakeTrial, make_study: MakeStudy) -> None:

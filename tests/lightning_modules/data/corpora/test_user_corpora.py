@@ -140,6 +140,17 @@ def test_a_recording_in_two_codecs_counts_once_and_a_broken_one_costs_nothing(
     }
 
 
+def test_files_of_one_name_that_are_not_as_long_are_two_recordings(
+    write: Write, prepare: Prepare, tmp_path: Path
+) -> None:
+    for split in ("train", "dev", "test"):
+        write(tmp_path / "voices" / split / "en" / split / "a.wav")
+    write(tmp_path / "voices" / "train" / "en" / "train" / "a.mp3", seconds=3.2)
+    corpus = prepare("folders", "voices", top=INSISTS)
+    assert corpus.skipped == ()
+    assert len([each for each in corpus.recordings if each.split == "train"]) == 2
+
+
 def test_the_cuts_of_a_recording_and_a_speakers_recordings_stay_together(
     write: Write, prepare: Prepare, tmp_path: Path
 ) -> None:
