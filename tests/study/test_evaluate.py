@@ -297,7 +297,7 @@ def test_what_the_trial_was_trained_on_is_refused(done: Path) -> None:
         ("tiny/7", "espeak", "3s", "study 'tiny' has no trial 7"),
         ("nobody/0", "espeak", "3s", "unknown study 'nobody'"),
         ("tiny/0", "espeak", "4s", "'4s' is no condition"),
-        ("tiny/0", "nowhere", "3s", "there is no corpus 'nowhere' in .*prepared there: espeak, foreign, german, renamed"),
+        ("tiny/0", "nowhere", "3s", "there is no corpus 'nowhere' in .*: espeak, foreign, german, renamed"),
         ("tiny/0", "foreign", "30s", "corpus foreign has no test speech for 30s"),
     ],
 )
