@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from lightning_modules.calibration import (
     Calibration,
     Floats,
+    Ints,
     check_scores,
     check_trials,
     fit_calibration,
@@ -137,9 +138,17 @@ def fit_calibrated_gaussians(
     fold = folds_of(trials, groups)
     if fold is None or np.bincount(trials.truth).min() < LEAST_UTTERANCES:
         return CalibratedGaussians(gaussians, Calibration(1.0, np.zeros(num_languages)))
+    if not _can_vary(fold, trials.truth):
+        fold = folds_of(trials)
+        assert fold is not None
     held_out = np.empty_like(trials.scores)
     for number in range(int(fold.max()) + 1):
         own = fold == number
         fitted = fit_gaussian_backend(x[~own], trials.truth[~own], num_languages=num_languages)
         held_out[own] = fitted.apply(x[own])
     return CalibratedGaussians(gaussians, fit_calibration(held_out, trials.truth))
+
+
+def _can_vary(fold: Ints, truth: Ints) -> bool:
+    """Whether some language keeps two utterances whichever fold is left out."""
+    return all(np.bincount(truth[fold != number]).max() > 1 for number in range(int(fold.max()) + 1))

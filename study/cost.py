@@ -3,6 +3,7 @@
 import shutil
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,9 @@ import torch
 
 from lightning_modules.build import build_module
 from lightning_modules.config import TrialConfig
-from lightning_modules.data.conditions import MAX_UTTERANCES, Condition, cut, parse_condition
+from lightning_modules.data.conditions import MAX_UTTERANCES, Condition, Cut, cut, parse_condition
 from lightning_modules.data.feature_store import MODELS, FeatureStore, feature_store_path
+from lightning_modules.data.manifest import Recording
 from lightning_modules.data.tasks import scored_speech, training_batches
 from lightning_modules.latency import wait_for
 from lightning_modules.optimizers import build_optimizer
@@ -25,7 +27,7 @@ from study.under_conditions import Speech, scores_of
 
 NUM_SAMPLES = 6
 NUM_STEPS = 4
-NUM_SCORED = 10  # recordings of a language
+NUM_SCORED = 10  # stretches of a language
 ENOUGH_S = 30.0
 BYTES_A_PARAMETER = 4
 COPIES = 2 + 3  # best checkpoint, here and in MLflow; the last one has Adam's two moments beside the weights
@@ -86,9 +88,11 @@ def estimate_cost(plan: StudyPlan, *, num_trials: int) -> Cost:
 
 def _closing_s(plan: StudyPlan, config: TrialConfig) -> float:
     """Development speech shows what a second of speech takes, from its audio on; test speech is only counted."""
-    condition, languages = Condition(), config.data.languages
     heard, scored = (tuple(each for each in plan.corpus.recordings if each.split == split) for split in ("dev", "test"))
-    sample = cut(heard, condition, languages=languages, max_utterances=NUM_SCORED)
+    condition, sample = _sample(heard, config.data.languages)
+    if not sample:
+        return 0.0
+    languages = sorted({each.language for each in scored})
     wanted_s = sum(
         each.row.duration_s
         for name in plan.config.conditions
@@ -102,7 +106,15 @@ def _closing_s(plan: StudyPlan, config: TrialConfig) -> float:
     took_s = time.perf_counter() - started
     choices = [each.choices for each in plan.space.parameters if each.path == plan.config.conditions_of]
     num_networks = len(choices[0] if choices else [None])
-    return num_networks * wanted_s * took_s / max(1.0, sum(each.row.duration_s for each in sample))
+    return num_networks * wanted_s * took_s / sum(each.row.duration_s for each in sample)
+
+
+def _sample(recordings: Sequence[Recording], languages: Sequence[str]) -> tuple[Condition, tuple[Cut, ...]]:
+    """A few short stretches, or whole recordings where no speaker has three seconds."""
+    for condition in (Condition(duration_s=3), Condition()):
+        if found := cut(recordings, condition, languages=languages, max_utterances=NUM_SCORED):
+            return condition, found
+    return Condition(), ()
 
 
 def _num_at_once(plan: StudyPlan) -> int:

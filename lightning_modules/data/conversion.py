@@ -283,7 +283,12 @@ def _convert_chunk(jobs: Sequence[Job], folder: Path) -> Results:
 @contextlib.contextmanager
 def _silent_decoders() -> Iterator[None]:
     """Keeps what libraries in C print of damaged files from the terminal, of this process, which does nothing else."""
-    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        before = os.dup(2)
+    except OSError:  # it is closed, as of some services
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
         yield

@@ -18,11 +18,15 @@ _UNKNOWN: Final = 0x7FFF0000
 _LIMIT: Final = 0.99
 """Of the largest sample: what lies above it is at the limit."""
 _CLIPPED_SHARE: Final = 0.01
+_LEAST_PEAK: Final = 0.1
+"""Of full scale: below it 8 bits have a dozen steps, and some are at the top by chance."""
 _BLOCK: Final = 4_000_000
 _BYTES: Final = re.compile(r"(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)")
+_RF64: Final = re.compile(r"Calculated frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
 _OGG: Final = ("Last page lacks an end-of-stream bit", "Junk after the last page")
 _SAMPLE_COUNT: Final = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
 _SPHERE_HEADER: Final = 1024
+_FIRST_FRAME: Final = 256
 
 
 def damage_of(path: Path, samples: Samples, *, rate_hz: int, stretch: Stretch = WHOLE) -> str:
@@ -49,12 +53,13 @@ def damage_of(path: Path, samples: Samples, *, rate_hz: int, stretch: Stretch = 
 
 
 def clipped_share(samples: Samples) -> float:
-    """Share of (num_samples,) that lies within 1 % of the largest magnitude; 0.0 of silence."""
-    limit = _LIMIT * max(float(samples.max()), -float(samples.min()))
-    if limit == 0.0:
+    """Share of (num_samples,) within 1 % of the largest magnitude, without their mean; 0.0 of what is quiet."""
+    mean = float(samples.mean(dtype=np.float64))
+    peak = max(float(samples.max()) - mean, mean - float(samples.min()))
+    if peak < _LEAST_PEAK:
         return 0.0
-    blocks = (samples[start : start + _BLOCK] for start in range(0, samples.size, _BLOCK))
-    return sum(int(np.count_nonzero(np.abs(block) >= limit)) for block in blocks) / samples.size
+    blocks = (samples[start : start + _BLOCK] - mean for start in range(0, samples.size, _BLOCK))
+    return sum(int(np.count_nonzero(np.abs(block) >= _LIMIT * peak)) for block in blocks) / samples.size
 
 
 def _is_cut_short(path: Path, num_samples: int | None) -> bool:
@@ -69,8 +74,20 @@ def _is_cut_short(path: Path, num_samples: int | None) -> bool:
             with path.open("rb") as header:
                 said = _SAMPLE_COUNT.search(header.read(_SPHERE_HEADER))
             return said is not None and announced < _LEAST_SHARE * int(said[1])
-        if file.format == "MP3":  # of a variable rate the first frame says how many follow
-            return num_samples is not None and num_samples < _LEAST_SHARE * announced
+        if file.format == "MP3":  # else their number is a guess, by the size of the file
+            return num_samples is not None and num_samples < _LEAST_SHARE * announced and _says_how_many_frames(path)
     if any(sign in log for sign in _OGG):
         return True
-    return any(int(there) < _LEAST_SHARE * int(said) < _UNKNOWN for said, there in _BYTES.findall(log))
+    found = [(int(said), int(there)) for said, there in _BYTES.findall(log)]
+    found += [(int(said), int(there)) for there, said in _RF64.findall(log)]
+    return any(there < _LEAST_SHARE * said < _UNKNOWN for said, there in found)
+
+
+def _says_how_many_frames(path: Path) -> bool:
+    """Whether the first frame of an MP3, behind tags, is a header: `Xing`, or `Info` of a constant rate."""
+    with path.open("rb") as file:
+        head = file.read(10)
+        tag = 10 + int("".join(f"{byte:07b}" for byte in head[6:10]), 2) if head[:3] == b"ID3" else 0
+        file.seek(tag)
+        first = file.read(_FIRST_FRAME)
+    return b"Xing" in first or b"Info" in first

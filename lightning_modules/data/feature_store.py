@@ -26,13 +26,15 @@ from lightning_modules.errors import CorpusError
 
 MODELS: Final = "models"
 """Folder of the workspace that pretrained networks lie in."""
-_VERSION: Final = 1  # raise when the computation changes, so that old stores are not taken for new ones
+_VERSIONS: Final = {
+    "self_supervised": 2
+}  # raise when the computation changes, so that old stores are not taken for new
 _COPY_VERSION: Final = 1
 
 
 def feature_store_path(corpus: PreparedCorpus, features: FeaturesConfig, workspace: Path) -> Path:
     """Where the features of that corpus are, or would be."""
-    features_hash = content_hash({"version": _VERSION, **features.stored()})
+    features_hash = content_hash({"version": _VERSIONS.get(features.kind, 1), **features.stored()})
     return workspace / "features" / f"{corpus.name}-{corpus.data_hash}-{features_hash}"
 
 

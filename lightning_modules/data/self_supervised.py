@@ -50,7 +50,8 @@ class SelfSupervised:
         """From (num_samples,) at 8 kHz to (num_frames, size)."""
         starts = range(0, max(1, 2 * len(samples) - self._window + 1), self._piece)
         length = self._piece + self._window - self._hop
-        return np.concatenate([self._states(samples[start // 2 : (start + length) // 2]) for start in starts])
+        pieces = (samples[start // 2 : -(-(start + length) // 2)] for start in starts)
+        return np.concatenate([self._states(piece)[: self._piece // self._hop] for piece in pieces])
 
     def _states(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Of one piece, at zero mean and unit variance, as these networks were trained."""

@@ -105,6 +105,15 @@ def test_a_regression_that_keeps_speakers_whole_knows_how_little_gaussians_know_
     assert np.mean(whole) < 0.85 * np.mean(apart)
 
 
+@pytest.mark.parametrize("sizes", [(2, 1), (30, 1)])
+def test_speakers_that_leave_no_spread_are_divided(sizes: tuple[int, int]) -> None:
+    rng, num = np.random.default_rng(0), sum(sizes)
+    truth = np.repeat([0, 1], num)
+    speakers = [f"{language}-{speaker}" for language in (0, 1) for speaker in (0, 1) for _ in range(sizes[speaker])]
+    fitted = fit_calibrated_gaussians(np.eye(2)[truth] + rng.standard_normal((2 * num, 2)), truth, groups=speakers)
+    assert np.isfinite(fitted.calibration.scale)
+
+
 def _of_speakers(rng: np.random.Generator, *, num_speakers: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """Ten utterances of each speaker."""
     speakers = np.repeat(np.arange(5 * num_speakers), 10)

@@ -101,7 +101,7 @@ def test_a_split_that_is_missing_is_told_and_a_prepared_corpus_is_known_by_its_n
         for file in sorted((spoken / f"espeak-{language}-{'b' if split == 'dev' else 'a'}").rglob("*.flac"))[:4]:
             shutil.copy(file, target)
     shouted = soundfile.read(file)[0]
-    soundfile.write(target / "shouted.wav", np.clip(shouted, -0.02, 0.02), 8000)
+    soundfile.write(target / "shouted.wav", 30 * np.clip(shouted, -0.02, 0.02), 8000)
     file = tmp_path / "mine.toml"
     file.write_text(CORPUS.format(top='allow_shared = ["source"]').split("[splits]")[0])
     prepare(str(file), tmp_path / "workspace")

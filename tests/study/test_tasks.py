@@ -15,7 +15,7 @@ from reports.sections import speakers, unseen
 from reports.sections.speakers import worth_hearing
 from study.clips import clips_of
 from study.commands import sweep
-from study.cost import estimate_cost
+from study.cost import _closing_s, estimate_cost
 from study.evaluation import read_ledger
 from study.launchers.config import SlurmConfig
 from study.plan import make_plan
@@ -104,6 +104,9 @@ def test_scoring_under_conditions_has_its_cost_and_reads_no_test_speech(
     assert estimate_cost(plans[0], num_trials=3).closing_s > 0.0
     assert estimate_cost(plans[1], num_trials=3).closing_s > 0.0
     assert heard == {"dev"}
+    short = tuple(replace(each, duration_s=0.05) for each in plan.corpus.recordings)
+    none = replace(plans[0], corpus=replace(plan.corpus, recordings=short))
+    assert _closing_s(none, none.config.trial) == 0.0, "nothing to measure it on"
 
 
 def test_a_study_on_a_cluster_takes_as_many_rounds_as_its_jobs_at_a_time_make(workspace: Path, tmp_path: Path) -> None:

@@ -93,14 +93,14 @@ def _fill(
     wanted = [split for split, share in shares.items() if share > 0]
     for place, split in enumerate(wanted):
         needy = sum(not taken[later] for later in wanted[place + 1 :])
-        while len(waiting) > least + (needy if taken[split] else 0):
-            fitting = [name for name in waiting if taken[split] + sizes[name] <= shares[split] * total]
-            if taken[split] and not fitting:
-                break
-            name = fitting[0] if fitting else min(waiting, key=sizes.__getitem__)
-            waiting.remove(name)
-            taken[split] += sizes[name]
-            chosen[name] = split
+        room = len(waiting) - least - needy  # so many of them at most, or one where nothing else is there
+        for name in waiting:  # in one pass: what has no room now has none later
+            if room > 0 and taken[split] + sizes[name] <= shares[split] * total:
+                taken[split], room, chosen[name] = taken[split] + sizes[name], room - 1, split
+        if not taken[split] and len(waiting) > least:
+            name = min(waiting, key=sizes.__getitem__)
+            taken[split], chosen[name] = sizes[name], split
+        waiting = [name for name in waiting if name not in chosen]
     return chosen | dict.fromkeys(waiting, "train")
 
 

@@ -81,6 +81,18 @@ def test_no_file_is_left_of_what_was_skipped(harvest: Harvest, folder: Path) -> 
     assert [path.relative_to(folder).as_posix() for path in folder.rglob("*.flac")] == ["audio/s/again.flac"]
 
 
+def test_a_closed_standard_error_keeps_nothing_from_being_converted(
+    tmp_path: Path, make_speech: MakeSpeech, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(_descriptor: int) -> int:
+        raise OSError(9, "Bad file descriptor")
+
+    soundfile.write(tmp_path / "a.wav", make_speech(seconds=1), 8000)
+    monkeypatch.setattr(os, "dup", closed)
+    (result,) = conversion._convert_chunk([job("a", file=tmp_path / "a.wav")], new_folder(tmp_path))
+    assert isinstance(result, Converted)
+
+
 def test_quiet_recordings_after_silence_are_not_taken_for_each_other(
     tmp_path: Path, make_speech: MakeSpeech, quiet: Progress
 ) -> None:

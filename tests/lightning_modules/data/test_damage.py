@@ -16,6 +16,7 @@ MakeSpeech = Callable[..., npt.NDArray[np.float32]]
 FORMS = {
     "wav": {},
     "mulaw.wav": {"subtype": "ULAW"},
+    "rf64.wav": {"format": "RF64"},
     "aiff": {},
     "au": {},
     "mp3": {},
@@ -38,6 +39,16 @@ def test_a_file_that_ends_too_soon_is_cut_short(suffix: str, tmp_path: Path, mak
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     assert damage(path) == "cut short"
+
+
+def test_a_tag_does_not_make_an_mp3_without_a_header_look_cut_short(tmp_path: Path, make_speech: MakeSpeech) -> None:
+    path = tmp_path / "speech.mp3"
+    soundfile.write(path, make_speech(seconds=4, rate_hz=16000), 16000, bitrate_mode="CONSTANT")
+    content = path.read_bytes()
+    for mark in (b"Xing", b"Info"):
+        content = content.replace(mark, b"\0\0\0\0")
+    path.write_bytes(b"ID3\x04\0\0" + bytes([0, 0, 64, 0]) + b"\0" * 8192 + content)
+    assert damage(path) == ""
 
 
 def test_a_stretch_within_a_whole_file_is_whole(tmp_path: Path, make_speech: MakeSpeech) -> None:
@@ -89,5 +100,11 @@ def test_clipped_speech_is_told_with_its_share(limit: float, tmp_path: Path, mak
 
 
 def test_the_share_at_the_limit() -> None:
-    assert clipped_share(np.array([1.0, -0.995, 0.5, 0.0], np.float32)) == 0.5
+    assert clipped_share(np.array([1.0, -0.995, 0.495, -0.5], np.float32)) == 0.5
     assert clipped_share(np.zeros(4, np.float32)) == 0.0
+
+
+def test_an_offset_and_few_steps_of_a_quiet_file_are_no_clipping(make_speech: MakeSpeech) -> None:
+    speech = make_speech(seconds=2)
+    assert clipped_share(0.5 + 0.3 * speech) < 0.01
+    assert clipped_share(np.round(speech / np.abs(speech).max() * 1.4).astype(np.float32) / 128) == 0.0
