@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lightning_modules import scoring
-from lightning_modules.calibration import Ints, check_scores
-from lightning_modules.scoring import LanguageScore, score_per_language
+from lightning_modules.calibration import Ints, Trials, check_scores
 
 OUT_OF_SET: Final = -1
 """The language index of an utterance in no target language."""
@@ -67,8 +66,7 @@ def open_set_scores(llr: ArrayLike, truth: ArrayLike) -> OpenSetScores:
     Raises:
         ValueError: for scores that are not finite, or indices of no language.
     """
-    scores = check_scores(llr)
-    truths = _checked(truth, num_rows=len(scores), num_languages=scores.shape[1])
+    scores, truths = _checked(llr, truth)
     inside = truths != OUT_OF_SET
     present = np.unique(truths[inside])
     is_closed = len(present) > 1
@@ -91,7 +89,7 @@ def open_set_scores(llr: ArrayLike, truth: ArrayLike) -> OpenSetScores:
     )
 
 
-def open_set_per_language(llr: ArrayLike, truth: ArrayLike) -> dict[int, LanguageScore]:
+def open_set_per_language(llr: ArrayLike, truth: ArrayLike) -> dict[int, scoring.LanguageScore]:
     """Scores of each target language that was spoken: index -> its scores; none where fewer than two were.
 
     A language's recall and Cllr are among all targets; its detector is tried on the target languages that were spoken.
@@ -103,13 +101,12 @@ def open_set_per_language(llr: ArrayLike, truth: ArrayLike) -> dict[int, Languag
     Raises:
         ValueError: for scores that are not finite, or indices of no language.
     """
-    scores = check_scores(llr)
-    truths = _checked(truth, num_rows=len(scores), num_languages=scores.shape[1])
+    scores, truths = _checked(llr, truth)
     inside, truths = scores[truths != OUT_OF_SET], truths[truths != OUT_OF_SET]
     present = np.unique(truths)
-    if len(present) < 2:  # noqa: PLR2004
+    if len(present) <= 1:
         return {}
-    detectors = score_per_language(inside[:, present], np.searchsorted(present, truths))
+    detectors = scoring.score_per_language(inside[:, present], np.searchsorted(present, truths))
     return {
         int(language): detector._replace(
             recall=_accuracy(inside[truths == language], truths[truths == language]),
@@ -119,13 +116,14 @@ def open_set_per_language(llr: ArrayLike, truth: ArrayLike) -> dict[int, Languag
     }
 
 
-def _checked(truth: ArrayLike, *, num_rows: int, num_languages: int) -> Ints:
-    truths = np.asarray(truth, dtype=np.int64)
+def _checked(llr: ArrayLike, truth: ArrayLike) -> Trials:
+    scores, truths = check_scores(llr), np.asarray(truth, dtype=np.int64)
+    num_rows, num_languages = scores.shape
     if truths.shape != (num_rows,):
         raise ValueError(f"truth must name one language an utterance: {num_rows} but got shape {truths.shape}.")
     if truths.size and not (truths.min() >= OUT_OF_SET and truths.max() < num_languages):
         raise ValueError(f"truth must lie between {OUT_OF_SET} and {num_languages - 1} but got {np.unique(truths)}.")
-    return truths
+    return Trials(scores, truths)
 
 
 def _accuracy(scores: np.ndarray, truth: Ints) -> float:
